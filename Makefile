@@ -1,0 +1,59 @@
+# Targets are the commands that CI runs; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+CONFIG ?= experiments/configs/mnist.py
+WORKDIR ?= runs/mnist
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev train sample test lint format format-check typecheck bench build clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gan_jax needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+install: $(VENV)/.installed ## create .venv with the package in it
+install-dev: $(VENV)/.installed-dev ## and the tools of the developers
+
+train: install ## train the default DCGAN on digits, or go on with it (CONFIG=, WORKDIR=, ARGS=--config.num_steps=…)
+	$(RUN) experiments/train.py --config="$(CONFIG)" --workdir="$(WORKDIR)" $(ARGS)
+
+sample: install ## draw samples from the trained run (WORKDIR=, ARGS=--num=64 …)
+	$(RUN) experiments/sample.py --workdir="$(WORKDIR)" $(ARGS)
+
+test: install-dev ## run the whole suite (ARGS=-k … for a part)
+	$(RUN) -m pytest $(ARGS)
+
+lint: install-dev ## check the code
+	$(RUN) -m ruff check .
+
+format: install-dev ## rewrite the code in the house format
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+format-check: install-dev ## fail where the format is off
+	$(RUN) -m ruff format --check .
+
+typecheck: install-dev ## check the types
+	$(RUN) -m mypy
+
+bench: install ## time the training step against plain Flax layers, interleaved (ARGS=)
+	$(RUN) experiments/benchmark.py --config="$(CONFIG)" $(ARGS)
+
+build: install-dev ## build the wheel into dist/
+	$(RUN) -m build --wheel
+
+clean: ## remove the environment and build products; runs stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,17 @@
+"""Can a DCGAN draw digits after a few minutes on a laptop? What `make train` runs.
+
+Half the default's width, for the time, and an average of the generator, for clean strokes.
+Command: python experiments/train.py --config=experiments/configs/mnist.py --workdir=runs/mnist
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    config.num_steps = 2500
+    config.ema_decay = 0.99
+    config.network.dcgan.base_width = 32
+    return config

@@ -1,0 +1,21 @@
+"""How many of the eight Gaussians on a ring does a small GAN find? The toy on which mode collapse is seen.
+
+Command: python experiments/train.py --config=experiments/configs/ring.py --workdir=runs/ring
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    config.data.name = "ring"
+    config.network.name = "mlp"
+    config.latent_dim = 2
+    config.batch_size = 256
+    config.num_steps = 10000
+    config.num_samples = 1000
+    config.sample_every = 500
+    config.checkpoint_every = 5000
+    return config

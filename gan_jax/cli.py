@@ -1,0 +1,128 @@
+"""What every script shares: `--config` flags whose mistakes end in one line, and errors that end without a traceback."""
+
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from gan_jax.config import flatten, nearest
+from gan_jax.errors import InputError, NonFiniteError
+
+
+def define_config(default: str | None = None) -> flags.FlagHolder[ConfigDict]:
+    """The flag `--config=FILE`, whose entries `--config.key=value` override."""
+    holder: flags.FlagHolder[ConfigDict] = config_flags.DEFINE_config_file(
+        "config", default, "Config file; --config.key=value overrides an entry.", lock_config=True
+    )
+    return holder
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parse the flags and call `main`. Bad input prints one line and exits with 2, a nan or inf in training with 1."""
+
+    def guarded(argv: Sequence[str]) -> None:
+        if len(argv) > 1:
+            fail(f"{argv[1]}: not a flag; flags begin with --, see --help", 2)
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # what libraries say in passing is not for the user
+        try:
+            main()
+        except InputError as error:
+            fail(str(error), 2)
+        except NonFiniteError as error:
+            fail(str(error), 1)
+        except KeyboardInterrupt:
+            fail("interrupted; the same command continues from the newest checkpoint", 130)
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def fail(message: str, status: int) -> None:
+    """One line on standard error, and exit."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """absl's flags, with one line for what it would answer with a traceback or a page of help."""
+    try:
+        _check_overrides(argv)
+        rest: list[str] = flags.FLAGS(argv)
+        return rest
+    except flags.UnrecognizedFlagError as error:
+        fail(f"--{error.flagname}: no such flag{nearest(error.flagname, list(flags.FLAGS))}", 2)
+    except (InputError, flags.Error) as error:
+        fail(str(error), 2)
+    raise AssertionError("unreachable")
+
+
+def _arguments(argv: Sequence[str]) -> list[tuple[str, str | None]]:
+    """`--key=entry` and `--key entry` alike, as (key, entry); None where nothing follows."""
+    pairs = []
+    for argument, following in zip(argv, [*argv[1:], None], strict=True):
+        if argument.startswith("--"):
+            key, equals, entry = argument[2:].partition("=")
+            bare = None if following is None or following.startswith("--") else following
+            pairs.append((key, entry if equals else bare))
+    return pairs
+
+
+def _check_overrides(argv: Sequence[str]) -> None:
+    """Raise `InputError` at the first `--config…` argument that the config file cannot take."""
+    arguments = _arguments(argv)
+    keys = [key for key, _ in arguments]
+    if "config" not in flags.FLAGS or {"help", "helpfull", "helpshort"}.intersection(keys):
+        return
+    paths = [entry for key, entry in arguments if key == "config"]
+    path = paths[-1] if paths else flags.FLAGS["config"].default
+    if not path:
+        raise InputError("--config: give a config file, such as --config=experiments/configs/mnist.py")
+    config = flatten(load_config(path).to_dict())
+    for flag, entry in arguments:
+        negated, _, key = flag.partition("config.")
+        if not key or negated not in ("", "no"):
+            continue
+        if key not in config:
+            sections = [name for name in config if name.startswith(f"{key}.")]
+            known = f"; its entries are {', '.join(sections)}" if sections else nearest(key, config)
+            raise InputError(f"--{flag}: no such entry{known}")
+        _check_type(key, entry, config[key])
+
+
+def _check_type(key: str, entry: str | None, default: object) -> None:
+    """Raise `InputError` where an override cannot be read as the type of the entry's default."""
+    readers: dict[type, tuple[Callable[[str], object], str]] = {
+        bool: (_read_bool, "true or false"),
+        int: (int, "a whole number"),
+        float: (float, "a number"),
+        tuple: (lambda text: [int(part) for part in text.strip("()[]").split(",") if part], "whole numbers such as 128,128"),
+        str: (str, "a name"),
+    }
+    read, kind = readers[type(default)]
+    if entry is None and isinstance(default, bool):
+        return
+    try:
+        good = bool(entry) and read(entry or "") is not None
+    except ValueError:
+        good = False
+    if not good:
+        raise InputError(f"--config.{key}={entry or ''}: give {kind} (the file has {default})")
+
+
+def _read_bool(text: str) -> bool:
+    if text.lower() not in ("true", "false", "t", "f", "1", "0"):
+        raise ValueError(text)
+    return text.lower() in ("true", "t", "1")
+
+
+def load_config(path: str) -> ConfigDict:
+    """`get_config()` of a config file."""
+    file = Path(path.partition(":")[0])
+    if not file.is_file():
+        beside = sorted(str(other) for other in file.parent.glob("*.py")) or ["experiments/configs/*.py"]
+        raise InputError(f"--config={path}: no such file; there is {', '.join(beside)}")
+    config: ConfigDict = runpy.run_path(str(file))["get_config"]()
+    return config

@@ -1,0 +1,123 @@
+"""The border: here a ConfigDict is checked and turned into the static recipe and the data set. Nothing below sees one."""
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import optax
+from ml_collections import ConfigDict
+
+from gan_jax.data import DATASETS, IMAGES, Dataset, make_dataset, make_sample_shape
+from gan_jax.errors import InputError
+from gan_jax.networks import NETWORKS
+from gan_jax.objectives import OBJECTIVES
+from gan_jax.state import GAN, Players
+
+OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
+    "adam": lambda config: optax.adam(config.learning_rate, b1=config.b1, b2=config.b2),
+    "sgd": lambda config: optax.sgd(config.learning_rate),
+}
+DTYPES = ("float32", "bfloat16")
+
+# How long, how often, how much is kept: a resumed run may change these. Anything else would make another experiment of it.
+_FREE_ON_RESUME = ("num_steps", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints")
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """'; did you mean …?' with the allowed name that is nearest, or nothing where none is near."""
+    matches = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"data": {"name": …}} -> {"data.name": …}."""
+    flat: dict[str, Any] = {}
+    for key, entry in config.items():
+        flat |= flatten(entry, f"{prefix}{key}.") if isinstance(entry, Mapping) else {prefix + key: entry}
+    return flat
+
+
+def resolve(config: ConfigDict) -> dict[str, Any]:
+    """The config as plain JSON: what is saved with a run, and compared with on resume."""
+    resolved: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
+    return resolved
+
+
+def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """'key: old -> new' for each entry in which two resolved configs describe different experiments."""
+    old, new = flatten(saved), flatten(current)
+    return [
+        f"{key}: {old.get(key)} -> {new.get(key)}"
+        for key in sorted(old | new)
+        if key not in _FREE_ON_RESUME and old.get(key) != new.get(key)
+    ]
+
+
+def check_config(config: ConfigDict) -> None:
+    """Raise `InputError` at the first entry that cannot be trained with: one line with the key and what is allowed."""
+    flat = flatten(config.to_dict())
+
+    def check(key: str, good: bool, allowed: str) -> None:
+        if not good:
+            raise InputError(f"config.{key}={flat[key]}: give {allowed}")
+
+    def check_name(key: str, names: Iterable[str]) -> None:
+        check(key, flat[key] in names, f"one of {', '.join(names)}{nearest(flat[key], names)}")
+
+    check_name("objective", OBJECTIVES)
+    check_name("network.name", NETWORKS)
+    check_name("network.dtype", DTYPES)
+    check_name("data.name", DATASETS)
+    for player in Players._fields:
+        optimizer = f"optimizer.{player}"
+        check_name(f"{optimizer}.name", OPTIMIZERS)
+        check(f"{optimizer}.learning_rate", 0 < flat[f"{optimizer}.learning_rate"] < float("inf"), "a rate above 0")
+        for moment in ("b1", "b2"):
+            check(f"{optimizer}.{moment}", 0 <= flat[f"{optimizer}.{moment}"] < 1, "a decay in [0, 1)")
+    for key in (
+        *("batch_size", "latent_dim", "disc_steps", "num_steps", "num_samples"),
+        *("log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
+        *("data.channels", "network.dcgan.base_width"),
+    ):
+        check(key, flat[key] >= 1, "a whole number of at least 1")
+    widths = flat["network.mlp.hidden"]
+    check("network.mlp.hidden", all(isinstance(width, int) and width >= 1 for width in widths), "widths such as 128,128")
+    check("seed", 0 <= flat["seed"] < 2**32, "a whole number from 0 to 2**32 - 1")
+    check("ema_decay", 0 <= flat["ema_decay"] < 1, "a decay in [0, 1), where 0 keeps no average")
+    size = flat["data.image_size"]
+    check("data.image_size", size >= 8 and size & (size - 1) == 0, "a power of two of at least 8")
+    if flat["network.name"] == "dcgan":
+        allowed = f"a set of images ({', '.join(IMAGES)}) to config.network.name=dcgan, or take config.network.name=mlp"
+        check("data.name", flat["data.name"] in IMAGES, allowed)
+
+
+def make_gan(config: ConfigDict) -> GAN:
+    """The static recipe that a config describes."""
+    sample_shape = make_sample_shape(config.data.name, config.data.image_size, config.data.channels)
+    options = config.network[config.network.name].to_dict()
+    options = {key: tuple(entry) if isinstance(entry, list) else entry for key, entry in options.items()}
+    return GAN(
+        networks=NETWORKS[config.network.name](sample_shape, dtype=config.network.dtype, **options),
+        optimizers=Players(
+            gen=OPTIMIZERS[config.optimizer.gen.name](config.optimizer.gen),
+            disc=OPTIMIZERS[config.optimizer.disc.name](config.optimizer.disc),
+        ),
+        objective=OBJECTIVES[config.objective],
+        sample_shape=sample_shape,
+        latent_dim=config.latent_dim,
+        disc_steps=config.disc_steps,
+        ema_decay=config.ema_decay,
+    )
+
+
+def make_configured_dataset(config: ConfigDict) -> Dataset:
+    """The data set that a config describes."""
+    return make_dataset(
+        config.data.name,
+        batch_size=config.batch_size,
+        disc_steps=config.disc_steps,
+        image_size=config.data.image_size,
+        channels=config.data.channels,
+        flip=config.data.flip,
+    )

@@ -1,0 +1,157 @@
+"""Batches as functions of `(seed, step)`: nothing random is stored, so that any step can be drawn at any time.
+
+A data set draws on the host and loads on the device. `draw(seed, step)` is a small numpy pytree that says which examples a
+step sees; `load(arrays, draw)` is traced into the training step and turns it into the examples.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.distributions import GaussianMixture
+from gan_jax.errors import InputError
+
+Batch = dict[str, jax.Array]
+Draw = dict[str, np.ndarray]
+
+# What a host stream is for, beside the seed: two purposes never share random numbers.
+_SHUFFLE, _FLIP, _SAMPLE = range(3)
+
+
+class Dataset(Protocol):
+    """What training needs of a data set. A batch holds the examples of one step: `[k, B, …]` for k ascents of D."""
+
+    @property
+    def batch_size(self) -> int:
+        """B."""
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Of one example: (H, W, C) for images, (D,) for points."""
+
+    @property
+    def arrays(self) -> Any:
+        """What stays on the device between steps: the first argument of `load`."""
+
+    def draw(self, seed: int, step: int) -> Draw:
+        """Host side: which examples step number `step` of the run with this seed sees."""
+
+    def load(self, arrays: Any, draw: Mapping[str, Any]) -> Batch:
+        """Device side, traceable: `{"images": [k, B, …]}`, float32, in [-1, 1] for images, and "labels" where there are any."""
+
+    def batches(self, seed: int, step: int) -> Batch:
+        """The batch of one step: `load(arrays, draw(seed, step))`."""
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    return np.random.default_rng((seed, _SHUFFLE, epoch)).permutation(size).astype(np.int32)
+
+
+def epoch_indices(seed: int, start: int, count: int, size: int) -> np.ndarray:
+    """Entries `[start, start + count)` of the endless sequence of shuffled epochs, each a full permutation of `size`."""
+    positions = np.arange(start, start + count)
+    epochs, offsets = np.divmod(positions, size)
+    return np.concatenate([_permutation(seed, int(epoch), size)[offsets[epochs == epoch]] for epoch in np.unique(epochs)])
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Images that live on the device as uint8 and are indexed there, shuffled per epoch by `(seed, epoch)`.
+
+    images: uint8 `[N, H, W, C]`. labels: int `[N]` or None. flip: mirror each image left to right with probability 1/2.
+    """
+
+    images: jax.Array
+    labels: jax.Array | None
+    batch_size: int
+    disc_steps: int = 1
+    flip: bool = False
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return self.images.shape[1:]
+
+    @property
+    def arrays(self) -> Batch:
+        return {"images": self.images} if self.labels is None else {"images": self.images, "labels": self.labels}
+
+    def draw(self, seed: int, step: int) -> Draw:
+        shape = (self.disc_steps, self.batch_size)
+        count = self.disc_steps * self.batch_size
+        draw = {"index": epoch_indices(seed, step * count, count, len(self.images)).reshape(shape)}
+        if self.flip:
+            draw["flip"] = np.random.default_rng((seed, _FLIP, step)).random(shape) < 0.5
+        return draw
+
+    def load(self, arrays: Batch, draw: Mapping[str, Any]) -> Batch:
+        batch = {name: jnp.take(array, draw["index"], axis=0, mode="clip") for name, array in arrays.items()}
+        images = batch["images"].astype(jnp.float32) / 127.5 - 1.0
+        if "flip" in draw:
+            images = jnp.where(draw["flip"][..., None, None, None], images[..., ::-1, :], images)
+        return batch | {"images": images}
+
+    def batches(self, seed: int, step: int) -> Batch:
+        return jax.jit(self.load)(self.arrays, self.draw(seed, step))
+
+
+@dataclass(frozen=True)
+class DensityDataset:
+    """Endless fresh samples of a density; each example has its own key, so that any split of a batch draws the same."""
+
+    density: GaussianMixture
+    batch_size: int
+    disc_steps: int = 1
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return self.density.means.shape[1:]
+
+    @property
+    def arrays(self) -> Batch:
+        return {}
+
+    def draw(self, seed: int, step: int) -> Draw:
+        stream = np.random.default_rng((seed, _SAMPLE, step))
+        shape = (self.disc_steps, self.batch_size, 2)  # two words make one threefry key
+        return {"keys": stream.integers(0, 2**32, shape, dtype=np.uint32)}
+
+    def load(self, arrays: Batch, draw: Mapping[str, Any]) -> Batch:
+        del arrays
+        keys = jax.random.wrap_key_data(jnp.asarray(draw["keys"]), impl="threefry2x32")
+        return {"images": jax.vmap(jax.vmap(self.density.sample))(keys)}
+
+    def batches(self, seed: int, step: int) -> Batch:
+        return jax.jit(partial(self.load, self.arrays))(self.draw(seed, step))
+
+
+def from_arrays(
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    batch_size: int,
+    disc_steps: int = 1,
+    flip: bool = False,
+) -> ImageDataset:
+    """A data set of your own images: uint8 `[N, H, W, C]`, or `[N, H, W]` for one channel."""
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise InputError(
+            f"images are {images.dtype} {list(images.shape)}: give uint8 [N, H, W, C] or [N, H, W], values 0 to 255"
+        )
+    if labels is not None and len(labels) != len(images):
+        raise InputError(f"{len(labels)} labels for {len(images)} images: give one label an image")
+    if not 1 <= batch_size <= len(images):
+        raise InputError(f"batch_size={batch_size}: give 1 to {len(images)}, the number of images")
+    images = images if images.ndim == 4 else images[..., None]
+    return ImageDataset(
+        images=jax.device_put(images),
+        labels=None if labels is None else jax.device_put(np.asarray(labels, np.int32)),
+        batch_size=batch_size,
+        disc_steps=disc_steps,
+        flip=flip,
+    )

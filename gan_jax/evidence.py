@@ -1,0 +1,57 @@
+"""What a number must carry to be believed: commit, versions, hardware; and rows of results as JSON lines."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def _commit() -> str:
+    """The commit of the code that runs, with -dirty where files differ from it; 'unknown' outside a checkout."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        folder = Path(__file__).parent
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def hardware() -> str:
+    """The device and how many of it: 'cpu x86_64, 2 cores', 'NVIDIA H100 80GB HBM3 × 1'."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return f"{device.device_kind} × {jax.device_count()}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        text = cpuinfo.read_text()
+        names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+        widest = next((flag for flag in ("avx512f", "avx2") if flag in text), "")
+        model = " ".join([*names[:1], *([widest] if widest else [])]) or model
+    return f"cpu {model}, {cores} cores"
+
+
+def evidence() -> dict[str, Any]:
+    """Commit, package versions, Python and hardware of this process."""
+    return {
+        "commit": _commit(),
+        "hardware": hardware(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def append_row(path: str | Path, row: dict[str, Any]) -> None:
+    """Add a row, with its evidence, to a file of JSON lines."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(row | evidence()) + "\n")

@@ -1,0 +1,126 @@
+"""What a run says while it goes: metrics as JSON lines and TensorBoard events, and progress on the console."""
+
+import json
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, TextIO
+
+import jax
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from gan_jax.steps import Metrics
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class MetricBuffer:
+    """Metrics on their way from the device, read a few steps late and many at once, so that reading never stalls it.
+
+    It also holds the host back: at most `lag` steps are ahead of what the device has done.
+    """
+
+    def __init__(self, *, chunk: int, lag: int = 2):
+        self._pending: deque[tuple[int, Metrics]] = deque()
+        self._chunk, self._lag = chunk, lag
+
+    def push(self, step: int, metrics: Metrics) -> list[tuple[int, dict[str, float]]]:
+        """Take a step's metrics; give back, oldest first, those that have been read by now."""
+        self._pending.append((step, metrics))
+        if len(self._pending) > self._lag:
+            jax.block_until_ready(self._pending[-1 - self._lag][1])
+        return self._read(self._chunk) if len(self._pending) >= self._chunk + self._lag else []
+
+    def drain(self) -> list[tuple[int, dict[str, float]]]:
+        """Wait for the device and give back everything that is left."""
+        return self._read(len(self._pending))
+
+    def _read(self, count: int) -> list[tuple[int, dict[str, float]]]:
+        taken = [self._pending.popleft() for _ in range(count)]
+        values = jax.device_get([metrics for _, metrics in taken])
+        return [
+            (step, {name: float(number) for name, number in metrics.items()})
+            for (step, _), metrics in zip(taken, values, strict=True)
+        ]
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file; a last line that was cut off in the middle is left out."""
+    rows = []
+    for line in Path(path).read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+class MetricLogger:
+    """Rows of numbers to `metrics.jsonl` and TensorBoard in the workdir. Rows after `start`, which a resumed run repeats, go."""
+
+    def __init__(self, workdir: Path, *, start: int):
+        self.path = workdir / "metrics.jsonl"
+        rows = [row for row in read_rows(self.path) if row["step"] <= start] if self.path.exists() else []
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        partial.replace(self.path)
+        self._file = self.path.open("a")
+        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+
+    def write(self, step: int, numbers: dict[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
+        self._file.flush()
+        for name, number in numbers.items():
+            self._events.add_scalar(name, number, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._events.close()
+
+
+class Progress:
+    """Steps/s, images/s, time left and V: a bar on a terminal, a plain line every few seconds elsewhere."""
+
+    def __init__(self, *, start: int, total: int, images_per_step: int, stream: TextIO | None = None):
+        self._stream = stream or sys.stdout
+        self._total, self._images_per_step = total, images_per_step
+        self._first = self._done = start
+        self._began = self._last_line = time.perf_counter()
+        self._bar = (
+            tqdm(initial=start, total=total, unit="step", file=self._stream, dynamic_ncols=True)
+            if self._stream.isatty()
+            else None
+        )
+
+    def update(self, step: int) -> None:
+        """The device has finished this step."""
+        if self._bar is not None:
+            self._bar.update(step - self._done)
+        self._done = step
+
+    def rate(self) -> float:
+        """Steps/s since the start, compilation left out."""
+        return (self._done - self._first) / max(time.perf_counter() - self._began, 1e-9)
+
+    def report(self, value: float) -> None:
+        """Show V(D, G) and the rates."""
+        images = self.rate() * self._images_per_step
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{images:.0f} images/s, V={value:.3f}", refresh=False)
+            return
+        now = time.perf_counter()
+        if now - self._last_line >= _SECONDS_BETWEEN_LINES or self._done == self._total:
+            self._last_line = now
+            left = (self._total - self._done) / max(self.rate(), 1e-9)
+            print(
+                f"step {self._done}/{self._total}  {self.rate():.1f} steps/s  {images:.0f} images/s  "
+                f"{left:.0f} s left  V={value:.3f}",
+                file=self._stream,
+                flush=True,
+            )
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
