@@ -23,9 +23,13 @@ class GaussianMixture(NamedTuple):
 
     def log_prob(self, points: jax.Array) -> jax.Array:
         """Log density in nats. points: `[..., D]` -> `[...]`."""
-        distances = (points[..., None, :] - jnp.asarray(self.means, points.dtype)) / self.stddev
         normaliser = math.log(len(self.means)) + self.means.shape[-1] * math.log(self.stddev * math.sqrt(2 * math.pi))
-        return jax.nn.logsumexp(-0.5 * jnp.sum(distances**2, axis=-1), axis=-1) - normaliser
+
+        def of_one(point: jax.Array) -> jax.Array:
+            distances = (point[None] - jnp.asarray(self.means, point.dtype)) / self.stddev
+            return jax.nn.logsumexp(-0.5 * jnp.sum(distances**2, axis=-1)) - normaliser
+
+        return jnp.vectorize(of_one, signature="(d)->()")(points)
 
 
 def ring(modes: int = 8, radius: float = 1.0, stddev: float = 0.01) -> GaussianMixture:

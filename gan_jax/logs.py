@@ -58,7 +58,7 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
 
 
 class MetricLogger:
-    """Rows of numbers to `metrics.jsonl` and TensorBoard in the workdir. Rows after `start`, which a resumed run repeats, go."""
+    """Rows of numbers, to `metrics.jsonl` and TensorBoard in the workdir; rows after `start` are a resumed run's to repeat."""
 
     def __init__(self, workdir: Path, *, start: int):
         self.path = workdir / "metrics.jsonl"

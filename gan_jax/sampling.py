@@ -41,18 +41,16 @@ def sample(gan: GAN, state: TrainState, rng: jax.Array, num: int, *, ema: bool |
     return generate(gan, generator_variables(state, ema=ema), draw_latents(rng, num, gan.latent_dim))
 
 
+@partial(jnp.vectorize, signature="(z),(z),(t)->(t,z)")
 def slerp(start: jax.Array, end: jax.Array, fractions: jax.Array) -> jax.Array:
     """Spherical interpolation between latents (White 2016): start, end `[..., Z]`, fractions `[T]` in [0, 1] -> `[..., T, Z]`.
 
     It keeps to the norms at which N(0, I) has its mass; parallel latents are interpolated linearly.
     """
-    lengths = jnp.linalg.norm(start, axis=-1) * jnp.linalg.norm(end, axis=-1)
-    cosine = jnp.sum(start * end, axis=-1) / jnp.maximum(lengths, 1e-12)
-    angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))[..., None, None]
-    t = fractions[:, None]
+    cosine = jnp.vdot(start, end) / jnp.maximum(jnp.linalg.norm(start) * jnp.linalg.norm(end), 1e-12)
+    angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
     sine = jnp.sin(angle)
-    parallel = jnp.abs(sine) < 1e-6
+    parallel = sine < 1e-6
     divisor = jnp.where(parallel, 1.0, sine)
-    left = jnp.where(parallel, 1 - t, jnp.sin((1 - t) * angle) / divisor)
-    right = jnp.where(parallel, t, jnp.sin(t * angle) / divisor)
-    return left * start[..., None, :] + right * end[..., None, :]
+    weights = (jnp.where(parallel, linear, jnp.sin(linear * angle) / divisor) for linear in (1 - fractions, fractions))
+    return sum(jnp.outer(weight, point) for weight, point in zip(weights, (start, end), strict=True))

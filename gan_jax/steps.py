@@ -69,7 +69,7 @@ def disc_update(gan: GAN, state: TrainState, real: jax.Array, rng: jax.Array) ->
         "logits/fake": jnp.mean(fake_logits),
         "prob/real": jnp.mean(jax.nn.sigmoid(real_logits)),
         "prob/fake": jnp.mean(jax.nn.sigmoid(fake_logits)),
-        "grad_norm/disc": optax.global_norm(gradients),
+        "grad_norm/disc": optax.tree.norm(gradients),
     }
     return state.replace(
         params=Players(state.params.gen, params),
@@ -89,7 +89,7 @@ def gen_update(gan: GAN, state: TrainState, batch_size: int, rng: jax.Array) -> 
 
     (loss, batch_stats), gradients = jax.value_and_grad(descended, has_aux=True)(state.params.gen)
     params, opt_state = _descend(gan.optimizers.gen, gradients, state.opt_state.gen, state.params.gen)
-    metrics = {"loss/gen": loss, "grad_norm/gen": optax.global_norm(gradients)}
+    metrics = {"loss/gen": loss, "grad_norm/gen": optax.tree.norm(gradients)}
     return state.replace(
         params=Players(params, state.params.disc),
         batch_stats=Players(batch_stats, state.batch_stats.disc),

@@ -1,6 +1,6 @@
 """Can a DCGAN draw digits after a few minutes on a laptop? What `make train` runs.
 
-Half the default's width, for the time, and an average of the generator, for clean strokes.
+Half the default's width and batch, for the time, and an average of the generator, for clean strokes.
 Command: python experiments/train.py --config=experiments/configs/mnist.py --workdir=runs/mnist
 """
 
@@ -11,7 +11,8 @@ from configs import default
 
 def get_config() -> ConfigDict:
     config = default.get_config()
-    config.num_steps = 2500
-    config.ema_decay = 0.99
+    config.num_steps = 5000
+    config.batch_size = 32
+    config.ema_decay = 0.995
     config.network.dcgan.base_width = 32
     return config

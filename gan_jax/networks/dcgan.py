@@ -4,7 +4,6 @@ For an image of size `4 * 2**n` the generator doubles the size n times from a 4 
 discriminator halves it n times; widths double towards 4 × 4. Weights are N(0, 0.02), batch-norm scales N(1, 0.02).
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,10 +23,9 @@ def _scale_init(rng: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Arr
 
 def _blocks(image_size: int) -> int:
     """n of image_size = 4 * 2**n."""
-    blocks = int(math.log2(image_size)) - 2
-    if image_size != 4 * 2**blocks or blocks < 1:
+    if image_size < 8 or image_size & (image_size - 1):
         raise ValueError(f"image_size={image_size}: DCGAN takes a power of two of at least 8")
-    return blocks
+    return image_size.bit_length() - 3
 
 
 def _batch_norm(train: bool, dtype: Any) -> nn.BatchNorm:

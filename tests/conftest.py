@@ -1,0 +1,32 @@
+"""Strict by default: silent rank promotion raises, and a script is run as a user runs it, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+# Half the compile time, for steps that run a handful of times. Scripts, whose bits matter, run without it.
+_USER_FLAGS = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{_USER_FLAGS} --xla_backend_optimization_level=0".strip()
+
+import jax  # noqa: E402  # reads the flags
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run_script("train.py", "--config=…", status=2)`: a script of experiments/, from the root of the checkout."""
+
+    def run(script: str, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, f"experiments/{script}", *arguments]
+        environment = os.environ | {"XLA_FLAGS": _USER_FLAGS}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run

@@ -1,0 +1,48 @@
+"""Small things that several tests train."""
+
+from functools import cache
+
+import jax
+import numpy as np
+import optax
+
+from gan_jax import GAN, NETWORKS, OBJECTIVES, Players, TrainState, create_state
+
+
+@cache
+def small_gan(network: str = "dcgan", *, objective: str = "non_saturating", disc_steps: int = 1, ema_decay: float = 0.0) -> GAN:
+    """A DCGAN for 8 × 8 grey images, or an MLP for points, with Adam; steps take milliseconds."""
+    sample_shape = (8, 8, 1) if network == "dcgan" else (2,)
+    options = {"base_width": 4} if network == "dcgan" else {"hidden": (16,)}
+    return GAN(
+        networks=NETWORKS[network](sample_shape, **options),
+        optimizers=Players(gen=optax.adam(1e-3, b1=0.5), disc=optax.adam(1e-3, b1=0.5)),
+        objective=OBJECTIVES[objective],
+        sample_shape=sample_shape,
+        latent_dim=3,
+        disc_steps=disc_steps,
+        ema_decay=ema_decay,
+    )
+
+
+@cache
+def small_state(gan: GAN) -> TrainState:
+    return create_state(gan, jax.random.key(0))
+
+
+def random_images(count: int, size: int = 8, channels: int = 1, seed: int = 0) -> np.ndarray:
+    """uint8 `[count, size, size, channels]`."""
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, channels), dtype=np.uint8)
+
+
+def assert_trees_equal(left: object, right: object) -> None:
+    """The same structure and the same bits."""
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def trees_differ(left: object, right: object) -> list[bool]:
+    """For each leaf: is any element different?"""
+    return [
+        bool(np.any(np.asarray(a) != np.asarray(b))) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
+    ]

@@ -1,0 +1,106 @@
+"""The closed set of convolutions against `lax`: value, gradient, gradient of gradient; a direct sum judges both."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from gan_jax.networks.conv import Geometry, fractionally_strided_conv, strided_conv
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+# kernel, stride, padding, (H, W) of the large side; the last ones leave rows that no window reaches
+GEOMETRIES = [
+    (4, 2, 1, (8, 8)),
+    (4, 1, 0, (4, 4)),
+    (3, 1, 1, (5, 6)),
+    (5, 2, 2, (8, 8)),
+    (3, 2, 1, (8, 10)),
+    (1, 1, 0, (3, 3)),
+    (2, 3, 0, (7, 9)),
+]
+by_geometry = pytest.mark.parametrize(("kernel_size", "stride", "padding", "size"), GEOMETRIES)
+
+
+def lax_conv(stride, padding, images, kernel):
+    return lax.conv_general_dilated(images, kernel, (stride,) * 2, ((padding,) * 2,) * 2, dimension_numbers=LAYOUT)
+
+
+def arrays(kernel_size, stride, padding, size, seed=0):
+    """Images, kernel, and features of the shape that the convolution gives."""
+    rng = np.random.default_rng(seed)
+    images = jnp.asarray(rng.normal(size=(2, *size, 3)))
+    kernel = jnp.asarray(rng.normal(size=(kernel_size, kernel_size, 3, 5)))
+    features = jnp.asarray(rng.normal(size=jax.eval_shape(partial(lax_conv, stride, padding), images, kernel).shape))
+    return images, kernel, features
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+@by_geometry
+def test_values(kernel_size, stride, padding, size):
+    images, kernel, features = arrays(kernel_size, stride, padding, size)
+    geometry = Geometry(size, stride, padding)
+    reference = partial(lax_conv, stride, padding)
+    np.testing.assert_allclose(strided_conv(geometry, images, kernel), reference(images, kernel), rtol=1e-12)
+    expected = jax.vjp(reference, images, kernel)[1](features)[0]
+    np.testing.assert_allclose(fractionally_strided_conv(geometry, features, kernel), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_value_against_the_sum_that_defines_it():
+    images, kernel, _ = arrays(4, 2, 1, (6, 6))
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = np.zeros((2, 3, 3, 5))
+    for row in range(3):
+        for column in range(3):
+            window = padded[:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4]
+            expected[:, row, column] = np.einsum("bhwi,hwio->bo", window, kernel)
+    np.testing.assert_allclose(strided_conv(Geometry((6, 6), 2, 1), images, kernel), expected, rtol=1e-12)
+
+
+def penalty(function, first, second):
+    """A scalar whose gradient holds second derivatives of the function: the squared norm of a gradient."""
+    value = lambda *args: jnp.sum(jnp.sin(function(*args)))  # noqa: E731
+    gradients = jax.grad(value, argnums=(0, 1))(first, second)
+    return sum(jnp.sum(gradient**2) for gradient in gradients)
+
+
+@by_geometry
+@pytest.mark.parametrize("order", [1, 2])
+def test_gradients_of_the_strided_convolution(kernel_size, stride, padding, size, order):
+    images, kernel, _ = arrays(kernel_size, stride, padding, size)
+    ours, reference = partial(strided_conv, Geometry(size, stride, padding)), partial(lax_conv, stride, padding)
+    goal = penalty if order == 2 else lambda function, *args: jnp.sum(jnp.sin(function(*args)))
+    gradients, expected = (jax.grad(partial(goal, f), argnums=(0, 1))(images, kernel) for f in (ours, reference))
+    for gradient, wanted in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-8, atol=1e-9)
+
+
+@by_geometry
+@pytest.mark.parametrize("order", [1, 2])
+def test_gradients_of_the_fractionally_strided_convolution(kernel_size, stride, padding, size, order):
+    images, kernel, features = arrays(kernel_size, stride, padding, size)
+
+    def reference(features, kernel):
+        return jax.vjp(lambda x: lax_conv(stride, padding, x, kernel), images)[1](features)[0]
+
+    ours = partial(fractionally_strided_conv, Geometry(size, stride, padding))
+    goal = penalty if order == 2 else lambda function, *args: jnp.sum(jnp.sin(function(*args)))
+    gradients, expected = (jax.grad(partial(goal, f), argnums=(0, 1))(features, kernel) for f in (ours, reference))
+    for gradient, wanted in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-8, atol=1e-9)
+
+
+def test_the_two_are_adjoint():
+    """<conv(x, w), y> = <x, conv_transpose(y, w)>."""
+    images, kernel, features = arrays(4, 2, 1, (8, 8))
+    geometry = Geometry((8, 8), 2, 1)
+    left = jnp.vdot(strided_conv(geometry, images, kernel), features)
+    right = jnp.vdot(images, fractionally_strided_conv(geometry, features, kernel))
+    assert float(left) == pytest.approx(float(right), rel=1e-12)

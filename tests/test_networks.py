@@ -1,0 +1,176 @@
+"""The networks: shapes, DCGAN's guidelines read off the traced graph, dtypes, and the same numbers from Flax's own layers."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import small_gan, small_state
+
+from benchmark import with_plain_layers
+from gan_jax import GAN, NETWORKS, OBJECTIVES, Players, create_state
+from gan_jax.networks.conv import Conv, ConvTranspose
+
+
+def init(network, inputs):
+    return jax.jit(partial(network.init, train=True))(jax.random.key(0), inputs)
+
+
+def players(size=32, channels=3, base_width=4, dtype="float32"):
+    return NETWORKS["dcgan"]((size, size, channels), base_width=base_width, dtype=dtype)
+
+
+@pytest.mark.parametrize(("size", "channels", "base_width"), [(8, 1, 4), (16, 2, 3), (32, 3, 4), (64, 4, 1), (128, 1, 1)])
+def test_shapes_for_every_size_channels_and_width(size, channels, base_width):
+    gen, disc = players(size, channels, base_width)
+    latents = jnp.ones((2, 7))
+    images = jax.eval_shape(lambda: gen.init_with_output(jax.random.key(0), latents, train=False)[0])
+    assert images.shape == (2, size, size, channels)
+    logits = jax.eval_shape(lambda: disc.init_with_output(jax.random.key(0), jnp.zeros(images.shape), train=False)[0])
+    assert logits.shape == (2,)
+
+
+@pytest.mark.parametrize("size", [4, 24, 0])
+def test_other_sizes_are_refused(size):
+    with pytest.raises(ValueError, match="power of two"):
+        init(players(size).gen, jnp.ones((1, 7)))
+
+
+def test_parameters_are_those_of_the_recipe():
+    """Weights 4 × 4, no bias beside batch norm's; batch norm neither on G's output nor on D's input."""
+    gen, disc = players(32, 3, 64)
+    gen_params = jax.eval_shape(partial(init, gen), jnp.ones((1, 100)))["params"]
+    assert jax.tree.map(jnp.shape, gen_params) == {
+        "Dense_0": {"kernel": (100, 4 * 4 * 256)},
+        "BatchNorm_0": {"scale": (256,), "bias": (256,)},
+        "ConvTranspose_0": {"kernel": (4, 4, 128, 256)},
+        "BatchNorm_1": {"scale": (128,), "bias": (128,)},
+        "ConvTranspose_1": {"kernel": (4, 4, 64, 128)},
+        "BatchNorm_2": {"scale": (64,), "bias": (64,)},
+        "ConvTranspose_2": {"kernel": (4, 4, 3, 64)},
+    }
+    disc_params = jax.eval_shape(partial(init, disc), jnp.ones((1, 32, 32, 3)))["params"]
+    assert jax.tree.map(jnp.shape, disc_params) == {
+        "Conv_0": {"kernel": (4, 4, 3, 64)},
+        "Conv_1": {"kernel": (4, 4, 64, 128)},
+        "BatchNorm_0": {"scale": (128,), "bias": (128,)},
+        "Conv_2": {"kernel": (4, 4, 128, 256)},
+        "BatchNorm_1": {"scale": (256,), "bias": (256,)},
+        "Conv_3": {"kernel": (4, 4, 256, 1)},
+    }
+
+
+def test_initial_weights():
+    gen, disc = players(32, 3, 64)
+    for params in (init(gen, jnp.ones((1, 100)))["params"], init(disc, jnp.ones((1, 32, 32, 3)))["params"]):
+        for name, layer in params.items():
+            if name.startswith("BatchNorm"):
+                assert float(jnp.mean(layer["scale"])) == pytest.approx(1.0, abs=0.01)
+                assert float(jnp.std(layer["scale"])) == pytest.approx(0.02, rel=0.3)
+                assert not np.any(layer["bias"])
+            else:
+                assert float(jnp.std(layer["kernel"])) == pytest.approx(0.02, rel=0.1)
+                assert float(jnp.mean(layer["kernel"])) == pytest.approx(0.0, abs=0.002)
+
+
+def test_no_pooling_and_the_right_activations():
+    """Guidelines of seed 001: strides instead of pooling; tanh and ReLU in G, LeakyReLU 0.2 in D."""
+    gen, disc = players()
+    variables = init(gen, jnp.ones((2, 7)))
+    text = str(jax.make_jaxpr(lambda z: gen.apply(variables, z, train=False))(jnp.ones((2, 7))))
+    assert "tanh" in text
+    assert "relu" in text
+    assert "reduce_window" not in text
+    images = jnp.ones((2, 32, 32, 3))
+    variables = init(disc, images)
+    text = str(jax.make_jaxpr(lambda x: disc.apply(variables, x, train=False))(images))
+    assert "leaky_relu" in text
+    assert "reduce_window" not in text
+
+
+def test_images_lie_in_minus_one_to_one():
+    gen, _ = players()
+    latents = 100 * jax.random.normal(jax.random.key(1), (8, 7))
+    images, _ = gen.init_with_output(jax.random.key(0), latents, train=False)
+    assert float(jnp.max(jnp.abs(images))) <= 1.0
+
+
+def test_batch_norm_uses_and_moves_its_statistics():
+    """Running = 0.9 running + 0.1 batch, the variance biased: PyTorch's momentum 0.1, Flax's 0.9."""
+    disc = players(16, 1).disc
+    images = jax.random.normal(jax.random.key(1), (8, 16, 16, 1))
+    variables = init(disc, images)
+    _, updated = disc.apply(variables, images, train=True, mutable=["batch_stats"])
+    hidden = Conv(4).apply({"params": variables["params"]["Conv_0"]}, images)
+    normed = Conv(8).apply({"params": variables["params"]["Conv_1"]}, jnp.where(hidden > 0, hidden, 0.2 * hidden))
+    statistics = updated["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(statistics["mean"], 0.1 * jnp.mean(normed, axis=(0, 1, 2)), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * jnp.var(normed, axis=(0, 1, 2)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_dtype_is_that_of_the_arithmetic_alone(dtype):
+    """Parameters, statistics, gradients and what leaves the networks stay float32."""
+    for network, inputs in zip(players(16, 1, 4, dtype), (jnp.ones((4, 7)), jnp.ones((4, 16, 16, 1))), strict=True):
+        outputs, variables = network.init_with_output(jax.random.key(0), inputs, train=True)
+
+        def total(params, network=network, variables=variables, inputs=inputs):
+            return jnp.sum(network.apply({**variables, "params": params}, inputs, train=False))
+
+        gradients = jax.jit(jax.grad(total))(variables["params"])
+        assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((outputs, variables, gradients)))
+        convolutions = [line for line in str(jax.make_jaxpr(total)(variables["params"])).splitlines() if "conv_general" in line]
+        assert convolutions
+        assert all(("bf16[" in line) == (dtype == "bfloat16") for line in convolutions)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layers_compute_in_dtype(dtype):
+    images = jnp.ones((2, 8, 8, 3))
+    for layer, shape in ((Conv(5, dtype=dtype), (2, 4, 4, 5)), (ConvTranspose(5, dtype=dtype), (2, 16, 16, 5))):
+        outputs, variables = layer.init_with_output(jax.random.key(0), images)
+        assert outputs.shape == shape
+        assert outputs.dtype == dtype
+        assert variables["params"]["kernel"].dtype == jnp.float32
+
+
+def test_same_outputs_and_gradients_as_plain_flax_layers():
+    """The benchmark's other side computes the same function of the same parameters."""
+    gan = GAN(players(16, 2), Players(None, None), OBJECTIVES["minimax"], (16, 16, 2))
+    plain = with_plain_layers(gan)
+    for ours, theirs, inputs in zip(gan.networks, plain.networks, (jnp.ones((4, 7)), jnp.ones((4, 16, 16, 2))), strict=True):
+        inputs = jax.random.normal(jax.random.key(1), inputs.shape)
+        variables = init(ours, inputs)
+        assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, init(theirs, inputs))
+
+        def total(params, network, variables=variables, inputs=inputs):
+            outputs, _ = network.apply({**variables, "params": params}, inputs, train=True, mutable=["batch_stats"])
+            return jnp.sum(jnp.sin(outputs))
+
+        one, other = (
+            jax.jit(jax.value_and_grad(total), static_argnums=1)(variables["params"], network) for network in (ours, theirs)
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), one, other)
+
+
+def test_mlp_shapes_and_bounds():
+    points = NETWORKS["mlp"]((2,), hidden=(16, 8))
+    samples, _ = points.gen.init_with_output(jax.random.key(0), 1e4 * jnp.ones((5, 3)), train=False)
+    assert samples.shape == (5, 2)
+    assert float(jnp.max(jnp.abs(samples))) > 1.0
+    images = NETWORKS["mlp"]((8, 8, 3), hidden=(16, 8))
+    samples, _ = images.gen.init_with_output(jax.random.key(0), 1e4 * jnp.ones((5, 3)), train=False)
+    assert samples.shape == (5, 8, 8, 3)
+    assert float(jnp.max(jnp.abs(samples))) <= 1.0
+    logits, _ = images.disc.init_with_output(jax.random.key(0), samples, train=False)
+    assert logits.shape == (5,)
+
+
+def test_initial_state_depends_on_the_key_alone():
+    gan = small_gan()
+    first, again = small_state(gan), small_state(gan)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    other = create_state(gan, jax.random.key(1))
+    kernels = [state.params.gen["Dense_0"]["kernel"] for state in (first, other)]
+    assert np.all(kernels[0] != kernels[1])

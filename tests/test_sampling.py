@@ -1,0 +1,78 @@
+"""Samples depend on their own latent alone, and interpolation keeps to the sphere."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import small_gan, small_state
+
+from gan_jax import draw_latents, generate, generator_variables, sample, slerp, train_step
+
+RNG = jax.random.key(0)
+
+
+def test_same_seed_same_pictures_however_many_are_asked_for():
+    gan = small_gan()
+    state = small_state(gan)
+    many = sample(gan, state, RNG, 150)
+    assert many.shape == (150, 8, 8, 1)
+    assert many.dtype == np.uint8
+    for num in (1, 63, 64, 65):
+        np.testing.assert_array_equal(sample(gan, state, RNG, num), many[:num])
+    latents = draw_latents(RNG, 150, gan.latent_dim)
+    alone = generate(gan, generator_variables(state), latents[70:71])
+    assert np.abs(alone[0].astype(int) - many[70]).max() <= 1
+    assert np.any(sample(gan, state, jax.random.key(1), 150) != many)
+
+
+def test_grey_levels_are_those_of_the_networks_output():
+    gan = small_gan()
+    state = small_state(gan)
+    latents = draw_latents(RNG, 64, gan.latent_dim)
+    floats = gan.networks.gen.apply(generator_variables(state), latents, train=False)
+    np.testing.assert_allclose(generate(gan, generator_variables(state), latents) / 127.5 - 1, floats, atol=1.01 / 255)
+
+
+def test_points_are_not_quantised():
+    gan = small_gan("mlp")
+    points = sample(gan, small_state(gan), RNG, 10)
+    assert points.shape == (10, 2)
+    assert points.dtype == np.float32
+
+
+def test_the_average_is_used_where_there_is_one():
+    gan = small_gan(ema_decay=0.999)
+    state = small_state(gan)
+    images = jax.random.uniform(RNG, (1, 8, 8, 8, 1), minval=-1)
+    for _ in range(3):
+        state, _ = jax.jit(train_step, static_argnums=0)(gan, state, {"images": images}, RNG)
+    averaged, raw = (
+        generate(gan, variables, draw_latents(RNG, 8, gan.latent_dim))
+        for variables in (
+            state.ema,
+            {"params": state.params.gen, "batch_stats": state.batch_stats.gen},
+        )
+    )
+    assert np.any(averaged != raw)
+    np.testing.assert_array_equal(sample(gan, state, RNG, 8), averaged)
+    np.testing.assert_array_equal(sample(gan, state, RNG, 8, ema=False), raw)
+    with pytest.raises(ValueError, match="ema_decay"):
+        generator_variables(small_state(small_gan()), ema=True)
+
+
+def test_slerp_keeps_to_the_great_circle():
+    start, end = jax.random.normal(RNG, (2, 5, 7))
+    start, end = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (start, end))
+    path = slerp(start, end, jnp.linspace(0, 1, 9))
+    assert path.shape == (5, 9, 7)
+    np.testing.assert_allclose(path[:, 0], start, atol=1e-6)
+    np.testing.assert_allclose(path[:, -1], end, atol=1e-6)
+    np.testing.assert_allclose(jnp.linalg.norm(path, axis=-1), 1.0, rtol=1e-5)
+    cosines = jnp.sum(path[:, 1:] * path[:, :-1], axis=-1)
+    np.testing.assert_allclose(cosines, jnp.broadcast_to(cosines[:, :1], cosines.shape), rtol=1e-4)
+
+
+def test_slerp_of_parallel_latents_is_linear():
+    start = jnp.array([1.0, 2.0])
+    np.testing.assert_allclose(slerp(start, 3 * start, jnp.array([0.0, 0.5, 1.0])), [[1, 2], [2, 4], [3, 6]], rtol=1e-4)
+    np.testing.assert_array_equal(slerp(0 * start, 0 * start, jnp.array([0.5])), [[0, 0]])
