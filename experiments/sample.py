@@ -39,8 +39,8 @@ def main() -> None:
     if _INTERPOLATE.value:
         rows = -(-_NUM.value // _COLUMNS)
         ends = draw_latents(rng, 2 * rows, gan.latent_dim)
-        latents = slerp(ends[0::2], ends[1::2], jnp.linspace(0.0, 1.0, _COLUMNS)).reshape(-1, gan.latent_dim)
-        latents = latents[: _NUM.value]
+        walks = jax.vmap(slerp, (0, 0, None))(ends[0::2], ends[1::2], jnp.linspace(0.0, 1.0, _COLUMNS))
+        latents = walks.reshape(-1, gan.latent_dim)[: _NUM.value]
     else:
         latents = draw_latents(rng, _NUM.value, gan.latent_dim)
     samples = generate(gan, generator_variables(state, ema=ema), latents)

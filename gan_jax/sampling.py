@@ -41,16 +41,17 @@ def sample(gan: GAN, state: TrainState, rng: jax.Array, num: int, *, ema: bool |
     return generate(gan, generator_variables(state, ema=ema), draw_latents(rng, num, gan.latent_dim))
 
 
-@partial(jnp.vectorize, signature="(z),(z),(t)->(t,z)")
 def slerp(start: jax.Array, end: jax.Array, fractions: jax.Array) -> jax.Array:
-    """Spherical interpolation between latents (White 2016): start, end `[..., Z]`, fractions `[T]` in [0, 1] -> `[..., T, Z]`.
+    """Spherical interpolation between two latents (White 2016): `[Z]`, `[Z]`, fractions `[T]` in [0, 1] -> `[T, Z]`.
 
     It keeps to the norms at which N(0, I) has its mass; parallel latents are interpolated linearly.
     """
     cosine = jnp.vdot(start, end) / jnp.maximum(jnp.linalg.norm(start) * jnp.linalg.norm(end), 1e-12)
     angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
     sine = jnp.sin(angle)
-    parallel = sine < 1e-6
-    divisor = jnp.where(parallel, 1.0, sine)
-    weights = (jnp.where(parallel, linear, jnp.sin(linear * angle) / divisor) for linear in (1 - fractions, fractions))
-    return sum(jnp.outer(weight, point) for weight, point in zip(weights, (start, end), strict=True))
+    divisor = jnp.where(sine < 1e-6, 1.0, sine)
+
+    def weight(fraction: jax.Array) -> jax.Array:
+        return jnp.where(sine < 1e-6, fraction, jnp.sin(fraction * angle) / divisor)
+
+    return jnp.outer(weight(1 - fractions), start) + jnp.outer(weight(fractions), end)

@@ -63,7 +63,7 @@ def test_the_average_is_used_where_there_is_one():
 def test_slerp_keeps_to_the_great_circle():
     start, end = jax.random.normal(RNG, (2, 5, 7))
     start, end = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (start, end))
-    path = slerp(start, end, jnp.linspace(0, 1, 9))
+    path = jax.vmap(slerp, (0, 0, None))(start, end, jnp.linspace(0, 1, 9))
     assert path.shape == (5, 9, 7)
     np.testing.assert_allclose(path[:, 0], start, atol=1e-6)
     np.testing.assert_allclose(path[:, -1], end, atol=1e-6)
