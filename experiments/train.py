@@ -1,7 +1,7 @@
 """Train a GAN, or go on with one: the same command resumes from the newest checkpoint.
 
 Command: python experiments/train.py --config=experiments/configs/mnist.py --workdir=runs/mnist --config.num_steps=2000
-Leaves in the workdir: samples/, curves.png, training.gif, metrics.jsonl, tensorboard/, checkpoints/, config.json
+Leaves in the workdir: samples/, curves.png, training.gif, metrics.jsonl, tensorboard/, checkpoints/, config.json, history.jsonl
 """
 
 from absl import flags

@@ -49,7 +49,8 @@ def fail(message: str, status: int) -> None:
 def _parse(argv: list[str]) -> list[str]:
     """absl's flags, with one line for what it would answer with a traceback or a page of help."""
     try:
-        _check_overrides(argv)
+        if "config" in flags.FLAGS:
+            check_overrides(argv, flags.FLAGS["config"].default)
         rest: list[str] = flags.FLAGS(argv)
         return rest
     except flags.UnrecognizedFlagError as error:
@@ -70,14 +71,14 @@ def _arguments(argv: Sequence[str]) -> list[tuple[str, str | None]]:
     return pairs
 
 
-def _check_overrides(argv: Sequence[str]) -> None:
-    """Raise `InputError` at the first `--config…` argument that the config file cannot take."""
+def check_overrides(argv: Sequence[str], default: str | None = None) -> None:
+    """Raise `InputError` at the first `--config…` argument that the config file, or its default, cannot take."""
     arguments = _arguments(argv)
     keys = [key for key, _ in arguments]
-    if "config" not in flags.FLAGS or {"help", "helpfull", "helpshort"}.intersection(keys):
+    if {"help", "helpfull", "helpshort"}.intersection(keys):
         return
     paths = [entry for key, entry in arguments if key == "config"]
-    path = paths[-1] if paths else flags.FLAGS["config"].default
+    path = paths[-1] if paths else default
     if not path:
         raise InputError("--config: give a config file, such as --config=experiments/configs/mnist.py")
     config = flatten(load_config(path).to_dict())

@@ -16,6 +16,7 @@ from gan_jax.checkpoints import Checkpoints
 from gan_jax.config import check_config, differences, make_configured_dataset, make_gan, resolve
 from gan_jax.data import DENSITIES
 from gan_jax.errors import InputError, NonFiniteError
+from gan_jax.evidence import append_row
 from gan_jax.logs import MetricBuffer, MetricLogger, Progress, read_rows
 from gan_jax.parallel import make_step
 from gan_jax.sampling import sample
@@ -25,7 +26,8 @@ from gan_jax.state import GAN, TrainState, create_state
 def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     """Train to `config.num_steps`, from the newest checkpoint of the workdir where there is one; return the last state.
 
-    Writes config.json, metrics.jsonl, tensorboard/, samples/, checkpoints/, curves.png and training.gif.
+    Writes config.json, metrics.jsonl, tensorboard/, samples/, checkpoints/, curves.png, training.gif and, for each call that
+    trained, a row of history.jsonl: steps, times, config, commit, hardware, versions.
 
     Raises:
         InputError: the config cannot be trained, or is not the one of the run that the workdir holds.
@@ -84,7 +86,8 @@ def _loop(
         save_picture()
     began = time.perf_counter()
     state, metrics = step(state, dataset.draw(config.seed, start), rngs["train"])
-    print(f"compiled the step in {time.perf_counter() - began:.1f} s", flush=True)
+    compile_seconds = time.perf_counter() - began
+    print(f"compiled the step in {compile_seconds:.1f} s", flush=True)
     progress = Progress(start=start, total=total, images_per_step=images_per_step)
     try:
         for number in range(start + 1, total + 1):
@@ -101,6 +104,9 @@ def _loop(
     finally:
         progress.close()
         logger.close()
+    seconds = {"compile_seconds": compile_seconds, "seconds": time.perf_counter() - began}
+    speed = {"steps_per_second": progress.rate(), "images_per_second": progress.rate() * images_per_step}
+    append_row(workdir / "history.jsonl", {"from_step": start, "to_step": total, **seconds, **speed, "config": resolve(config)})
     return state
 
 
