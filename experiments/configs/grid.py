@@ -1,21 +1,16 @@
-"""How many of the twenty-five Gaussians on a grid does a small GAN find? The toy on which mode collapse is seen.
+"""How many of twenty-five Gaussians on a grid does a small GAN find? Harder than the ring: it wants width, depth and an average.
 
 Command: python experiments/train.py --config=experiments/configs/grid.py --workdir=runs/grid
 """
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs import ring
 
 
 def get_config() -> ConfigDict:
-    config = default.get_config()
+    config = ring.get_config()
     config.data.name = "grid"
-    config.network.name = "mlp"
-    config.latent_dim = 2
-    config.batch_size = 256
-    config.num_steps = 10000
-    config.num_samples = 1000
-    config.sample_every = 500
-    config.checkpoint_every = 5000
+    config.network.mlp.hidden = (256, 256, 256)
+    config.num_steps = 20_000
     return config

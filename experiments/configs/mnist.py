@@ -11,7 +11,7 @@ from configs import default
 
 def get_config() -> ConfigDict:
     config = default.get_config()
-    config.num_steps = 5000
+    config.num_steps = 5_000
     config.batch_size = 32
     config.ema_decay = 0.995
     config.network.dcgan.base_width = 32

@@ -14,7 +14,8 @@ def get_config() -> ConfigDict:
     config.network.name = "mlp"
     config.latent_dim = 2
     config.batch_size = 256
-    config.num_steps = 10000
+    config.num_steps = 10_000
+    config.ema_decay = 0.999
     config.num_samples = 1000
     config.sample_every = 500
     config.checkpoint_every = 5000
