@@ -34,7 +34,7 @@ sample: install ## draw samples from the trained run (WORKDIR=, ARGS=--num=64 â€
 	$(RUN) experiments/sample.py --workdir="$(WORKDIR)" $(ARGS)
 
 test: install-dev ## run the whole suite (ARGS=-k â€¦ for a part)
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: install-dev ## check the code
 	$(RUN) -m ruff check .

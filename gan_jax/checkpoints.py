@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import jax
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers
 
 from gan_jax.state import TrainState
@@ -46,8 +47,9 @@ class Checkpoints:
         return config
 
     def restore(self, step: int, template: TrainState) -> TrainState:
-        """The state of that step, to the bit. template: a state of the same shapes, on the devices where it shall live."""
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        """The state of that step, to the bit, on this process's first device. template: its shapes, as of `jax.eval_shape`."""
+        device = SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), template)
         restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         state: TrainState = restored["state"]
         return state

@@ -75,6 +75,12 @@ def create_state(gan: GAN, rng: jax.Array) -> TrainState:
     return jax.jit(create)(rng)
 
 
+def abstract_state(gan: GAN) -> TrainState:
+    """Shapes and dtypes of the state, without its arrays."""
+    state: TrainState = jax.eval_shape(lambda: create_state(gan, jax.random.key(0)))
+    return state
+
+
 def generator_variables(state: TrainState, *, ema: bool | None = None) -> dict[str, Any]:
     """The generator's `{"params", "batch_stats"}`: the average where there is one, unless `ema` says otherwise."""
     if ema is None:

@@ -20,7 +20,7 @@ from gan_jax.evidence import append_row
 from gan_jax.logs import MetricBuffer, MetricLogger, Progress, read_rows
 from gan_jax.parallel import make_step
 from gan_jax.sampling import sample
-from gan_jax.state import GAN, TrainState, create_state
+from gan_jax.state import GAN, TrainState, abstract_state, create_state
 
 
 def train(config: ConfigDict, workdir: str | Path) -> TrainState:
@@ -36,7 +36,6 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     check_config(config)
     workdir, resolved, gan = Path(workdir), resolve(config), make_gan(config)
     rngs = dict(zip(("init", "train", "sample"), jax.random.split(jax.random.key(config.seed), 3), strict=True))
-    state = create_state(gan, rngs["init"])
     with Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints) as checkpoints:
         saved = checkpoints.latest_step()
         if saved is not None:
@@ -44,7 +43,9 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
                 raise InputError(
                     f"{workdir} holds a run with another config ({', '.join(changes)}): give another --workdir, or its values"
                 )
-            state = checkpoints.restore(saved, state)
+            state = checkpoints.restore(saved, abstract_state(gan))
+        else:
+            state = create_state(gan, rngs["init"])
         (workdir / "config.json").write_text(json.dumps(resolved, indent=2) + "\n")
         start = int(state.step)
         if start < config.num_steps:
@@ -121,7 +122,7 @@ def restore_run(workdir: str | Path) -> tuple[ConfigDict, GAN, TrainState]:
             raise InputError(f"--workdir={workdir}: the run there has no checkpoint yet; train it to config.checkpoint_every")
         config = ConfigDict(checkpoints.restore_config(newest))
         gan = make_gan(config)
-        return config, gan, checkpoints.restore(newest, create_state(gan, jax.random.key(0)))
+        return config, gan, checkpoints.restore(newest, abstract_state(gan))
 
 
 @jax.jit

@@ -1,4 +1,4 @@
-"""How many of twenty-five Gaussians on a grid does a small GAN find? Harder than the ring: it wants width, depth and an average.
+"""How many of twenty-five Gaussians on a grid does a small GAN find? Harder than the ring: it wants width, depth, an average.
 
 Command: python experiments/train.py --config=experiments/configs/grid.py --workdir=runs/grid
 """
