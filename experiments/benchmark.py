@@ -73,7 +73,7 @@ def make_timing(gan: GAN, dataset: Dataset, seed: int) -> Timing:
     rng = jax.random.key(seed)
     state = create_state(gan, rng)
     began = time.perf_counter()
-    state, _ = step(state, dataset.draw(seed, 0), rng)
+    state, _ = step(state, [dataset.draw(seed, 0)], rng)
     compile_seconds = time.perf_counter() - began
     position = 1
 
@@ -82,7 +82,7 @@ def make_timing(gan: GAN, dataset: Dataset, seed: int) -> Timing:
         jax.block_until_ready(state)
         began = time.perf_counter()
         for _ in range(steps):
-            state, _ = step(state, dataset.draw(seed, position), rng)
+            state, _ = step(state, [dataset.draw(seed, position)], rng)
             position += 1
         jax.block_until_ready(state)
         return time.perf_counter() - began

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from gan_jax.data import DATASETS, IMAGES, Dataset, make_dataset, make_sample_sh
 from gan_jax.errors import InputError
 from gan_jax.networks import NETWORKS
 from gan_jax.objectives import OBJECTIVES
+from gan_jax.parallel import auto_steps_per_call
 from gan_jax.state import GAN, Players
 
 OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
@@ -21,7 +23,7 @@ OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
 DTYPES = ("float32", "bfloat16")
 
 # How long, how often, how much is kept: a resumed run may change these. Anything else would make another experiment of it.
-_FREE_ON_RESUME = ("num_steps", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints")
+_FREE_ON_RESUME = ("steps_per_call", "num_steps", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints")
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -52,6 +54,13 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
         for key in sorted(old | new)
         if key not in _FREE_ON_RESUME and old.get(key) != new.get(key)
     ]
+
+
+def steps_per_call(config: ConfigDict, gan: GAN) -> int:
+    """`config.steps_per_call`, where "auto" is what suits the device and the intervals at which the loop needs the state."""
+    if config.steps_per_call == "auto":
+        return auto_steps_per_call(gan, math.gcd(config.sample_every, config.checkpoint_every))
+    return int(config.steps_per_call)
 
 
 def check_config(config: ConfigDict) -> None:
@@ -85,6 +94,8 @@ def check_config(config: ConfigDict) -> None:
     check("network.mlp.hidden", all(isinstance(width, int) and width >= 1 for width in widths), "widths such as 128,128")
     check("seed", 0 <= flat["seed"] < 2**32, "a whole number from 0 to 2**32 - 1")
     check("ema_decay", 0 <= flat["ema_decay"] < 1, "a decay in [0, 1), where 0 keeps no average")
+    calls = flat["steps_per_call"]
+    check("steps_per_call", calls == "auto" or (calls.isdecimal() and int(calls) >= 1), "auto or a whole number of at least 1")
     size = flat["data.image_size"]
     check("data.image_size", size >= 8 and size & (size - 1) == 0, "a power of two of at least 8")
     if flat["network.name"] == "dcgan":

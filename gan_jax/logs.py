@@ -17,18 +17,18 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class MetricBuffer:
-    """Metrics on their way from the device, read a few steps late and many at once, so that reading never stalls it.
+    """Metrics on their way from the device, read a few calls late and many at once, so that reading never stalls it.
 
-    It also holds the host back: at most `lag` steps are ahead of what the device has done.
+    It also holds the host back: at most `lag` calls are ahead of what the device has done.
     """
 
     def __init__(self, *, chunk: int, lag: int = 2):
-        self._pending: deque[tuple[int, Metrics]] = deque()
+        self._pending: deque[tuple[range, Metrics]] = deque()
         self._chunk, self._lag = chunk, lag
 
-    def push(self, step: int, metrics: Metrics) -> list[tuple[int, dict[str, float]]]:
-        """Take a step's metrics; give back, oldest first, those that have been read by now."""
-        self._pending.append((step, metrics))
+    def push(self, steps: range, metrics: Metrics) -> list[tuple[int, dict[str, float]]]:
+        """Take the metrics `[len(steps)]` of one call; give back, oldest step first, those that have been read by now."""
+        self._pending.append((steps, metrics))
         if len(self._pending) > self._lag:
             jax.block_until_ready(self._pending[-1 - self._lag][1])
         return self._read(self._chunk) if len(self._pending) >= self._chunk + self._lag else []
@@ -41,8 +41,9 @@ class MetricBuffer:
         taken = [self._pending.popleft() for _ in range(count)]
         values = jax.device_get([metrics for _, metrics in taken])
         return [
-            (step, {name: float(number) for name, number in metrics.items()})
-            for (step, _), metrics in zip(taken, values, strict=True)
+            (step, {name: float(numbers[index]) for name, numbers in metrics.items()})
+            for (steps, _), metrics in zip(taken, values, strict=True)
+            for index, step in enumerate(steps)
         ]
 
 
@@ -83,16 +84,18 @@ class MetricLogger:
 class Progress:
     """Steps/s, images/s, time left and V: a bar on a terminal, a plain line every few seconds elsewhere."""
 
-    def __init__(self, *, start: int, total: int, images_per_step: int, stream: TextIO | None = None):
+    def __init__(self, *, total: int, images_per_step: int, stream: TextIO | None = None):
         self._stream = stream or sys.stdout
         self._total, self._images_per_step = total, images_per_step
-        self._first = self._done = start
+        self._bar: tqdm | None = None
+        self.begin(0)
+
+    def begin(self, step: int) -> None:
+        """Start the clock, and the bar: what came before, compilation above all, is in no rate."""
+        self._first = self._done = step
         self._began = self._last_line = time.perf_counter()
-        self._bar = (
-            tqdm(initial=start, total=total, unit="step", file=self._stream, dynamic_ncols=True)
-            if self._stream.isatty()
-            else None
-        )
+        if self._stream.isatty() and step:
+            self._bar = tqdm(initial=step, total=self._total, unit="step", file=self._stream, dynamic_ncols=True)
 
     def update(self, step: int) -> None:
         """The device has finished this step."""
@@ -101,7 +104,7 @@ class Progress:
         self._done = step
 
     def rate(self) -> float:
-        """Steps/s since the start, compilation left out."""
+        """Steps/s since `begin`."""
         return (self._done - self._first) / max(time.perf_counter() - self._began, 1e-9)
 
     def report(self, value: float) -> None:

@@ -1,27 +1,55 @@
-"""How the pure step is run: the one file that knows `jit` and donation."""
+"""How the pure step is run: the one file that knows `jit`, donation, and how many steps go to the device in one call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from gan_jax.data import Dataset
+from gan_jax.data import Dataset, Draw
 from gan_jax.state import GAN, TrainState
 from gan_jax.steps import Metrics, train_step
 
-Step = Callable[[TrainState, Any, jax.Array], tuple[TrainState, Metrics]]
+Step = Callable[[TrainState, Sequence[Draw], jax.Array], tuple[TrainState, Metrics]]
+
+
+def _loops_are_slow(gan: GAN) -> bool:
+    """XLA:CPU runs a convolution inside a loop about ten times slower (jax issue 12868); points need no convolutions."""
+    return jax.default_backend() == "cpu" and len(gan.sample_shape) > 1
 
 
 def make_step(gan: GAN, dataset: Dataset) -> Step:
-    """`step(state, draw, rng) -> (state, metrics)`, compiled once; `draw` is `dataset.draw(seed, step)`.
+    """`step(state, draws, rng) -> (state, metrics)`: a training step for each draw, metrics `[len(draws)]`.
 
-    The state that goes in is donated: keep the one that comes out. The data set's arrays are arguments of the compiled
-    function, not constants in it, and the batch is gathered inside.
+    draws: `dataset.draw(seed, step)` for consecutive steps; they go to the device in one dispatch, except for images on a CPU,
+    where a loop would be slow. Compiled once for each number of draws. The state that goes in is donated: keep the one that
+    comes out. The data set's arrays are arguments of the compiled function, not constants in it; batches are gathered inside.
     """
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, arrays: Any, draw: Any, rng: jax.Array) -> tuple[TrainState, Metrics]:
-        return train_step(gan, state, dataset.load(arrays, draw), rng)
+    def run(state: TrainState, arrays: Any, draws: Any, rng: jax.Array) -> tuple[TrainState, Metrics]:
+        def one_step(state: TrainState, draw: Any) -> tuple[TrainState, Metrics]:
+            return train_step(gan, state, dataset.load(arrays, draw), rng)
 
-    return lambda state, draw, rng: step(state, dataset.arrays, draw, rng)
+        return jax.lax.scan(one_step, state, draws, unroll=len(jax.tree.leaves(draws)[0]) == 1)
+
+    def step(state: TrainState, draws: Sequence[Draw], rng: jax.Array) -> tuple[TrainState, Metrics]:
+        if len(draws) > 1 and _loops_are_slow(gan):
+            singles = []
+            for draw in draws:
+                state, metrics = step(state, [draw], rng)
+                singles.append(metrics)
+            return state, jax.tree.map(lambda *numbers: jnp.concatenate(numbers), *singles)
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *draws)
+        return run(state, dataset.arrays, stacked, rng)
+
+    return step
+
+
+def auto_steps_per_call(gan: GAN, interval: int) -> int:
+    """How many steps to dispatch at once where the state is needed every `interval` steps: a divisor of it, up to 100."""
+    if _loops_are_slow(gan):
+        return 1
+    return max(count for count in range(1, 101) if interval % count == 0)

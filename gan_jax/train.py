@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from gan_jax import plots
 from gan_jax.checkpoints import Checkpoints
-from gan_jax.config import check_config, differences, make_configured_dataset, make_gan, resolve
+from gan_jax.config import check_config, differences, make_configured_dataset, make_gan, resolve, steps_per_call
 from gan_jax.data import DENSITIES
 from gan_jax.errors import InputError, NonFiniteError
 from gan_jax.evidence import append_row
@@ -65,7 +65,9 @@ def _loop(
     start, total = int(state.step), config.num_steps
     images_per_step = config.batch_size * config.disc_steps
     logger = MetricLogger(workdir, start=start)
-    buffer = MetricBuffer(chunk=config.log_every)
+    per_call = steps_per_call(config, gan)
+    buffer = MetricBuffer(chunk=-(-config.log_every // per_call))
+    progress = Progress(total=total, images_per_step=images_per_step)
 
     def due(number: int, every: int) -> bool:
         return number % every == 0 or number == total
@@ -86,15 +88,19 @@ def _loop(
     if start == 0:
         save_picture()
     began = time.perf_counter()
-    state, metrics = step(state, dataset.draw(config.seed, start), rngs["train"])
-    compile_seconds = time.perf_counter() - began
-    print(f"compiled the step in {compile_seconds:.1f} s", flush=True)
-    progress = Progress(start=start, total=total, images_per_step=images_per_step)
+    number, intervals = start, (config.sample_every, config.checkpoint_every)
     try:
-        for number in range(start + 1, total + 1):
-            if number > start + 1:
-                state, metrics = step(state, dataset.draw(config.seed, number - 1), rngs["train"])
-            record(buffer.push(number, metrics))
+        while number < total:
+            boundary = min(total, *(number + every - number % every for every in intervals))
+            count = per_call if boundary - number >= per_call else 1
+            draws = [dataset.draw(config.seed, number + offset) for offset in range(count)]
+            state, metrics = step(state, draws, rngs["train"])
+            if number == start:
+                compile_seconds = time.perf_counter() - began
+                print(f"compiled the step in {compile_seconds:.1f} s", flush=True)
+                progress.begin(start + count)
+            number += count
+            record(buffer.push(range(number - count + 1, number + 1), metrics))
             progress.update(number)
             if due(number, config.sample_every):
                 save_picture()

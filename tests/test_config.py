@@ -51,6 +51,8 @@ def test_every_config_says_what_it_asks_and_how_it_is_run(path: Path):
         ("optimizer.disc.learning_rate", float("nan"), "a rate above 0"),
         ("optimizer.gen.b1", 1.0, r"a decay in \[0, 1\)"),
         ("ema_decay", 1.0, r"a decay in \[0, 1\)"),
+        ("steps_per_call", "0", "auto or a whole number"),
+        ("steps_per_call", "many", "auto or a whole number"),
         ("seed", -1, "a whole number from 0"),
         ("objective", "minmax", "one of minimax, non_saturating; did you mean minimax"),
         ("network.name", "dcgn", "one of dcgan, mlp; did you mean dcgan"),

@@ -12,7 +12,8 @@ RANKS = [
     {"errors", "objectives", "distributions", "evidence"},
     {"state"},
     {"networks", "steps", "data", "checkpoints", "plots"},
-    {"parallel", "sampling", "logs", "config"},
+    {"parallel", "sampling", "logs"},
+    {"config"},
     {"train", "cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

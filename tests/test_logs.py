@@ -13,12 +13,21 @@ def test_buffer_gives_back_every_step_once_in_order_and_some_steps_late():
     buffer = MetricBuffer(chunk=3, lag=2)
     seen = []
     for step in range(1, 11):
-        rows = buffer.push(step, {"value": jnp.float32(step)})
+        rows = buffer.push(range(step, step + 1), {"value": jnp.full(1, step)})
         assert all(number <= step - 2 for number, _ in rows)
         seen += rows
     seen += buffer.drain()
     assert seen == [(step, {"value": float(step)}) for step in range(1, 11)]
     assert buffer.drain() == []
+
+
+def test_buffer_takes_calls_of_many_steps_apart():
+    buffer = MetricBuffer(chunk=1, lag=1)
+    seen = buffer.push(range(1, 4), {"value": jnp.arange(1.0, 4.0)})
+    seen += buffer.push(range(4, 6), {"value": jnp.arange(4.0, 6.0)})
+    assert [step for step, _ in seen] == [1, 2, 3]
+    seen += buffer.drain()
+    assert seen == [(step, {"value": float(step)}) for step in range(1, 6)]
 
 
 def test_rows_after_the_step_of_a_resume_are_dropped_and_a_cut_line_is_left_out(tmp_path):
@@ -52,7 +61,7 @@ def test_tensorboard_events_hold_the_scalars(tmp_path):
 
 def test_plain_progress_says_rates_time_left_and_v():
     stream = io.StringIO()
-    progress = Progress(start=0, total=10, images_per_step=32, stream=stream)
+    progress = Progress(total=10, images_per_step=32, stream=stream)
     progress.update(10)
     progress.report(-1.386)
     progress.close()
@@ -67,7 +76,8 @@ def test_a_terminal_gets_one_bar():
             return True
 
     stream = Terminal()
-    progress = Progress(start=2, total=10, images_per_step=32, stream=stream)
+    progress = Progress(total=10, images_per_step=32, stream=stream)
+    progress.begin(2)
     progress.update(10)
     progress.report(-1.0)
     progress.close()

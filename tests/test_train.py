@@ -118,9 +118,9 @@ def test_a_nan_stops_the_run_names_step_and_leaf_and_leaves_the_last_good_checkp
     def make_poisoned_step(gan, dataset):
         step = real_make_step(gan, dataset)
 
-        def poisoned(state, draw, rng):
+        def poisoned(state, draws, rng):
             poison = int(state.step) == 13
-            state, metrics = step(state, draw, rng)
+            state, metrics = step(state, draws, rng)
             if poison:
                 disc = state.params.disc
                 disc["Conv_0"]["kernel"] = disc["Conv_0"]["kernel"].at[0, 0, 0, 0].set(jnp.nan)
@@ -146,8 +146,8 @@ def test_a_nan_that_no_metric_shows_is_caught_before_the_checkpoint(tmp_path, mo
     def make_poisoned_step(gan, dataset):
         step = real_make_step(gan, dataset)
 
-        def poisoned(state, draw, rng):
-            state, metrics = step(state, draw, rng)
+        def poisoned(state, draws, rng):
+            state, metrics = step(state, draws, rng)
             if int(state.step) == 20:
                 state.params.gen["Dense_0"]["kernel"] += jnp.nan
             return state, metrics
@@ -179,5 +179,5 @@ def test_the_step_donates_its_state():
     config = small_config()
     gan, dataset = make_gan(config), make_configured_dataset(config)
     state = create_state(gan, jax.random.key(0))
-    parallel.make_step(gan, dataset)(state, dataset.draw(0, 0), jax.random.key(1))
+    parallel.make_step(gan, dataset)(state, [dataset.draw(0, 0)], jax.random.key(1))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))

@@ -36,6 +36,8 @@ def get_config() -> ConfigDict:
     config.data.channels = 1
     config.data.flip = False  # mirror images left to right at random
 
+    config.steps_per_call = "auto"  # or a number of steps to dispatch at once; what is logged and saved stays the same
+
     config.log_every = 50  # steps between rows of metrics.jsonl and TensorBoard
     config.sample_every = 250  # steps between pictures
     config.num_samples = 64  # in each picture, of the same latents throughout

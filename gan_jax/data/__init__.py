@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gan_jax.data.datasets import Dataset, DensityDataset, ImageDataset, from_arrays
+from gan_jax.data.datasets import Dataset, DensityDataset, Draw, ImageDataset, from_arrays
 from gan_jax.data.digits import load_digits
 from gan_jax.distributions import GaussianMixture, grid, ring
 
@@ -34,6 +34,7 @@ __all__ = [
     "IMAGES",
     "Dataset",
     "DensityDataset",
+    "Draw",
     "ImageDataset",
     "from_arrays",
     "make_dataset",

@@ -1,0 +1,95 @@
+"""However the step is dispatched, it is the same step."""
+
+import jax
+import numpy as np
+import pytest
+from small import assert_trees_equal, random_images, small_config, small_gan
+
+from gan_jax import create_state, from_arrays, make_step, parallel, train_step
+from gan_jax.config import steps_per_call
+from gan_jax.data import DensityDataset
+from gan_jax.distributions import ring
+from gan_jax.logs import read_rows
+from gan_jax.train import train
+
+RNG = jax.random.key(1)
+
+
+@pytest.mark.parametrize("network", ["dcgan", "mlp"])
+def test_many_steps_in_one_call_are_as_many_calls_to_the_bit(network):
+    """Points go through a loop on the device; images, on a CPU, do not."""
+    gan = small_gan(network, ema_decay=0.9)
+    images = from_arrays(random_images(50), batch_size=8, flip=True)
+    dataset = images if network == "dcgan" else DensityDataset(ring(), batch_size=8)
+    step = make_step(gan, dataset)
+    draws = [dataset.draw(0, number) for number in range(4)]
+    one_by_one, singles = create_state(gan, jax.random.key(0)), []
+    for draw in draws:
+        one_by_one, metrics = step(one_by_one, [draw], RNG)
+        singles.append(metrics)
+    together, metrics = step(create_state(gan, jax.random.key(0)), draws, RNG)
+    assert int(together.step) == 4
+    assert_trees_equal(jax.device_get(one_by_one), jax.device_get(together))
+    for name, numbers in metrics.items():
+        np.testing.assert_array_equal(numbers, np.concatenate([single[name] for single in singles]))
+
+
+def test_a_loop_on_the_device_computes_the_same_images_to_rounding(monkeypatch):
+    """What an accelerator does, done here."""
+    gan = small_gan()
+    dataset = from_arrays(random_images(50), batch_size=8)
+    draws = [dataset.draw(0, number) for number in range(3)]
+    expected, _ = make_step(gan, dataset)(create_state(gan, jax.random.key(0)), draws, RNG)
+    monkeypatch.setattr(parallel, "_loops_are_slow", lambda gan: False)
+    looped, _ = make_step(gan, dataset)(create_state(gan, jax.random.key(0)), draws, RNG)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), looped, expected)
+
+
+def test_a_call_is_the_pure_step_on_the_data_sets_batch():
+    gan = small_gan("dcgan")
+    dataset = from_arrays(random_images(50), batch_size=8)
+    state, _ = make_step(gan, dataset)(create_state(gan, jax.random.key(0)), [dataset.draw(0, 0)], RNG)
+    pure = jax.jit(train_step, static_argnums=0)
+    expected, _ = pure(gan, create_state(gan, jax.random.key(0)), dataset.batches(0, 0), RNG)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), state, expected)
+
+
+@pytest.mark.parametrize("name", ["mnist5k", "ring"])
+def test_intervals_stay_exact_whatever_goes_to_the_device_at_once(tmp_path, name):
+    """3 steps a call, between pictures every 10, checkpoints every 20 and rows every 5, to step 23."""
+    run = {
+        "num_steps": 23,
+        "log_every": 5,
+        "sample_every": 10,
+        "checkpoint_every": 20,
+        "network.name": "mlp",
+        "data.name": name,
+    }
+    for calls in ("1", "3"):
+        train(small_config(**run, steps_per_call=calls), tmp_path / calls)
+    rows = {calls: read_rows(tmp_path / calls / "metrics.jsonl") for calls in ("1", "3")}
+    assert [row["step"] for row in rows["3"]] == [5, 10, 15, 20, 23]
+    for one, three in zip(rows["1"], rows["3"], strict=True):
+        assert one["value"] == three["value"]
+    for folder in ("samples", "checkpoints"):
+        names = [sorted(path.name for path in (tmp_path / calls / folder).iterdir()) for calls in ("1", "3")]
+        assert names[0] == names[1]
+    final = [(tmp_path / calls / "samples" / "00000023.png").read_bytes() for calls in ("1", "3")]
+    assert final[0] == final[1]
+
+
+@pytest.mark.parametrize(
+    ("backend", "network", "intervals", "expected"),
+    [
+        ("cpu", "dcgan", (250, 500), 1),
+        ("cpu", "mlp", (250, 500), 50),
+        ("gpu", "dcgan", (250, 500), 50),
+        ("gpu", "dcgan", (64, 96), 32),
+        ("tpu", "dcgan", (1000, 5000), 100),
+        ("gpu", "mlp", (7, 5), 1),
+    ],
+)
+def test_auto_steps_per_call(monkeypatch, backend, network, intervals, expected):
+    monkeypatch.setattr(parallel.jax, "default_backend", lambda: backend)
+    config = small_config(sample_every=intervals[0], checkpoint_every=intervals[1])
+    assert steps_per_call(config, small_gan(network)) == expected
