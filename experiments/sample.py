@@ -33,6 +33,10 @@ _COLUMNS = 8
 def main() -> None:
     if not _WORKDIR.value:
         raise InputError("--workdir: give the folder of a run, such as --workdir=runs/mnist")
+    out = Path(_OUT.value or Path(_WORKDIR.value) / "grid.png")
+    npz = Path(_NPZ.value).with_suffix(".npz") if _NPZ.value else None
+    if out.suffix != ".png":
+        raise InputError(f"--out={out}: give a file that ends in .png")
     config, gan, state = restore_run(_WORKDIR.value)
     ema = state.ema is not None and not _RAW.value
     rng = jax.random.key(_SEED.value)
@@ -44,13 +48,12 @@ def main() -> None:
     else:
         latents = draw_latents(rng, _NUM.value, gan.latent_dim)
     samples = generate(gan, generator_variables(state, ema=ema), latents)
-    out = Path(_OUT.value or Path(_WORKDIR.value) / "grid.png")
     save_samples(gan, state, config, samples, out, columns=_COLUMNS if _INTERPOLATE.value else None)
-    if _NPZ.value:
-        Path(_NPZ.value).parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(_NPZ.value, samples=samples)
+    if npz:
+        npz.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(npz, samples=samples)
     weights = "EMA weights" if ema else "raw weights"
-    files = ", ".join(str(path) for path in (out, _NPZ.value) if path)
+    files = ", ".join(str(path) for path in (out, npz) if path)
     print(f"{_NUM.value} samples of step {int(state.step)}, {weights}, seed {_SEED.value}: {files}")
 
 

@@ -13,14 +13,15 @@ from gan_jax.state import TrainState
 
 
 class Checkpoints:
-    """The checkpoints in one folder; writes in the background, keeps the latest `keep`."""
+    """The checkpoints in one folder; writes in the background, keeps the latest `keep`. A reader leaves the folder as it is."""
 
-    def __init__(self, directory: str | Path, *, keep: int = 2):
+    def __init__(self, directory: str | Path, *, keep: int = 2, read_only: bool = False):
         commit_files = ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.LatestN(keep),
             atomicity_options=commit_files,
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
         )
         self._manager = ocp.CheckpointManager(Path(directory).absolute(), options=options, item_names=("state", "config"))
 

@@ -1,5 +1,6 @@
 """What every script shares: `--config` flags whose mistakes end in one line, and errors that end without a traceback."""
 
+import os
 import runpy
 import sys
 from collections.abc import Callable, Sequence
@@ -34,8 +35,15 @@ def run(main: Callable[[], None]) -> None:
             fail(str(error), 2)
         except NonFiniteError as error:
             fail(str(error), 1)
+        except OSError as error:
+            fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
         except KeyboardInterrupt:
-            fail("interrupted; the same command continues from the newest checkpoint", 130)
+            print(
+                "interrupted; the same command goes on from the newest checkpoint, if one was saved",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(130)  # at once: threads that still compile would crash an interpreter that is being taken down
 
     app.run(guarded, flags_parser=_parse)
 
@@ -64,8 +72,8 @@ def _arguments(argv: Sequence[str]) -> list[tuple[str, str | None]]:
     """`--key=entry` and `--key entry` alike, as (key, entry); None where nothing follows."""
     pairs = []
     for argument, following in zip(argv, [*argv[1:], None], strict=True):
-        if argument.startswith("--"):
-            key, equals, entry = argument[2:].partition("=")
+        if argument.startswith("-"):
+            key, equals, entry = argument.lstrip("-").partition("=")
             bare = None if following is None or following.startswith("--") else following
             pairs.append((key, entry if equals else bare))
     return pairs
@@ -120,10 +128,17 @@ def _read_bool(text: str) -> bool:
 
 
 def load_config(path: str) -> ConfigDict:
-    """`get_config()` of a config file."""
-    file = Path(path.partition(":")[0])
+    """`get_config()` of a config file; for FILE:ARGUMENT, `get_config(ARGUMENT)`."""
+    name, colon, argument = path.partition(":")
+    file = Path(name)
     if not file.is_file():
-        beside = sorted(str(other) for other in file.parent.glob("*.py")) or ["experiments/configs/*.py"]
-        raise InputError(f"--config={path}: no such file; there is {', '.join(beside)}")
-    config: ConfigDict = runpy.run_path(str(file))["get_config"]()
+        folder = file if file.is_dir() else file.parent
+        known = sorted(str(other) for other in folder.glob("*.py")) or ["experiments/configs/mnist.py"]
+        raise InputError(f"--config={path}: no such file; there is {', '.join(known)}")
+    try:
+        config = runpy.run_path(str(file))["get_config"](*[argument] if colon else [])
+    except Exception as error:  # whatever a config file does wrong, it is the file that is named
+        raise InputError(f"--config={path}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"--config={path}: its get_config() gives no ConfigDict")
     return config

@@ -46,14 +46,18 @@ def resolve(config: ConfigDict) -> dict[str, Any]:
     return resolved
 
 
+def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that make an experiment what it is; the options of a network that it does not use are none of them."""
+    chosen = resolved["network"]["name"]
+    network = {key: entry for key, entry in resolved["network"].items() if key == chosen or not isinstance(entry, Mapping)}
+    flat = flatten({**resolved, "network": network})
+    return {key: entry for key, entry in flat.items() if key not in _FREE_ON_RESUME}
+
+
 def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """'key: old -> new' for each entry in which two resolved configs describe different experiments."""
-    old, new = flatten(saved), flatten(current)
-    return [
-        f"{key}: {old.get(key)} -> {new.get(key)}"
-        for key in sorted(old | new)
-        if key not in _FREE_ON_RESUME and old.get(key) != new.get(key)
-    ]
+    old, new = _identity(saved), _identity(current)
+    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
 
 
 def steps_per_call(config: ConfigDict, gan: GAN) -> int:
@@ -63,9 +67,16 @@ def steps_per_call(config: ConfigDict, gan: GAN) -> int:
     return int(config.steps_per_call)
 
 
+class _Entries(dict[str, Any]):
+    """A flat config in which a missing entry is the user's mistake."""
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(f"config.{key} is missing: begin with experiments/configs/default.py, which has every entry")
+
+
 def check_config(config: ConfigDict) -> None:
     """Raise `InputError` at the first entry that cannot be trained with: one line with the key and what is allowed."""
-    flat = flatten(config.to_dict())
+    flat = _Entries(flatten(config.to_dict()))
 
     def check(key: str, good: bool, allowed: str) -> None:
         if not good:
@@ -117,7 +128,6 @@ def make_gan(config: ConfigDict) -> GAN:
         objective=OBJECTIVES[config.objective],
         sample_shape=sample_shape,
         latent_dim=config.latent_dim,
-        disc_steps=config.disc_steps,
         ema_decay=config.ema_decay,
     )
 

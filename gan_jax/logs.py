@@ -107,18 +107,18 @@ class Progress:
         """Steps/s since `begin`."""
         return (self._done - self._first) / max(time.perf_counter() - self._began, 1e-9)
 
-    def report(self, value: float) -> None:
+    def report(self, step: int, value: float) -> None:
         """Show V(D, G) and the rates."""
         images = self.rate() * self._images_per_step
         if self._bar is not None:
             self._bar.set_postfix_str(f"{images:.0f} images/s, V={value:.3f}", refresh=False)
             return
         now = time.perf_counter()
-        if now - self._last_line >= _SECONDS_BETWEEN_LINES or self._done == self._total:
+        if now - self._last_line >= _SECONDS_BETWEEN_LINES or step == self._total:
             self._last_line = now
             left = (self._total - self._done) / max(self.rate(), 1e-9)
             print(
-                f"step {self._done}/{self._total}  {self.rate():.1f} steps/s  {images:.0f} images/s  "
+                f"step {step}/{self._total}  {self.rate():.1f} steps/s  {images:.0f} images/s  "
                 f"{left:.0f} s left  V={value:.3f}",
                 file=self._stream,
                 flush=True,

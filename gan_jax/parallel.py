@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data import Dataset, Draw
+from gan_jax.errors import InputError
 from gan_jax.state import GAN, TrainState
 from gan_jax.steps import Metrics, train_step
 
@@ -27,13 +28,20 @@ def make_step(gan: GAN, dataset: Dataset) -> Step:
     where a loop would be slow. Compiled once for each number of draws. The state that goes in is donated: keep the one that
     comes out. The data set's arrays are arguments of the compiled function, not constants in it; batches are gathered inside.
     """
+    if dataset.sample_shape != gan.sample_shape:
+        raise InputError(
+            f"the data set has samples {dataset.sample_shape}, the GAN makes {gan.sample_shape}: give both one shape"
+        )
 
     @partial(jax.jit, donate_argnums=0)
     def run(state: TrainState, arrays: Any, draws: Any, rng: jax.Array) -> tuple[TrainState, Metrics]:
         def one_step(state: TrainState, draw: Any) -> tuple[TrainState, Metrics]:
             return train_step(gan, state, dataset.load(arrays, draw), rng)
 
-        return jax.lax.scan(one_step, state, draws, unroll=len(jax.tree.leaves(draws)[0]) == 1)
+        if len(jax.tree.leaves(draws)[0]) > 1:
+            return jax.lax.scan(one_step, state, draws)
+        state, metrics = one_step(state, jax.tree.map(lambda leaf: leaf[0], draws))
+        return state, jax.tree.map(lambda number: number[None], metrics)
 
     def step(state: TrainState, draws: Sequence[Draw], rng: jax.Array) -> tuple[TrainState, Metrics]:
         if len(draws) > 1 and _loops_are_slow(gan):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from gan_jax.errors import InputError
 from gan_jax.state import GAN, TrainState, generator_variables
 from gan_jax.steps import draw_latents
 
@@ -27,6 +28,8 @@ def _generate(network: nn.Module, variables: Any, latents: jax.Array) -> jax.Arr
 def generate(gan: GAN, variables: Any, latents: jax.Array) -> np.ndarray:
     """Latents `[N, Z]` -> images uint8 `[N, H, W, C]`, or points float32 `[N, D]`. variables: see `generator_variables`."""
     count = len(latents)
+    if not count:
+        raise InputError("no latents: give at least one")
     padded = jnp.pad(latents, ((0, -count % _BATCH_SIZE), (0, 0)))
     batches = padded.reshape(-1, _BATCH_SIZE, latents.shape[-1])
     return np.concatenate([np.asarray(_generate(gan.networks.gen, variables, batch)) for batch in batches])[:count]

@@ -25,7 +25,6 @@ class GAN:
 
     networks: Flax modules; gen maps `(latents [B, Z], train)` to samples, disc maps `(samples, train)` to logits `[B]`.
     optimizers: plain optax transformations; the step turns D's into ascent.
-    disc_steps: k, the ascents of D in one step (Goodfellow et al. 2014, algorithm 1).
     ema_decay: of the moving average of the generator; 0 keeps none.
     """
 
@@ -34,7 +33,6 @@ class GAN:
     objective: Objective
     sample_shape: tuple[int, ...]
     latent_dim: int = 100
-    disc_steps: int = 1
     ema_decay: float = 0.0
 
 

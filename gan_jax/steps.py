@@ -100,13 +100,14 @@ def gen_update(gan: GAN, state: TrainState, batch_size: int, rng: jax.Array) -> 
 def train_step(gan: GAN, state: TrainState, batch: dict[str, Any], rng: jax.Array) -> tuple[TrainState, Metrics]:
     """k updates of D, each on its own images and latents, then one of G; `rng` is the run's key, the same at every step.
 
-    batch["images"]: `[k, B, …]`, float32 in [-1, 1] for images. Of the k ascents the last one's metrics are returned.
+    batch["images"]: `[k, B, …]`, float32 in [-1, 1] for images: k is the batch's. The last ascent's metrics are returned.
     """
     images = batch["images"]
+    disc_steps, batch_size = images.shape[:2]
     step_rng = jax.random.fold_in(rng, state.step)
     metrics: Metrics = {}
-    for ascent in range(gan.disc_steps):  # unrolled: convolutions inside `scan` are slow on CPUs
+    for ascent in range(disc_steps):  # unrolled: convolutions inside a loop are slow on CPUs
         state, metrics = disc_update(gan, state, images[ascent], jax.random.fold_in(step_rng, ascent))
-    state, gen_metrics = gen_update(gan, state, images.shape[1], jax.random.fold_in(step_rng, gan.disc_steps))
+    state, gen_metrics = gen_update(gan, state, batch_size, jax.random.fold_in(step_rng, disc_steps))
     state = update_ema(gan, state.replace(step=state.step + 1))
     return state, metrics | gen_metrics

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from gan_jax import plots
 from gan_jax.checkpoints import Checkpoints
 from gan_jax.config import check_config, differences, make_configured_dataset, make_gan, resolve, steps_per_call
-from gan_jax.data import DENSITIES
+from gan_jax.data import DENSITIES, Dataset
 from gan_jax.errors import InputError, NonFiniteError
 from gan_jax.evidence import append_row
 from gan_jax.logs import MetricBuffer, MetricLogger, Progress, read_rows
@@ -35,6 +35,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     """
     check_config(config)
     workdir, resolved, gan = Path(workdir), resolve(config), make_gan(config)
+    dataset = make_configured_dataset(config)
     rngs = dict(zip(("init", "train", "sample"), jax.random.split(jax.random.key(config.seed), 3), strict=True))
     with Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints) as checkpoints:
         saved = checkpoints.latest_step()
@@ -49,8 +50,9 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         (workdir / "config.json").write_text(json.dumps(resolved, indent=2) + "\n")
         start = int(state.step)
         if start < config.num_steps:
-            print(f"{workdir}: {f'resuming at step {start}' if start else 'a new run'}, {config.num_steps} steps in all")
-            state = _loop(config, workdir, gan, state, checkpoints, rngs)
+            begun = f"resuming at step {start}" if start else "a new run"
+            print(f"{workdir}: {begun}, {config.num_steps} steps in all", flush=True)
+            state = _loop(config, workdir, gan, dataset, state, checkpoints, rngs)
         else:
             print(f"{workdir}: the run is complete at step {start}; a larger config.num_steps continues it")
     print(f"pictures: {', '.join(str(path) for path in _finish(workdir))}", flush=True)
@@ -58,9 +60,14 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
 
 
 def _loop(
-    config: ConfigDict, workdir: Path, gan: GAN, state: TrainState, checkpoints: Checkpoints, rngs: Mapping[str, jax.Array]
+    config: ConfigDict,
+    workdir: Path,
+    gan: GAN,
+    dataset: Dataset,
+    state: TrainState,
+    checkpoints: Checkpoints,
+    rngs: Mapping[str, jax.Array],
 ) -> TrainState:
-    dataset = make_configured_dataset(config)
     step = make_step(gan, dataset)
     start, total = int(state.step), config.num_steps
     images_per_step = config.batch_size * config.disc_steps
@@ -83,7 +90,7 @@ def _loop(
                 rate = progress.rate()
                 speed = {"steps_per_second": rate, "images_per_second": rate * images_per_step}
                 logger.write(number, {"images_seen": number * images_per_step, **metrics, **speed})
-                progress.report(metrics["value"])
+                progress.report(number, metrics["value"])
 
     if start == 0:
         save_picture()
@@ -122,7 +129,7 @@ def restore_run(workdir: str | Path) -> tuple[ConfigDict, GAN, TrainState]:
     directory = Path(workdir) / "checkpoints"
     if not directory.is_dir():
         raise InputError(f"--workdir={workdir}: no run is there; train one with experiments/train.py --workdir={workdir}")
-    with Checkpoints(directory) as checkpoints:
+    with Checkpoints(directory, read_only=True) as checkpoints:
         newest = checkpoints.latest_step()
         if newest is None:
             raise InputError(f"--workdir={workdir}: the run there has no checkpoint yet; train it to config.checkpoint_every")
@@ -137,7 +144,10 @@ def _finite_leaves(tree: Any) -> Any:
 
 
 def check_finite(step: int, metrics: Mapping[str, float], state: TrainState, last_good: int | None) -> None:
-    """Raise `NonFiniteError` where a metric of this step is nan or inf or, given no metrics, where a leaf of the state is."""
+    """Raise `NonFiniteError` where a metric of this step is nan or inf or, given no metrics, where a leaf of the state is.
+
+    The state may be of a few steps after the metrics: the leaf it names is bad, others may have gone bad first.
+    """
     bad_metrics = [f"{name} is {number}" for name, number in metrics.items() if not np.isfinite(number)]
     if metrics and not bad_metrics:
         return

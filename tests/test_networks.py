@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from small import small_gan, small_state
 
 from benchmark import with_plain_layers
@@ -74,19 +75,61 @@ def test_initial_weights():
                 assert float(jnp.mean(layer["kernel"])) == pytest.approx(0.0, abs=0.002)
 
 
-def test_no_pooling_and_the_right_activations():
-    """Guidelines of seed 001: strides instead of pooling; tanh and ReLU in G, LeakyReLU 0.2 in D."""
-    gen, disc = players()
-    variables = init(gen, jnp.ones((2, 7)))
-    text = str(jax.make_jaxpr(lambda z: gen.apply(variables, z, train=False))(jnp.ones((2, 7))))
-    assert "tanh" in text
-    assert "relu" in text
-    assert "reduce_window" not in text
-    images = jnp.ones((2, 32, 32, 3))
+def batch_norm(x, params):
+    """Train mode: each channel by its own mean and biased variance, eps 1e-5."""
+    axes = tuple(range(x.ndim - 1))
+    mean, variance = (jnp.broadcast_to(moment(x, axis=axes, keepdims=True), x.shape) for moment in (jnp.mean, jnp.var))
+    scale, bias = (jnp.broadcast_to(params[name], x.shape) for name in ("scale", "bias"))
+    return (x - mean) / jnp.sqrt(variance + 1e-5) * scale + bias
+
+
+def up(x, params):
+    """Fractionally strided convolution, by Flax's own layer."""
+    kernel = params["kernel"]
+    layer = nn.ConvTranspose(kernel.shape[2], (4, 4), (2, 2), ((2, 2), (2, 2)), use_bias=False, transpose_kernel=True)
+    return layer.apply({"params": params}, x)
+
+
+def down(x, params, stride=2, padding=1):
+    return nn.Conv(params["kernel"].shape[3], (4, 4), stride, padding, use_bias=False).apply({"params": params}, x)
+
+
+def leaky_relu(x):
+    return jnp.where(x > 0, x, 0.2 * x)
+
+
+def test_the_networks_are_those_of_the_guidelines_written_out():
+    """Project and reshape, batch norm, ReLU, tanh at its end in G; LeakyReLU 0.2 and batch norm but on its input in D; no pooling."""
+    gen, disc = players(16, 3)
+    latents = jax.random.normal(jax.random.key(1), (8, 7))
+    variables = init(gen, latents)
+    params = variables["params"]
+    x = (latents @ params["Dense_0"]["kernel"]).reshape(8, 4, 4, 8)
+    x = up(jnp.maximum(batch_norm(x, params["BatchNorm_0"]), 0), params["ConvTranspose_0"])
+    x = jnp.tanh(up(jnp.maximum(batch_norm(x, params["BatchNorm_1"]), 0), params["ConvTranspose_1"]))
+    images, _ = gen.apply(variables, latents, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(images, x, rtol=1e-4, atol=1e-6)
+
     variables = init(disc, images)
-    text = str(jax.make_jaxpr(lambda x: disc.apply(variables, x, train=False))(images))
-    assert "leaky_relu" in text
-    assert "reduce_window" not in text
+    params = variables["params"]
+    x = down(leaky_relu(down(images, params["Conv_0"])), params["Conv_1"])
+    x = down(leaky_relu(batch_norm(x, params["BatchNorm_0"])), params["Conv_2"], 1, 0)
+    logits, _ = disc.apply(variables, images, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(logits, x.reshape(8), rtol=1e-4, atol=1e-6)
+
+
+def test_the_mlp_written_out():
+    gen, disc = NETWORKS["mlp"]((2,), hidden=(5, 6))
+    for network, inputs, activation in ((gen, jnp.ones((4, 3)), nn.relu), (disc, jnp.ones((4, 2)), leaky_relu)):
+        inputs = jax.random.normal(jax.random.key(1), inputs.shape)
+        variables = init(network, inputs)
+        x = inputs
+        for layer in ("Dense_0", "Dense_1", "Dense_2"):
+            params = variables["params"][layer]
+            x = x @ params["kernel"] + params["bias"][None]
+            x = x if layer == "Dense_2" else activation(x)
+        outputs = network.apply(variables, inputs, train=True)
+        np.testing.assert_allclose(outputs, x.reshape(outputs.shape), rtol=1e-4, atol=1e-6)
 
 
 def test_images_lie_in_minus_one_to_one():

@@ -9,6 +9,7 @@ from gan_jax import create_state, from_arrays, make_step, parallel, train_step
 from gan_jax.config import steps_per_call
 from gan_jax.data import DensityDataset
 from gan_jax.distributions import ring
+from gan_jax.errors import InputError
 from gan_jax.logs import read_rows
 from gan_jax.train import train
 
@@ -52,6 +53,11 @@ def test_a_call_is_the_pure_step_on_the_data_sets_batch():
     pure = jax.jit(train_step, static_argnums=0)
     expected, _ = pure(gan, create_state(gan, jax.random.key(0)), dataset.batches(0, 0), RNG)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), state, expected)
+
+
+def test_a_data_set_of_another_shape_is_refused():
+    with pytest.raises(InputError, match=r"samples \(8, 8, 1\), the GAN makes \(16, 16, 1\)"):
+        make_step(small_gan(), from_arrays(random_images(50, size=8), batch_size=8))
 
 
 @pytest.mark.parametrize("name", ["mnist5k", "ring"])

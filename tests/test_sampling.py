@@ -15,7 +15,7 @@ def test_same_seed_same_pictures_however_many_are_asked_for():
     gan = small_gan()
     state = small_state(gan)
     many = sample(gan, state, RNG, 150)
-    assert many.shape == (150, 8, 8, 1)
+    assert many.shape == (150, 16, 16, 1)
     assert many.dtype == np.uint8
     for num in (1, 63, 64, 65):
         np.testing.assert_array_equal(sample(gan, state, RNG, num), many[:num])
@@ -43,7 +43,7 @@ def test_points_are_not_quantised():
 def test_the_average_is_used_where_there_is_one():
     gan = small_gan(ema_decay=0.999)
     state = small_state(gan)
-    images = jax.random.uniform(RNG, (1, 8, 8, 8, 1), minval=-1)
+    images = jax.random.uniform(RNG, (1, 8, 16, 16, 1), minval=-1)
     for _ in range(3):
         state, _ = jax.jit(train_step, static_argnums=0)(gan, state, {"images": images}, RNG)
     averaged, raw = (

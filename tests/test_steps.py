@@ -9,7 +9,7 @@ import optax
 import pytest
 from small import assert_trees_equal, small_gan, small_state, trees_differ
 
-from gan_jax import NETWORKS, OBJECTIVES, Players, draw_latents, steps, value
+from gan_jax import OBJECTIVES, Players, draw_latents, steps, value
 from gan_jax.objectives import Objective
 
 NETWORKS_AND_OBJECTIVES = [(network, objective) for network in ("dcgan", "mlp") for objective in OBJECTIVES]
@@ -62,15 +62,48 @@ def test_only_g_moves_in_its_update_and_its_loss_falls_on_the_batch(network, obj
 def test_running_statistics_move_with_their_own_player_only():
     gan = small_gan()
     before = small_state(gan)
+    assert len(jax.tree.leaves(before.batch_stats.disc)) == 2
     after, _ = disc_update(gan, before, real_batch(gan), jax.random.key(1))
-    assert all(trees_differ(before.batch_stats.disc, after.batch_stats.disc)) or not jax.tree.leaves(before.batch_stats.disc)
+    assert all(trees_differ(before.batch_stats.disc, after.batch_stats.disc))
     after, _ = gen_update(gan, before, 8, jax.random.key(1))
     assert all(trees_differ(before.batch_stats.gen, after.batch_stats.gen))
 
 
+def test_g_learns_from_d_in_train_mode():
+    """D normalises G's fake images with their own statistics, whatever its running ones are."""
+    gan = small_gan()
+    state = small_state(gan)
+    odd = state.replace(batch_stats=Players(state.batch_stats.gen, jax.tree.map(lambda x: x + 5.0, state.batch_stats.disc)))
+    losses = [float(gen_update(gan, some, 8, jax.random.key(1))[1]["loss/gen"]) for some in (state, odd)]
+    assert losses[0] == losses[1]
+
+
+@both_networks
+def test_every_metric_is_its_closed_form(network):
+    gan = small_gan(network, objective="minimax")
+    state, real, rng = small_state(gan), real_batch(gan), jax.random.key(1)
+    latents = draw_latents(rng, len(real), gan.latent_dim)
+    fake, _ = apply(gan.networks.gen, state.params.gen, state.batch_stats.gen, latents)
+    logits = [
+        np.asarray(apply(gan.networks.disc, state.params.disc, state.batch_stats.disc, images)[0], np.float64)
+        for images in (real, fake)
+    ]
+    probs = [1 / (1 + np.exp(-numbers)) for numbers in logits]
+    v = np.mean(np.log(probs[0])) + np.mean(np.log(1 - probs[1]))
+    _, metrics = disc_update(gan, state, real, rng)
+    expected = {"value": v, "loss/disc": -v, "jsd/lower_bound": (v + np.log(4)) / 2}
+    for index, name in enumerate(("real", "fake")):
+        expected |= {f"logits/{name}": np.mean(logits[index]), f"prob/{name}": np.mean(probs[index])}
+    for name, number in expected.items():
+        assert float(metrics[name]) == pytest.approx(number, rel=1e-4, abs=1e-6), name
+    assert set(metrics) == {*expected, "grad_norm/disc"}
+    _, metrics = gen_update(gan, state, len(real), rng)
+    assert float(metrics["loss/gen"]) == pytest.approx(np.mean(np.log(1 - probs[1])), rel=1e-4)
+
+
 def test_ds_statistics_see_the_real_pass_then_the_fake_pass():
     """Running = 0.9 (0.9 old + 0.1 real) + 0.1 fake, the fake images those of the update's own latents."""
-    gan = replace(small_gan(), sample_shape=(16, 16, 1), networks=NETWORKS["dcgan"]((16, 16, 1), base_width=4))
+    gan = small_gan()
     state, rng = small_state(gan), jax.random.key(1)
     real = real_batch(gan)
     after, _ = disc_update(gan, state, real, rng)
@@ -115,7 +148,7 @@ def test_weight_decay_shrinks_ds_weights():
 
 @pytest.mark.parametrize("disc_steps", [1, 2, 5])
 def test_counts_of_the_two_optimisers(disc_steps):
-    gan = small_gan("mlp", disc_steps=disc_steps)
+    gan = small_gan("mlp")
     state = small_state(gan)
     for _ in range(3):
         batch = {"images": jnp.stack([real_batch(gan, seed=i) for i in range(disc_steps)])}
@@ -127,7 +160,7 @@ def test_counts_of_the_two_optimisers(disc_steps):
 
 def test_every_ascent_has_its_own_images_and_latents_and_g_has_fresh_ones():
     """In two steps of k = 3 no latent is used twice, and each real batch once."""
-    gan = small_gan("mlp", disc_steps=3)
+    gan = small_gan("mlp")
     latents, real = [], []
 
     class Recording:

@@ -63,7 +63,7 @@ def test_points_are_drawn_over_their_density(tmp_path, name):
     "change",
     [
         {"network.dcgan.base_width": 8},
-        {"network.name": "mlp"},
+        {"latent_dim": 5},
         {"optimizer.gen.learning_rate": 1e-3},
         {"optimizer.disc.name": "sgd"},
         {"objective": "minimax"},
@@ -102,6 +102,23 @@ def test_restore_run_gives_the_runs_own_config_recipe_and_state(shared_run):
     assert dict_of(restored) == dict_of(config)
     assert int(state.step) == 20
     assert gan.sample_shape == (8, 8, 1)
+
+
+def test_bad_data_leaves_nothing_behind(tmp_path):
+    with pytest.raises(InputError, match="batch_size=6000"):
+        train(small_config(batch_size=6000), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_reader_does_not_touch_a_save_that_is_under_way(shared_run):
+    _, workdir = shared_run
+    half = workdir / "checkpoints" / "30.orbax-checkpoint-tmp"
+    half.mkdir()
+    (half / "data").write_text("half")
+    restore_run(workdir)
+    assert (half / "data").read_text() == "half"
+    (half / "data").unlink()
+    half.rmdir()
 
 
 def test_a_larger_number_of_steps_continues(shared_run, capsys):

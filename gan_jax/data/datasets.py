@@ -139,18 +139,22 @@ def from_arrays(
     flip: bool = False,
 ) -> ImageDataset:
     """A data set of your own images: uint8 `[N, H, W, C]`, or `[N, H, W]` for one channel."""
+    images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise InputError(
             f"images are {images.dtype} {list(images.shape)}: give uint8 [N, H, W, C] or [N, H, W], values 0 to 255"
         )
-    if labels is not None and len(labels) != len(images):
-        raise InputError(f"{len(labels)} labels for {len(images)} images: give one label an image")
+    labels = None if labels is None else np.asarray(labels)
+    if labels is not None and (len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer)):
+        raise InputError(f"{len(labels)} {labels.dtype} labels for {len(images)} images: give one whole number an image")
+    if disc_steps < 1:
+        raise InputError(f"disc_steps={disc_steps}: give at least 1, the ascents of D in a step")
     if not 1 <= batch_size <= len(images):
         raise InputError(f"batch_size={batch_size}: give 1 to {len(images)}, the number of images")
     images = images if images.ndim == 4 else images[..., None]
     return ImageDataset(
         images=jax.device_put(images),
-        labels=None if labels is None else jax.device_put(np.asarray(labels, np.int32)),
+        labels=None if labels is None else jax.device_put(labels.astype(np.int32)),
         batch_size=batch_size,
         disc_steps=disc_steps,
         flip=flip,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from gan_jax.errors import InputError
 from gan_jax.networks import dcgan, mlp
 from gan_jax.state import Players
 
@@ -10,7 +11,7 @@ def make_dcgan(sample_shape: tuple[int, ...], *, base_width: int = 64, dtype: st
     """DCGAN for images `[S, S, C]`; `base_width` channels next to the image, doubling towards 4 × 4."""
     height, width, channels = sample_shape
     if height != width:
-        raise ValueError(f"sample_shape={sample_shape}: DCGAN makes square images")
+        raise InputError(f"sample_shape={sample_shape}: DCGAN makes square images")
     return Players(
         gen=dcgan.Generator(height, channels, base_width, dtype),
         disc=dcgan.Discriminator(height, base_width, dtype),

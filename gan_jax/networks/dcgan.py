@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from gan_jax.errors import InputError
 from gan_jax.networks.conv import Conv, ConvTranspose
 
 _weights = nn.initializers.normal(0.02)
@@ -24,7 +25,7 @@ def _scale_init(rng: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Arr
 def _blocks(image_size: int) -> int:
     """n of image_size = 4 * 2**n."""
     if image_size < 8 or image_size & (image_size - 1):
-        raise ValueError(f"image_size={image_size}: DCGAN takes a power of two of at least 8")
+        raise InputError(f"image_size={image_size}: DCGAN takes a power of two of at least 8")
     return image_size.bit_length() - 3
 
 
