@@ -11,6 +11,9 @@ from ml_collections import ConfigDict, config_flags
 
 from gan_jax.config import flatten, nearest
 from gan_jax.errors import InputError, NonFiniteError
+from gan_jax.process import keep_compiled_programs, keep_freed_memory
+
+_COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Keep compiled programs in the user's cache folder.")
 
 
 def define_config(default: str | None = None) -> flags.FlagHolder[ConfigDict]:
@@ -29,6 +32,9 @@ def run(main: Callable[[], None]) -> None:
             fail(f"{argv[1]}: not a flag; flags begin with --, see --help", 2)
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # what libraries say in passing is not for the user
+        if _COMPILATION_CACHE.value:
+            keep_compiled_programs()
+        keep_freed_memory()
         try:
             main()
         except InputError as error:

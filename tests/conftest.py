@@ -3,12 +3,19 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 # Half the compile time, for steps that run a handful of times. Scripts, whose bits matter, run without it.
 _USER_FLAGS = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = f"{_USER_FLAGS} --xla_backend_optimization_level=0".strip()
+
+# One fresh cache of compiled programs for the session: its workers and the scripts they run meet there.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 import jax  # noqa: E402  # reads the flags
 import pytest  # noqa: E402

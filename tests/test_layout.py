@@ -9,7 +9,7 @@ from conftest import ROOT
 
 # A module imports from ranks below its own only; those of one rank do not know one another.
 RANKS = [
-    {"errors", "objectives", "distributions", "evidence"},
+    {"errors", "objectives", "distributions", "evidence", "process"},
     {"state"},
     {"networks", "steps", "data", "checkpoints", "plots"},
     {"parallel", "sampling", "logs"},

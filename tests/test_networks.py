@@ -99,7 +99,7 @@ def leaky_relu(x):
 
 
 def test_the_networks_are_those_of_the_guidelines_written_out():
-    """Project and reshape, batch norm, ReLU, tanh at its end in G; LeakyReLU 0.2 and batch norm but on its input in D; no pooling."""
+    """G: project and reshape, batch norm, ReLU, tanh at its end. D: LeakyReLU 0.2, batch norm but on its input. No pooling."""
     gen, disc = players(16, 3)
     latents = jax.random.normal(jax.random.key(1), (8, 7))
     variables = init(gen, latents)

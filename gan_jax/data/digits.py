@@ -9,13 +9,9 @@ import numpy as np
 from PIL import Image
 
 from gan_jax.errors import InputError
+from gan_jax.process import cache_dir
 
 _COUNT, _SIZE, _PADDED = 5000, 28, 32
-
-
-def cache_dir() -> Path:
-    """The user's cache folder for gan_jax: `$XDG_CACHE_HOME/gan_jax`, by default `~/.cache/gan_jax`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan_jax"
 
 
 def _parse() -> np.ndarray:
