@@ -95,6 +95,7 @@ def main() -> None:
     check_config(config)
     if config.network.name != "dcgan":
         raise InputError(f"config.network.name={config.network.name}: the benchmark compares convolutions; take dcgan")
+    jax.config.update("jax_enable_compilation_cache", False)  # what is timed is compiling, not reading
     gan, dataset = make_gan(config), make_configured_dataset(config)
     timings = {
         "gan_jax": make_timing(gan, dataset, config.seed),

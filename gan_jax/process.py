@@ -25,7 +25,7 @@ def keep_compiled_programs() -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep what a step frees: given back and asked for again, every page of it would be cleared at every step.
 
-    XLA:CPU allocates its buffers anew at each call: about 15 % of a DCGAN step. Without glibc nothing is done.
+    XLA:CPU allocates its buffers anew at each call: about a tenth of a DCGAN step. Without glibc nothing is done.
     """
     if not sys.platform.startswith("linux"):
         return
