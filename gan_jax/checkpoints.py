@@ -21,7 +21,6 @@ class Checkpoints:
             preservation_policy=checkpoint_managers.LatestN(keep),
             atomicity_options=commit_files,
             cleanup_tmp_directories=not read_only,
-            read_only=read_only,
         )
         self._manager = ocp.CheckpointManager(Path(directory).absolute(), options=options, item_names=("state", "config"))
 
