@@ -61,7 +61,7 @@ def test_every_config_says_what_it_asks_and_how_it_is_run(path: Path):
         ("network.name", "dcgn", "one of dcgan, mlp; did you mean dcgan"),
         ("network.dtype", "float16", "one of float32, bfloat16; did you mean bfloat16"),
         ("optimizer.gen.name", "adm", "one of adam, sgd; did you mean adam"),
-        ("data.name", "mnist", "one of mnist5k, ring, grid; did you mean mnist5k"),
+        ("data.name", "mnist", "one of mnist5k, ring, grid, tfds:NAME, .*; did you mean mnist5k"),
         ("data.name", "ring", "network.name=mlp"),
     ],
 )
@@ -77,7 +77,7 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
     [
         ("--config.num_stepz=3", "--config.num_stepz: no such entry; did you mean num_steps"),
         ("--config.network.bas_width=3", "no such entry"),
-        ("--config.data=mnist5k", "its entries are data.channels"),
+        ("--config.data=mnist5k", "its entries are data.background, data.channels"),
         ("--config.num_steps=abc", "--config.num_steps=abc: give a whole number"),
         ("--config.num_steps=1.5", "give a whole number"),
         ("--config.num_steps", "give a whole number"),
