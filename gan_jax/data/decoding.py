@@ -52,7 +52,10 @@ def decode(encoded: Encoded, transform: Transform) -> np.ndarray:
             raise ValueError(f"{image.width} × {image.height} pixels, more than {MAX_PIXELS}")
         upright = _to_mode(ImageOps.exif_transpose(image), "L" if transform.channels == 1 else "RGB", transform.background)
     if transform.resize:
-        upright = ImageOps.fit(upright, (transform.image_size, transform.image_size), Image.Resampling.LANCZOS)
+        side = min(upright.size)
+        left, top = (upright.width - side) // 2, (upright.height - side) // 2
+        square = upright.crop((left, top, left + side, top + side))  # cut first: the filter must not see beyond
+        upright = square.resize((transform.image_size, transform.image_size), Image.Resampling.LANCZOS)
     pixels = np.asarray(upright)
     return pixels.reshape(*pixels.shape[:2], transform.channels)
 

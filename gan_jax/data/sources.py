@@ -3,7 +3,7 @@
 import os
 import stat
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
@@ -80,10 +80,9 @@ def load_numpy(path: str, transform: Transform) -> Images:
 
 def _read_numpy(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
     try:
-        content = np.load(file, mmap_mode="r")
-        if isinstance(content, np.ndarray):
-            return content, None
-        with content:
+        if not is_zipfile(file):
+            return np.lib.format.open_memmap(file, mode="r"), None
+        with np.load(file) as content:
             names = content.files
             key = "images" if "images" in names else names[0]
             if key != "images" and len(names) > 1:
