@@ -100,9 +100,10 @@ def test_the_devices_copy_is_not_the_callers_array_nor_a_file(tmp_path):
 
 def test_a_run_that_streams_and_resumes_in_mid_epoch_is_the_resident_run_to_the_bit(tmp_path):
     """5,000 images, 8 a step: no epoch ends here. Where images live is free on resume."""
-    straight = train(small_config(), tmp_path / "straight")
-    train(small_config(num_steps=10, **{"data.resident_mib": 0, "data.workers": 0}), tmp_path / "resumed")
-    resumed = train(small_config(**{"data.resident_mib": 0, "data.workers": 0}), tmp_path / "resumed")
+    streamed = {"data.resident_mib": 0, "data.workers": 0}
+    straight = train(small_config(**{"network.name": "mlp"}), tmp_path / "straight")
+    train(small_config(num_steps=10, **{"network.name": "mlp"} | streamed), tmp_path / "resumed")
+    resumed = train(small_config(**{"network.name": "mlp"} | streamed), tmp_path / "resumed")
     assert_trees_equal(jax.device_get(straight), jax.device_get(resumed))
 
 
@@ -110,8 +111,8 @@ def test_what_fails_in_reading_is_named(file, tmp_path):
     copy = tmp_path / "images.npy"
     copy.write_bytes(file.read_bytes())
     dataset = streamed(copy, workers=1)
-    copy.unlink()
-    with pytest.raises(WorkerError, match=r"step 7: the data stopped: FileNotFoundError: .*images\.npy"):
+    copy.write_bytes(b"x" * copy.stat().st_size)
+    with pytest.raises(WorkerError, match="step 7: the data stopped: ValueError: "):
         dataset.draw(0, 7)
     assert children() == []
 
@@ -144,7 +145,7 @@ def test_a_killed_worker_ends_the_run_with_its_reason_and_the_checkpoint_stays(t
     np.save(images, random_images(64, 16))
     arguments = ["--config=experiments/configs/mnist.py", f"--workdir={tmp_path / 'run'}", f"--config.data.name=numpy:{images}"]
     small = {"batch_size": 8, "num_steps": 1_000_000, "checkpoint_every": 20, "sample_every": 1_000_000}
-    small |= {"data.image_size": 16, "data.resident_mib": 0, "data.workers": 1, "network.dcgan.base_width": 4}
+    small |= {"data.image_size": 16, "data.resident_mib": 0, "data.workers": 1, "network.name": "mlp"}
     arguments += [f"--config.{key}={entry}" for key, entry in small.items()]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
     run = subprocess.Popen(
