@@ -5,7 +5,7 @@ Random images of the config's shape, once on the device and once in a file that 
 draw is indices made on the host and images gathered on the device, waited for; streamed, it is the images on the host. The
 file is fresh, so that it is read from the system's memory, as a set that fits there is after its first epoch.
 
-Command: python experiments/benchmark_data.py --config=experiments/configs/default.py --out=experiments/results/benchmark_data.jsonl
+Command: python experiments/benchmark_data.py --config=experiments/configs/default.py --out=rows.jsonl
 Expect: a resident path below 2 % of the step, streamed images a hundred times faster than a CPU's step; a minute on 2 cores.
 """
 

@@ -1,7 +1,8 @@
 """What does the DCGAN recipe make of images of your own? A folder of them, at 64 × 64.
 
 All image files below the folder are cut to their centred squares, resized, and kept decoded for the next start.
-Command: python experiments/train.py --config=experiments/configs/image_folder.py --workdir=runs/folder --config.data.name=folder:PATH
+Command: python experiments/train.py --config=experiments/configs/image_folder.py --workdir=runs/mine
+The folder is ./images, or the PATH of --config.data.name=folder:PATH.
 """
 
 from ml_collections import ConfigDict
