@@ -8,6 +8,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def _prepare(builder: Any, folder: Path) -> Any:
         if _idx_file(candidate, "train-images-idx3-ubyte") is not None:
             print(f"preparing tfds:{name} in {folder} from the idx files in {candidate}, once", flush=True)
             builder = _make_idx_builder(name, candidate, folder)
-            builder.download_and_prepare()
+            with redirect_stdout(io.StringIO()):  # it would say that it downloads
+                builder.download_and_prepare()
             return builder
     if importlib.util.find_spec("tensorflow") is None:
         way = "preparing it needs TensorFlow: pip install tensorflow, and the same command again"
