@@ -1,6 +1,7 @@
 """What does the DCGAN recipe make of small photographs? CIFAR-10 at 32 × 32 in colour, 50 epochs of it.
 
 TFDS downloads and prepares the set at the first start, which needs TensorFlow; afterwards it is not needed.
+Expect coloured scenes without sharp objects, which is what DCGANs of this size are known for; not run here yet.
 Command: python experiments/train.py --config=experiments/configs/cifar10.py --workdir=runs/cifar10
 """
 
