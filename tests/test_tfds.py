@@ -170,7 +170,7 @@ def test_sets_without_images_are_named(mocked):
 
 
 def test_unknown_sets_splits_and_versions_are_named(tmp_path):
-    with pytest.raises(InputError, match="tfds:fashion_mist: no such set; did you mean fashion_mnist or"):
+    with pytest.raises(InputError, match=r"tfds:fashion_mist: no such set; did you mean fashion_mnist or (?!fashion_mnist)"):
         load_images("tfds:fashion_mist", PADDED)
     with pytest.raises(InputError, match=r"tfds:mnist:9\.9\.9: .* only: 3\.0\.1"):
         load_images("tfds:mnist:9.9.9", PADDED)
@@ -178,11 +178,9 @@ def test_unknown_sets_splits_and_versions_are_named(tmp_path):
         load_images("tfds:mnist/no_such_config", PADDED)
     write_idx_set(tmp_path / "tfds")
     for split in ("trian", "train[:5%", "train[a:b]", "train+no"):
-        with pytest.raises(InputError, match=r"tfds:mnist: data\.split=.*: no such split.*; there is train, test") as error:
+        with pytest.raises(InputError, match=r"tfds:mnist: data\.split=.*: no such split; there is train, test") as error:
             load_images("tfds:mnist", PADDED, split=split)
         assert "\n" not in str(error.value)
-    with pytest.raises(InputError, match=r"data\.split=trian: no such split; did you mean train"):
-        load_images("tfds:mnist", PADDED, split="trian")
 
 
 def test_what_needs_tensorflow_says_so_with_the_remedy(tmp_path, monkeypatch):
@@ -193,9 +191,13 @@ def test_what_needs_tensorflow_says_so_with_the_remedy(tmp_path, monkeypatch):
     ):
         load_images("tfds:cifar10", PADDED)
     monkeypatch.setitem(tfds.IDX_SETS, "fashion_mnist", (tmp_path / "none",))
-    with pytest.raises(InputError, match=r"put its idx files there \(apt-get install dataset-fashion-mnist, or .*pip install"):
+    with pytest.raises(
+        InputError, match=r"; apt-get install dataset-fashion-mnist, or put its four idx files there; otherwise .* pip install"
+    ):
         load_images("tfds:fashion_mnist", PADDED)
-    with pytest.raises(InputError, match=r"put its idx files there \(preparing it needs TensorFlow: pip install"):
+    with pytest.raises(
+        InputError, match="; put its four idx files there; otherwise preparing it needs TensorFlow: pip install"
+    ):
         load_images("tfds:mnist", PADDED)
 
 

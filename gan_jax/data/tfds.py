@@ -58,19 +58,18 @@ def _make_builder(name: str, folder: Path) -> Any:
         return tfds.builder(name, data_dir=folder)
     except tfds.core.DatasetNotFoundError:
         prepared = [path.name for path in folder.glob("*") if path.is_dir()]
-        known = [*tfds.list_builders(with_community_datasets=False), *prepared]
+        known = {*tfds.list_builders(with_community_datasets=False), *prepared}
         raise InputError(f"data.name=tfds:{name}: no such set{nearest(name, known, count=3)}") from None
     except (ValueError, AssertionError) as error:  # a config or a version that the set lacks
         raise InputError(f"data.name=tfds:{name}: {error}") from error
 
 
 def _open_split(builder: Any, split: str) -> Any:
-    known = list(builder.info.splits)
     try:
         return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     except (ValueError, KeyError) as error:
-        given = f"tfds:{builder.name}: data.split={split}: no such split"
-        raise InputError(f"{given}{nearest(split, known)}; there is {', '.join(known)}") from error
+        known = ", ".join(builder.info.splits)
+        raise InputError(f"tfds:{builder.name}: data.split={split}: no such split; there is {known}") from error
     except NotImplementedError as error:
         text = f"{builder.data_dir} holds it as {builder.info.file_format.value}, which needs TensorFlow; prepare it again"
         raise InputError(f"tfds:{builder.name}: {text} with --file_format=array_record") from error
@@ -89,9 +88,9 @@ def _prepare(builder: Any, folder: Path) -> Any:
                 builder.download_and_prepare()
             return builder
     if importlib.util.find_spec("tensorflow") is None:
-        way = "preparing it needs TensorFlow: pip install tensorflow, and the same command again"
-        if name in IDX_SETS:
-            way = f"put its idx files there ({'apt-get install dataset-fashion-mnist, or ' if IDX_SETS[name] else ''}{way})"
+        package = "apt-get install dataset-fashion-mnist, or " if IDX_SETS.get(name) else ""
+        files = f"{package}put its four idx files there; otherwise " if name in IDX_SETS else ""
+        way = f"{files}preparing it needs TensorFlow: pip install tensorflow, and the same command again"
         raise InputError(f"tfds:{name} is not in {folder}; {way}")
     try:
         builder.download_and_prepare(file_format="array_record")
