@@ -87,6 +87,11 @@ def test_bad_input_is_one_line_and_status_2(straight_run, run_script, tmp_path):
     for script, arguments, message in [
         ("train.py", (config, f"--workdir={tmp_path}/new", "--config.num_stepz=3"), "did you mean num_steps?"),
         ("train.py", (config, f"--workdir={tmp_path}/new", "--config.data.image_size=24"), "config.data.image_size=24: give"),
+        (
+            "train.py",
+            (config, f"--workdir={tmp_path}/new", "--config.data.name=folder:nowhere"),
+            "nowhere: No such file or dir",
+        ),
         ("train.py", (config, "--workdr=x"), "--workdr: no such flag; did you mean workdir?"),
         ("train.py", (config,), "--workdir: give a folder"),
         ("train.py", (config, f"--workdir={straight_run}"), "holds a run with another config"),
@@ -115,6 +120,18 @@ def test_the_benchmark_writes_a_row_with_its_evidence(run_script, tmp_path):
     assert row["versions"]["jax"]
     assert row["hardware"]
     assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?|unknown", row["commit"])
+
+
+def test_the_data_benchmark_writes_a_row_with_its_evidence(run_script, tmp_path):
+    out = tmp_path / "benchmark.jsonl"
+    short = ("--images=50", "--steps=2", "--draws=20", "--repeats=1", "--config.network.name=mlp", "--config.data.workers=1")
+    done = run_script("benchmark_data.py", "--config=experiments/configs/default.py", f"--out={out}", *short, *SMALL)
+    assert "resident path / step: median" in done.stdout
+    assert done.stderr == ""
+    (row,) = (json.loads(line) for line in out.read_text().splitlines())
+    assert all(len(seconds) == 1 and seconds[0] > 0 for seconds in row["seconds"].values())
+    assert row["streamed_images_per_second"] == pytest.approx(8 / row["seconds"]["streamed path"][0])
+    assert row["commit"]
 
 
 def readme_example():
