@@ -27,6 +27,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
+from costs import model_flops
 from gan_jax import cli
 from gan_jax.config import DTYPES, check_config, make_configured_dataset, make_gan, resolve
 from gan_jax.data import Dataset, Draw
@@ -35,7 +36,6 @@ from gan_jax.evidence import append_row, hardware
 from gan_jax.parallel import make_step
 from gan_jax.state import GAN, create_state
 from gan_jax.steps import draw_latents, train_step
-from model_flops import model_flops
 from peers.plain_flax import with_plain_layers
 
 PEERS = ("flax", "torch")
@@ -86,6 +86,9 @@ class SyntheticImages:
 
     def batches(self, seed: int, step: int) -> dict[str, jax.Array]:
         return self.load(self.arrays, self.draw(seed, step))
+
+    def close(self) -> None:
+        pass
 
 
 def make_synthetic(config: ConfigDict) -> SyntheticImages:
