@@ -10,7 +10,7 @@ from conftest import ROOT
 # A module imports from ranks below its own only; those of one rank do not know one another.
 RANKS = [
     {"errors", "objectives", "distributions", "evidence", "process"},
-    {"state"},
+    {"state", "divergences"},
     {"networks", "steps", "data", "checkpoints", "plots"},
     {"parallel", "sampling", "logs"},
     {"config"},
