@@ -66,7 +66,7 @@ def save_points(
     axes.clabel(contours, fontsize=6)
     axes.scatter(points[:, 0], points[:, 1], s=3, color="tab:green", alpha=0.5)
     axes.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", title=title)
-    _save(lambda file: figure.savefig(file, format="png", dpi=100), path)
+    save_figure(figure, path)
 
 
 def _plot_series(axes: Axes, rows: Sequence[dict[str, Any]], names: dict[str, str]) -> None:
@@ -96,7 +96,7 @@ def save_curves(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
     bottom.set(ylabel="probability", ylim=(-0.02, 1.02), xlabel="step (updates of G)")
     for axes in (top, middle, bottom):
         axes.legend(loc="best", fontsize=8)
-    _save(lambda file: figure.savefig(file, format="png", dpi=100), path)
+    save_figure(figure, path)
 
 
 def save_animation(frames: Sequence[Path], path: str | Path, *, seconds: float = 8.0) -> None:
@@ -109,6 +109,11 @@ def save_animation(frames: Sequence[Path], path: str | Path, *, seconds: float =
         lambda file: images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0),
         path,
     )
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """A matplotlib figure as a PNG."""
+    _save(lambda file: figure.savefig(file, format="png", dpi=100), path)
 
 
 def _save(write: Callable[[Path], None], path: str | Path) -> None:
