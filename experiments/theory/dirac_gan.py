@@ -1,6 +1,6 @@
 """Does the game of the seeds converge, even where it has one parameter a player?
 
-Claim (seed 003): a GAN "eventually minimizes the distance" between data and model; (seed 002) to make that so, train D more often.
+Claim (seed 003): a GAN "eventually minimizes the distance" between data and model; (seed 002): train D more often for that.
 The Dirac-GAN (Mescheder et al. 2018): data at 0, G(z) = θ, logit l(x) = ψx, V = −log 2 + log(1 − σ(ψθ)). Both gradients at the
 equilibrium (0, 0) are c = η·σ(0) = η/2 times a rotation, so that every way to play has a closed-form spectral radius.
 
@@ -98,8 +98,9 @@ def make_plays(rate: float, gamma: float, disc_steps: int) -> dict[str, Play]:
 
 
 def closed_forms(rate: float, gamma: float, disc_steps: int) -> dict[str, float]:
-    """Spectral radii at (0, 0). Of alternating play, by its determinant 1 and trace 2 − kc², which are those of a rotation
-    as long as kc² ≤ 4; of R1 by (2 − ηγ)λ = λ² + 1 − ηγ + c².
+    """Spectral radii of the steps' Jacobians at (0, 0), from trace and determinant.
+
+    k ascents and a descent have determinant 1 and trace 2 − kc²: a rotation as long as kc² ≤ 4, whatever k.
     """
     c = rate / 2
     return {
@@ -174,9 +175,7 @@ def draw(row: report.Row) -> Figure:
     """Trajectories, and radii over the learning rate: points measured, lines closed forms."""
     settings = row["settings"]
     figure = Figure(figsize=(12, 7), layout="constrained")
-    figure.suptitle(
-        f"Dirac-GAN: the minimax game with one parameter a player, η = {settings['rate']}, R1 γ = {settings['gamma']}"
-    )
+    figure.suptitle(f"Dirac-GAN: one parameter a player, η = {settings['rate']}, R1 γ = {settings['gamma']}")
     panels = figure.subplots(2, 3).ravel()
     for panel, (name, play) in zip(panels, row["plays"].items(), strict=False):
         path = np.array(play["path"])
@@ -186,7 +185,7 @@ def draw(row: report.Row) -> Figure:
         panel.set(title=f"{name}, radius {play['radius']:.4f}", xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         panel.set(xlabel="θ, the generator", ylabel="ψ, the discriminator")
     for number, (name, play) in enumerate(row["plays"].items()):
-        panels[-1].plot(settings["rates"], play["closed_forms"], color=f"C{number}", linewidth=4 - number, label=name)
+        panels[-1].plot(settings["rates"], play["closed_forms"], color=f"C{number}", linewidth=5 - number, label=name)
         panels[-1].plot(settings["rates"], play["radii"], "ko", markersize=3)
     panels[-1].axhline(1.0, color="grey", linestyle=":")
     panels[-1].set(title="spectral radius (dots: measured)", xlabel="learning rate η", ylim=(0.85, 1.2))
