@@ -11,7 +11,7 @@ from conftest import ROOT
 RANKS = [
     {"errors", "objectives", "distributions", "evidence", "process"},
     {"state", "divergences"},
-    {"networks", "steps", "data", "checkpoints", "plots"},
+    {"networks", "steps", "data", "checkpoints", "plots", "metrics"},
     {"parallel", "sampling", "logs"},
     {"config"},
     {"train", "cli"},

@@ -39,7 +39,7 @@ def make_gan(dimensions: int, steps: int, rate: float) -> GAN:
     """G is N(0, 1), an affine map that is never updated; D's rate falls to 0, so that it ends without the noise of batches."""
     gen = known.AffineMixture(1, dimensions, nn.initializers.zeros)
     falling = optax.adam(optax.cosine_decay_schedule(rate, steps))
-    return known.make_gan(gen, hidden=(64, 64), gen_optimizer=optax.identity(), disc_optimizer=falling)
+    return known.make_gan(gen, optax.identity(), falling, hidden=(64, 64))
 
 
 def ascend(gan: GAN, p: GaussianMixture, state: TrainState, rng: jax.Array, steps: int, batch_size: int) -> TrainState:
@@ -105,9 +105,9 @@ def four_panels(steps: int, seed: int) -> dict[str, Any]:
     p = GaussianMixture(np.array([[1.0]]), 0.6)
     gen = known.AffineMixture(1, 1, nn.initializers.constant(-0.6))
     adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps + 50), b1=0.5)
-    gan = known.make_gan(gen, gen_optimizer=adam, disc_optimizer=optax.adam(2e-3, b1=0.5))
+    gan = known.make_gan(gen, adam, optax.adam(2e-3, b1=0.5))
     rng = jax.random.key(seed)
-    points, _ = known.line(-4.0, 4.0, 200)
+    points = known.make_ruler(p, -4.0, 4.0, 200).points
     state, panels = create_state(gan, rng), {}
 
     def snap(name: str) -> None:

@@ -60,7 +60,7 @@ def mean_and_error(numbers: Any) -> tuple[float, float]:
 def plus_minus(numbers: Any) -> str:
     """'0.123 ± 0.004' of numbers by seed `[S]`."""
     mean, error = mean_and_error(numbers)
-    return f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} ± {error:.1g}"
+    return f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} ± {float(f'{error:.1g}'):g}"
 
 
 def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
