@@ -6,6 +6,7 @@ import pytest
 import dirac_gan
 import disc_steps
 import jensen_shannon
+import maximum_likelihood
 import optimal_discriminator
 import report
 import saturation
@@ -61,7 +62,7 @@ def test_saturation(tmp_path):
 
 def test_jensen_shannon(tmp_path):
     """Against D*, V is 2·JSD − log 4 all the way to q = p; a learned D never says more than the JSD."""
-    changes = {"learned_steps": 30, "disc_steps": (2,), "seeds": 1, "batch_size": 512, "steps": 200}
+    changes = {"learned_steps": 30, "disc_steps": (2,), "seeds": 1, "batch_size": 512, "steps": 300}
     row = perform(jensen_shannon.EXPERIMENT, tmp_path, **changes)
     for case in row["optimal"].values():
         assert case["final_js"] < 1e-3 < case["js"][0]
@@ -78,3 +79,20 @@ def test_disc_steps(tmp_path):
     assert exact["js"][-1] < 0.7 * exact["js"][0]
     np.testing.assert_allclose(exact["lag"], 0.0, atol=1e-5)
     assert np.min(learned["lag"]) > 1e-3
+
+
+def test_maximum_likelihood(tmp_path):
+    """One Gaussian: KL covers both modes with the data's own moments, reverse KL takes one; KL − min KL falls as 1/n."""
+    changes = {"points": 300, "steps": 20, "gan_steps": 20, "sizes": (100, 2000), "repeats": 50, "data": ("two modes", "ring")}
+    row = perform(maximum_likelihood.EXPERIMENT, tmp_path, **changes)
+    covering, choosing, either = row["one_gaussian"].values()
+    assert covering["mean"] == pytest.approx(0.0, abs=0.05)
+    assert covering["stddev"] == pytest.approx(np.sqrt(9.25), rel=0.02)
+    assert abs(choosing["mean"]) == pytest.approx(3.0, abs=0.05)
+    assert choosing["stddev"] == pytest.approx(0.5, rel=0.02)
+    for name, best in zip(maximum_likelihood.DIVERGENCES, (covering, choosing, either), strict=True):
+        assert best[name] <= min(fit[name] for fit in row["one_gaussian"].values()) + 1e-4
+    excess = np.mean(row["excess_kl"], axis=-1) * np.array(changes["sizes"])
+    np.testing.assert_allclose(excess, maximum_likelihood.excess_kl_times_n(), rtol=0.4)
+    em = row["data"]["two modes"]["measures"]["EM"][0]
+    assert em["kl"] < 0.05
