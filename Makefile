@@ -7,7 +7,7 @@ WORKDIR ?= runs/mnist
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev train sample test lint format format-check typecheck bench build clean
+.PHONY: help install install-dev train sample test lint format format-check typecheck theory bench build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -51,6 +51,9 @@ typecheck: install-dev ## check the types
 
 bench: install ## time the training step against plain Flax layers, interleaved (ARGS=)
 	$(RUN) experiments/benchmark.py --config="$(CONFIG)" $(ARGS)
+
+theory: install ## run the experiments of the theory and write experiments/results/theory.md (FULL=1 for the long forms)
+	$(RUN) experiments/theory/run_all.py $(if $(FULL),--full) $(ARGS)
 
 build: install-dev ## build the wheel into dist/
 	$(RUN) -m build --wheel

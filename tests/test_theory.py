@@ -7,6 +7,7 @@ import dirac_gan
 import disc_steps
 import jensen_shannon
 import maximum_likelihood
+import mixtures
 import optimal_discriminator
 import report
 import saturation
@@ -96,3 +97,14 @@ def test_maximum_likelihood(tmp_path):
     np.testing.assert_allclose(excess, maximum_likelihood.excess_kl_times_n(), rtol=0.4)
     em = row["data"]["two modes"]["measures"]["EM"][0]
     assert em["kl"] < 0.05
+
+
+def test_mixtures(tmp_path):
+    """The harness: ceilings of a perfect sampler, and a recipe that is written with its numbers."""
+    row = perform(mixtures.EXPERIMENT, tmp_path, recipes={"ring": {"steps": 30, "batch_size": 64, "hidden": (16,)}})
+    found = row["densities"]["ring"]
+    assert found["recipe"]["steps"] == 30
+    assert found["perfect"]["modes"] == [8, 8]
+    np.testing.assert_allclose(found["perfect"]["high_quality"], 1 - np.exp(-4.5), atol=0.01)
+    assert max(found["perfect"]["js"]) < 0.01 < min(found["gan"]["js"])
+    assert np.shape(found["samples"]) == (2, 400, 2)

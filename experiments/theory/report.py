@@ -12,10 +12,11 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from gan_jax import cli
+from gan_jax.errors import InputError
 from gan_jax.evidence import append_row
 from gan_jax.plots import save_figure
 
-FULL = flags.DEFINE_boolean("full", False, "The long form: the numbers of the results folder.")
+_FULL = flags.DEFINE_boolean("full", False, "The long form: the numbers of the results folder.")
 RESULTS = flags.DEFINE_string("results", "experiments/results/theory", "Folder for the row and the figure.")
 _REDRAW = flags.DEFINE_boolean("redraw", False, "Draw the newest row again, and run nothing.")
 
@@ -85,7 +86,10 @@ def perform(experiment: Experiment, *, full: bool, folder: str | Path) -> Row:
 
 def newest_row(experiment: Experiment, folder: str | Path) -> Row:
     """The last row that the experiment left."""
-    row: Row = json.loads((Path(folder) / f"{experiment.name}.jsonl").read_text().splitlines()[-1])
+    path = Path(folder) / f"{experiment.name}.jsonl"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run experiments/theory/{experiment.name}.py --results={folder} first")
+    row: Row = json.loads(path.read_text().splitlines()[-1])
     return row
 
 
@@ -96,13 +100,14 @@ def _show(experiment: Experiment, row: Row, folder: str | Path) -> None:
     print(f"{row['seconds']} s; {path}", flush=True)
 
 
+def run(experiment: Experiment) -> None:
+    """What the flags ask for."""
+    if _REDRAW.value:
+        _show(experiment, newest_row(experiment, RESULTS.value), RESULTS.value)
+    else:
+        perform(experiment, full=_FULL.value, folder=RESULTS.value)
+
+
 def main(experiment: Experiment) -> None:
     """The script of one experiment."""
-
-    def run() -> None:
-        if _REDRAW.value:
-            _show(experiment, newest_row(experiment, RESULTS.value), RESULTS.value)
-        else:
-            perform(experiment, full=FULL.value, folder=RESULTS.value)
-
-    cli.run(run)
+    cli.run(lambda: run(experiment))
