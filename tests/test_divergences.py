@@ -138,6 +138,7 @@ def test_samples_agree_with_quadrature_to_their_standard_error():
     for name in exact._fields:
         assert abs(getattr(found, name) - getattr(exact, name)) < 4 * getattr(errors, name)
         assert 0 < getattr(errors, name) < 0.05
+    assert errors.value_at_optimum == pytest.approx(2 * errors.js, rel=1e-3)  # V is 2·JSD − log 4, sample by sample
     rough = estimate(p, q, jax.random.key(1), 200)[1]
     assert rough.js == pytest.approx(10 * errors.js, rel=0.3)
 
