@@ -100,6 +100,7 @@ def against_a_learned_one(disc_steps: int, steps: int, batch_size: int, seeds: i
 
 
 def run(
+    cases: tuple[str, ...],
     steps: int,
     batch_size: int,
     rate: float,
@@ -110,7 +111,7 @@ def run(
 ) -> Mapping[str, Any]:
     """Both cases against D*, and the second against a learned D for each k."""
     return {
-        "optimal": {name: against_the_optimum(name, steps, batch_size, rate, jax.random.key(0)) for name in CASES},
+        "optimal": {name: against_the_optimum(name, steps, batch_size, rate, jax.random.key(0)) for name in cases},
         "learned": {f"k = {k}": against_a_learned_one(k, learned_steps, learned_batch_size, seeds) for k in disc_steps},
     }
 
@@ -161,7 +162,7 @@ def draw(row: report.Row) -> Figure:
     return figure
 
 
-_SETTINGS = {"rate": 3e-2, "learned_batch_size": 128}
+_SETTINGS = {"cases": tuple(CASES), "rate": 3e-2, "learned_batch_size": 128}
 EXPERIMENT = report.Experiment(
     "jensen_shannon",
     run,

@@ -45,7 +45,7 @@ def _entry(tree: Any, index: int) -> Any:
 
 def one_gaussian(steps: int) -> dict[str, Any]:
     """N(m, s²) nearest to the two modes in each divergence: the best of descents from eleven starts."""
-    ruler = known.make_ruler(TWO_MODES, *_LINE, count=2000)
+    ruler = known.make_ruler(TWO_MODES, *_LINE, count=800)
     adam = optax.adam(2e-2)
 
     def logs(params: Any) -> tuple[jax.Array, jax.Array]:
@@ -76,7 +76,7 @@ def one_gaussian(steps: int) -> dict[str, Any]:
 
 def excess_kl(sizes: tuple[int, ...], repeats: int) -> list[jax.Array]:
     """KL(p‖q_n) − min KL `[repeats]` for each n, where q_n has the mean and variance of n samples: maximum likelihood."""
-    ruler = known.make_ruler(TWO_MODES, *_LINE, count=2000)
+    ruler = known.make_ruler(TWO_MODES, *_LINE, count=800)
 
     def kl(mean: jax.Array, stddev: jax.Array) -> jax.Array:
         log_q = gaussian(mean.reshape(1), stddev).log_prob(ruler.points)
