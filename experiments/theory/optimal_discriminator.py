@@ -200,7 +200,7 @@ def draw(row: report.Row) -> Figure:
     return figure
 
 
-_SETTINGS = {"checkpoints": 10, "rate": 3e-3, "panel_steps": 1500, "seed": 0}
+_SETTINGS = {"checkpoints": 10, "rate": 6e-3, "panel_steps": 1500, "seed": 0}
 EXPERIMENT = report.Experiment(
     "optimal_discriminator",
     run,
