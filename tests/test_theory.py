@@ -1,7 +1,10 @@
 """The experiments of the theory in their short forms, cut down: each against its closed form."""
 
+import shutil
+
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import dirac_gan
 import disc_steps
@@ -10,7 +13,9 @@ import maximum_likelihood
 import mixtures
 import optimal_discriminator
 import report
+import run_all
 import saturation
+from gan_jax.errors import InputError
 
 
 def perform(experiment, folder, **changes):
@@ -114,3 +119,17 @@ def test_mixtures(tmp_path):
     np.testing.assert_allclose(found["perfect"]["high_quality"], 1 - np.exp(-4.5), atol=0.01)
     assert max(found["perfect"]["js"]) < 0.01 < min(found["gan"]["js"])
     assert np.shape(found["samples"]) == (2, 400, 2)
+
+
+def test_the_committed_page_is_made_of_the_committed_rows():
+    folder = ROOT / "experiments/results/theory"
+    assert folder.with_suffix(".md").read_text() == run_all.page(folder)
+
+
+def test_a_script_draws_the_newest_row_again(run_script, tmp_path):
+    with pytest.raises(InputError, match="no such file; run experiments"):
+        report.newest_row(dirac_gan.EXPERIMENT, tmp_path)
+    shutil.copy(ROOT / "experiments/results/theory/dirac_gan.jsonl", tmp_path)
+    done = run_script("theory/dirac_gan.py", "--redraw", f"--results={tmp_path}")
+    assert "| simultaneous | 1.004990 | 1.004990 |" in done.stdout
+    assert (tmp_path / "dirac_gan.png").is_file()
