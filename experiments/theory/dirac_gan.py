@@ -6,7 +6,7 @@ equilibrium (0, 0) are c = η·σ(0) = η/2 times a rotation, so that every way 
 
 Command: python experiments/theory/dirac_gan.py [--full]      seconds: 10, in either form
 Expect: simultaneous play spirals outwards, radius √(1 + η²/4); alternating play circles for ever, whatever k; the gradient
-penalty R1 and extra-gradient pull inwards. Measured radii are those of the formulas to 1e-6. The claim fails here.
+penalty R1 and extra-gradient pull inwards. Measured radii are those of the formulas to 1e-15. The claim fails here.
 """
 
 from collections.abc import Callable, Mapping

@@ -6,7 +6,9 @@ mixture of three), so that D* is a formula, handed to the package's own `gen_upd
 to a descent, and its estimate (V + log 4)/2 of the JSD is set beside the JSD. (Seed 002 section 1.5 misprints the second
 argument of the KLs: it is (p + q)/2.)
 
-Command: python experiments/theory/jensen_shannon.py [--full]      seconds: 25; long form 60 on 2 cores
+Command: python experiments/theory/jensen_shannon.py [--full]      seconds: 30; long form 80 on 2 cores
+Expect: against D*, the law holds to 3e-7 and the JSD ends below 1e-6, from 0.44 and 0.12. A learned D's estimate is always below
+the JSD: by 0.034 on average with k = 1, 0.022 with 2, 0.009 with 5, 0.003 with 20 (10 seeds); all games end below 0.004.
 """
 
 from collections.abc import Mapping
@@ -150,7 +152,7 @@ def draw(row: report.Row) -> Figure:
         grid[0, 1 + number].set(title=f"{name} against D*, at the end", xlim=(-6, 6))
         grid[0, 1 + number].legend(fontsize=7)
     grid[0, 0].axhline(VALUE_AT_EQUILIBRIUM, color="grey", linestyle="--", label="−log 4")
-    grid[0, 0].set(title="G against the exact D*", xlabel="descents of G", ylabel="nats", ylim=(-1.42, None))
+    grid[0, 0].set(title="G against the exact D*", xlabel="descents of G", ylabel="nats", xlim=(0, 400), ylim=(-1.42, None))
     grid[0, 0].legend(fontsize=7)
     shown = list(row["learned"].items())
     for axes, (name, case) in zip(grid[1], (shown[0], shown[len(shown) // 2], shown[-1]), strict=True):
