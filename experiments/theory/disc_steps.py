@@ -5,7 +5,10 @@ D0* ≈ D1*. To make this possible, we should train discriminator more often and
 maps, so that the JSD is known before and after each of its steps; the game is the package's `train_step`, 10 seeds in one
 vmapped call, over k and over the ratio of D's learning rate to G's. k = ∞ is D* itself.
 
-Command: python experiments/theory/disc_steps.py [--full]      seconds: 25; long form 170 on 2 cores
+Command: python experiments/theory/disc_steps.py [--full]      seconds: 20; long form 140 on 2 cores
+Expect (10 seeds, equal rates): of G's steps before the JSD is 0.01, 81 % lower it with k = 1, 98 % with 5, 99.8 % with 20, 99.3 %
+against D* itself. D* moves by 0.001 a step even with k = 1: the assumption holds, it is D that lags behind. Below 0.01 the noise
+of the batches takes over: over the whole game the share is 64 to 75 %, and with D* 46 %, most of the game being spent at 1e-8.
 """
 
 from collections.abc import Mapping
@@ -83,23 +86,25 @@ def draw(row: report.Row) -> Figure:
     exact = row["games"][_INFINITE]
     for ratio in settings["ratios"]:
         games = [row["games"][_name(k, ratio)] for k in settings["disc_steps"]]
-        for axes, name in ((share, "share"), (final, "final_js")):
+        for axes, name in ((share, "share_far"), (final, "final_js")):
             means, errors = np.transpose([report.mean_and_error(game[name]) for game in games])
             axes.errorbar(settings["disc_steps"], means, errors, marker="o", capsize=3, label=f"rate of D {ratio:g} × G's")
-    for axes, name in ((share, "share"), (final, "final_js")):
+    for axes, name in ((share, "share_far"), (final, "final_js")):
         axes.axhline(report.mean_and_error(exact[name])[0], color="k", linestyle="--", label="D*, exact")
         axes.set(xscale="log", xlabel="k, ascents of D to a descent of G")
         axes.set_xticks(settings["disc_steps"], [str(k) for k in settings["disc_steps"]], minor=False)
         axes.minorticks_off()
         axes.legend(fontsize=8)
     share.axhline(0.5, color="grey", linestyle=":")
-    share.set(title="share of G's steps that lower the true JSD", ylim=(0, 1.02))
-    final.set(title="JSD at the end", yscale="log")
+    share.set(title="share of G's steps that lower the true JSD, before it is 0.01", ylim=(0.45, 1.02))
+    final.set(title="JSD at the end", yscale="log", ylim=(1e-6, 1e-2))
     number = np.arange(len(exact["js"])) * max(1, settings["steps"] // 100)
     for k in settings["disc_steps"]:
         course.plot(number, row["games"][_name(k, settings["ratios"][len(settings["ratios"]) // 2])]["js"], label=f"k = {k}")
     course.plot(number, exact["js"], "k--", label="D*, exact")
-    course.set(title=f"JSD over the game, mean of {settings['seeds']} seeds", yscale="log", xlabel="descents of G")
+    course.set(
+        title=f"JSD over the game, mean of {settings['seeds']} seeds", yscale="log", ylim=(1e-6, 1), xlabel="descents of G"
+    )
     course.legend(fontsize=8)
     return figure
 
