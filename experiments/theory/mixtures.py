@@ -44,7 +44,7 @@ class Recipe(NamedTuple):
     disc_steps: int = 1
     rate: float = 1e-3
     b1: float = 0.5
-    b2: float = 0.9
+    b2: float = 0.99
     hidden: tuple[int, ...] = (128, 128)
     latent_dim: int = 2
     ema_decay: float = 0.999
@@ -146,7 +146,10 @@ EXPERIMENT = report.Experiment(
     table,
     draw,
     short={"recipes": {"ring": {"steps": 1000}, "grid": {"steps": 500}}, "seeds": 2},
-    full={"recipes": {"ring": {"steps": 20_000}, "grid": {"steps": 20_000}}, "seeds": 10},
+    full={
+        "recipes": {"ring": {"steps": 8000, "batch_size": 512}, "grid": {"steps": 10_000, "hidden": (128, 128, 128)}},
+        "seeds": 10,
+    },
 )
 
 if __name__ == "__main__":
