@@ -103,6 +103,7 @@ def test_maximum_likelihood(tmp_path):
     assert covering["stddev"] == pytest.approx(np.sqrt(9.25), rel=0.02)
     assert abs(choosing["mean"]) == pytest.approx(3.0, abs=0.05)
     assert choosing["stddev"] == pytest.approx(0.5, rel=0.02)
+    assert either["JSD"] == pytest.approx(0.75 * np.log(4 / 3), rel=1e-3)  # of one of two modes, alone
     for name, best in zip(maximum_likelihood.DIVERGENCES, (covering, choosing, either), strict=True):
         assert best[name] <= min(fit[name] for fit in row["one_gaussian"].values()) + 1e-4
     excess = np.mean(row["excess_kl"], axis=-1) * np.array(changes["sizes"])
