@@ -6,7 +6,7 @@ with the numbers of the row; 10 seeds in one vmapped call, none left out, measur
 (400,000 steps, G of 4 × 400 with batch norm, D of 3 × 200 maxout) is hours on a CPU and is not run here.
 
 Command: python experiments/theory/mixtures.py [--full]      seconds: 25; long form 230 on 2 cores
-Expect (long form, 10 seeds): ring 8 ± 0 of 8 modes, 95 % of high quality; grid 24.5 ± 0.3 of 25, 81 %; a perfect sampler has 98.9 %.
+Expect (long form, 10 seeds): ring 8 ± 0 of 8 modes, 95 % of high quality; grid 24.5 ± 0.3 of 25, 81 %; the ceiling is 98.9 %.
 """
 
 from collections.abc import Mapping
@@ -130,8 +130,8 @@ def draw(row: report.Row) -> Figure:
     grid_of_axes = figure.subplots(len(row["densities"]), columns, squeeze=False)
     for line, (name, found) in zip(grid_of_axes, row["densities"].items(), strict=True):
         for seed, axes in enumerate(line):
-            axes.plot(*DENSITIES[name].means.T, "o", color="lightgrey", markersize=12)
-            axes.scatter(*np.transpose(found["samples"][seed]), s=2, color="tab:green")
+            axes.plot(*DENSITIES[name].means.T, "o", color="lightgrey", markersize=12, zorder=0)
+            axes.scatter(*np.transpose(found["samples"][seed]), s=2, color="tab:green", zorder=2)
             modes, quality = found["gan"]["modes"][seed], found["gan"]["high_quality"][seed]
             reach = 1.4 * float(np.abs(DENSITIES[name].means).max())
             axes.set(
