@@ -5,7 +5,7 @@ D0* ≈ D1*. To make this possible, we should train discriminator more often and
 maps, so that the JSD is known before and after each of its steps; the game is the package's `train_step`, 10 seeds in one
 vmapped call, over k and over the ratio of D's learning rate to G's. k = ∞ is D* itself.
 
-Command: python experiments/theory/disc_steps.py [--full]      seconds: 20; long form 140 on 2 cores
+Command: python experiments/theory/disc_steps.py [--full]      seconds: 22; long form 140 on 2 cores
 Expect (10 seeds, equal rates): of G's steps before the JSD is 0.01, 81 % lower it with k = 1, 98 % with 5, 99.8 % with 20,
 99.3 % against D* itself. D* moves by 0.001 a step even with k = 1: the assumption holds, it is D that lags behind. Below 0.01
 the noise of the batches takes over: over the whole game the share is 64 to 75 %, and 46 % with D*, which is soon at 1e-8.

@@ -6,7 +6,7 @@ mixture of three), so that D* is a formula, handed to the package's own `gen_upd
 to a descent, and its estimate (V + log 4)/2 of the JSD is set beside the JSD. (Seed 002 section 1.5 misprints the second
 argument of the KLs: it is (p + q)/2.)
 
-Command: python experiments/theory/jensen_shannon.py [--full]      seconds: 30; long form 80 on 2 cores
+Command: python experiments/theory/jensen_shannon.py [--full]      seconds: 37; long form 80 on 2 cores
 Expect: against D*, the law holds to 3e-7 and the JSD ends below 1e-6, from 0.44 and 0.12. A learned D says always less than
 the JSD: by 0.034 on average with k = 1, 0.022 with 2, 0.009 with 5, 0.003 with 20 (10 seeds); all games end below 0.004.
 """

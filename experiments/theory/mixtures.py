@@ -5,7 +5,7 @@ of 8 and 17.3 of 25 (Lin et al. 2018, table 1). Such tables measure the recipe, 
 with the numbers of the row; 10 seeds in one vmapped call, none left out, measured once, at the end. PacGAN's own recipe
 (400,000 steps, G of 4 × 400 with batch norm, D of 3 × 200 maxout) is hours on a CPU and is not run here.
 
-Command: python experiments/theory/mixtures.py [--full]      seconds: 25; long form 230 on 2 cores
+Command: python experiments/theory/mixtures.py [--full]      seconds: long form 230 on 2 cores
 Expect (long form, 10 seeds): ring 8 ± 0 of 8 modes, 95 % of high quality; grid 24.5 ± 0.3 of 25, 81 %; the ceiling is 98.9 %.
 """
 

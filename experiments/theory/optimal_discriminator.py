@@ -5,7 +5,7 @@ fixed and its density known, D is an MLP trained by the package's own `disc_upda
 batch. Seed 000 ends with "maximizing V over D maximizes the JSD": it estimates it, p and q stay as they are; its eq. 4 would
 descend V, and its eq. 15 drops the "1 −" in the second term.
 
-Command: python experiments/theory/optimal_discriminator.py [--full]      seconds: 25; long form 75 on 2 cores
+Command: python experiments/theory/optimal_discriminator.py [--full]      seconds: 28; long form 75 on 2 cores
 Expect (long form): in 1-D V is 3e-5 nats below 2·JSD − log 4, and |D − D*| < 0.018 wherever p + q > 1e-3; in 2-D 2e-4 and 0.04.
 """
 

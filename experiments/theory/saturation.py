@@ -4,7 +4,7 @@ Claim (seed 001, figures a and b; seed 003): log(1 − D) is flat where D(G(z)) 
 objective remains the same, but the gradient signal becomes better". With respect to the logit l the slopes are −σ(l) and
 −σ(−l). Then a real game: MLPs on the ring, D trained ahead of G by n ascents, and the gradient of G under either loss.
 
-Command: python experiments/theory/saturation.py [--full]      seconds: 15; long form 40 on 2 cores
+Command: python experiments/theory/saturation.py [--full]      seconds: 13; long form 37 on 2 cores
 Expect: at l = −8 slopes of −3.35e-4 and −0.9997, as claimed. In the game the claim holds by half (10 seeds): as E[D(G(z))]
 falls from 0.37 to 0.005, the gradient under log(1 − D) falls from 2.6 to 1.1 only, since a sharper D has a steeper logit, which
 makes up for most of the vanishing σ(l); under −log D that same steepness has the gradient grow from 4 to 530.
