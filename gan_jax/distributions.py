@@ -1,35 +1,83 @@
-"""Densities that can be sampled and evaluated: the 2-D mixtures on which mode coverage is measured."""
+"""Densities that can be sampled and evaluated: Gaussians, their mixtures (ring, grid), the uniform density."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-class GaussianMixture(NamedTuple):
-    """Equal-weight mixture of isotropic Gaussians. means: `[K, D]`; stddev: the standard deviation of each component."""
+class Density(Protocol):
+    """A probability density on points of D coordinates."""
 
-    means: np.ndarray
-    stddev: float
+    def sample(self, rng: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
+        """Independent draws `[*shape, D]`."""
+
+    def log_prob(self, points: jax.Array) -> jax.Array:
+        """Log density in nats. points: `[..., D]` -> `[...]`."""
+
+
+class GaussianMixture(NamedTuple):
+    """Mixture of Gaussians with diagonal covariances. Its fields may be traced, so that it can be fitted by gradients.
+
+    means: `[K, D]`. stddev: of the components, anything that broadcasts to `[K, D]`. weights: `[K]`, or None for equal ones.
+    """
+
+    means: Any
+    stddev: Any
+    weights: Any = None
 
     def sample(self, rng: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
         """Independent draws `[*shape, D]`."""
         component, noise = jax.random.split(rng)
-        index = jax.random.randint(component, shape, 0, len(self.means))
-        offsets = self.stddev * jax.random.normal(noise, (*shape, self.means.shape[-1]))
-        return jnp.asarray(self.means, offsets.dtype)[index] + offsets
+        weights = None if self.weights is None else jnp.asarray(self.weights)
+        index = jax.random.choice(component, len(self.means), shape, p=weights)
+        unit = jax.random.normal(noise, (*shape, self.means.shape[-1]))
+        means, stddevs = jnp.asarray(self.means, unit.dtype), jnp.broadcast_to(self.stddev, self.means.shape)
+        return means[index] + jnp.asarray(stddevs, unit.dtype)[index] * unit
 
     def log_prob(self, points: jax.Array) -> jax.Array:
         """Log density in nats. points: `[..., D]` -> `[...]`."""
-        normaliser = math.log(len(self.means)) + self.means.shape[-1] * math.log(self.stddev * math.sqrt(2 * math.pi))
+        means = jnp.asarray(self.means, points.dtype)
+        stddevs = jnp.broadcast_to(jnp.asarray(self.stddev, points.dtype), means.shape)
+        count, dimensions = means.shape
+        weights = jnp.full(count, 1 / count, points.dtype) if self.weights is None else jnp.asarray(self.weights, points.dtype)
+        heights = jnp.log(weights) - jnp.sum(jnp.log(stddevs), axis=-1) - dimensions / 2 * math.log(2 * math.pi)
 
         def of_one(point: jax.Array) -> jax.Array:
-            distances = (point[None] - jnp.asarray(self.means, point.dtype)) / self.stddev
-            return jax.nn.logsumexp(-0.5 * jnp.sum(distances**2, axis=-1)) - normaliser
+            distances = (point[None] - means) / stddevs
+            return jax.nn.logsumexp(heights - 0.5 * jnp.sum(distances**2, axis=-1))
 
         return jnp.vectorize(of_one, signature="(d)->()")(points)
+
+
+class Uniform(NamedTuple):
+    """The uniform density on the box from low `[D]` to high `[D]`; its log density outside is -inf."""
+
+    low: Any
+    high: Any
+
+    def sample(self, rng: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
+        """Independent draws `[*shape, D]`."""
+        low, high = jnp.asarray(self.low, jnp.float32), jnp.asarray(self.high, jnp.float32)
+        return jax.random.uniform(rng, (*shape, *low.shape), minval=low, maxval=high)
+
+    def log_prob(self, points: jax.Array) -> jax.Array:
+        """Log density in nats. points: `[..., D]` -> `[...]`."""
+        low, high = jnp.asarray(self.low, points.dtype), jnp.asarray(self.high, points.dtype)
+
+        def of_one(point: jax.Array) -> jax.Array:
+            inside = jnp.all((low <= point) & (point <= high))
+            return jnp.where(inside, -jnp.sum(jnp.log(high - low)), -jnp.inf)
+
+        return jnp.vectorize(of_one, signature="(d)->()")(points)
+
+
+def gaussian(mean: Any, stddev: Any) -> GaussianMixture:
+    """N(mean, diag(stddev²)). mean: `[D]`; stddev: anything that broadcasts to it."""
+    means = jnp.asarray(mean)[None]
+    return GaussianMixture(means, jnp.broadcast_to(jnp.asarray(stddev), means.shape))
 
 
 def ring(modes: int = 8, radius: float = 1.0, stddev: float = 0.01) -> GaussianMixture:

@@ -66,7 +66,7 @@ def save_points(
     axes.clabel(contours, fontsize=6)
     axes.scatter(points[:, 0], points[:, 1], s=3, color="tab:green", alpha=0.5)
     axes.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", title=title)
-    _save(lambda file: figure.savefig(file, format="png", dpi=100), path)
+    save_figure(figure, path)
 
 
 def _plot_series(axes: Axes, rows: Sequence[dict[str, Any]], names: dict[str, str]) -> None:
@@ -81,14 +81,23 @@ def _plot_series(axes: Axes, rows: Sequence[dict[str, Any]], names: dict[str, st
         axes.plot(middle, np.median(windows, axis=-1), color=line.get_color(), label=label)
 
 
+def _to_js_bound(values: Any) -> Any:
+    return (values - VALUE_AT_EQUILIBRIUM) / 2
+
+
 def save_curves(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
-    """The run's curves: V with its marks 0 and -log 4, both losses, D(x) and D(G(z)). rows: those of metrics.jsonl."""
+    """The run's curves: V with its marks 0 and -log 4, both losses, D(x) and D(G(z)). rows: those of metrics.jsonl.
+
+    The right-hand axis of V is the lower bound of the JSD that it gives, from 0 to log 2.
+    """
     figure = Figure(figsize=(8, 8), layout="constrained")
     top, middle, bottom = figure.subplots(3, sharex=True)
     _plot_series(top, rows, {"value": "V(D, G)"})
     top.axhline(VALUE_WHEN_DISJOINT, color="grey", linestyle=":", label="0: D separates them")
     top.axhline(VALUE_AT_EQUILIBRIUM, color="grey", linestyle="--", label="−log 4: equilibrium")
     top.set_ylabel("nats")
+    bound = top.secondary_yaxis("right", functions=(_to_js_bound, lambda js: 2 * js + VALUE_AT_EQUILIBRIUM))
+    bound.set(ylabel="(V + log 4)/2 ≤ JSD", yticks=[0.0, 0.2, 0.4, float(np.log(2))], yticklabels=["0", "0.2", "0.4", "log 2"])
     _plot_series(middle, rows, {"loss/disc": "loss of D", "loss/gen": "loss of G"})
     middle.set_ylabel("nats")
     _plot_series(bottom, rows, {"prob/real": "D(x)", "prob/fake": "D(G(z))"})
@@ -96,7 +105,7 @@ def save_curves(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
     bottom.set(ylabel="probability", ylim=(-0.02, 1.02), xlabel="step (updates of G)")
     for axes in (top, middle, bottom):
         axes.legend(loc="best", fontsize=8)
-    _save(lambda file: figure.savefig(file, format="png", dpi=100), path)
+    save_figure(figure, path)
 
 
 def save_animation(frames: Sequence[Path], path: str | Path, *, seconds: float = 8.0) -> None:
@@ -109,6 +118,11 @@ def save_animation(frames: Sequence[Path], path: str | Path, *, seconds: float =
         lambda file: images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0),
         path,
     )
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """A matplotlib figure as a PNG."""
+    _save(lambda file: figure.savefig(file, format="png", dpi=100), path)
 
 
 def _save(write: Callable[[Path], None], path: str | Path) -> None:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.distributions import GaussianMixture, grid, ring
+from gan_jax.distributions import GaussianMixture, Uniform, gaussian, grid, ring
 
 
 @pytest.mark.parametrize(("mixture", "extent"), [(ring(stddev=0.1), 2.0), (grid(stddev=0.3), 6.0)])
@@ -39,3 +39,28 @@ def test_places_of_the_modes():
     np.testing.assert_allclose(np.linalg.norm(ring().means, axis=-1), 1.0)
     assert len(ring().means) == 8
     assert sorted(map(tuple, grid().means)) == sorted((float(x), float(y)) for x in range(-4, 5, 2) for y in range(-4, 5, 2))
+
+
+def test_weights_and_widths_of_the_components():
+    mixture = GaussianMixture(np.array([[0.0, 0.0], [5.0, 5.0]]), np.array([[0.1, 0.2], [0.3, 0.4]]), np.array([0.25, 0.75]))
+    points = np.asarray(mixture.sample(jax.random.key(0), (20_000,)))
+    second = points[:, 0] > 2.5
+    assert np.mean(second) == pytest.approx(0.75, abs=0.01)
+    np.testing.assert_allclose(np.std(points[second], axis=0), [0.3, 0.4], rtol=0.03)
+    at_mean = np.log(0.75) - np.log(2 * np.pi * 0.3 * 0.4)
+    assert float(mixture.log_prob(jnp.array([5.0, 5.0]))) == pytest.approx(at_mean, abs=1e-5)
+
+
+def test_one_gaussian():
+    density = gaussian([1.0, 2.0], [0.5, 2.0])
+    by_hand = -np.log(2 * np.pi * 0.5 * 2.0) - 0.5 * (2.0**2 + 0.5**2)
+    assert float(density.log_prob(jnp.array([2.0, 3.0]))) == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_uniform():
+    density = Uniform(np.array([-1.0, 0.0]), np.array([1.0, 4.0]))
+    points = density.sample(jax.random.key(0), (5000,))
+    assert points.shape == (5000, 2)
+    np.testing.assert_allclose(points.mean(axis=0), [0.0, 2.0], atol=0.1)
+    np.testing.assert_allclose(density.log_prob(points), -np.log(8.0), rtol=1e-6)
+    assert np.all(np.isneginf(density.log_prob(jnp.array([[-1.1, 1.0], [0.0, 4.1]]))))

@@ -1,0 +1,214 @@
+"""Does a discriminator that ascends V become p/(p + q), and its V the Jensen–Shannon divergence?
+
+Claim (seeds 000 eq. 14 and 21, 001, 002, 003, 004): for fixed G, D* = p/(p + q) and V(D*, G) = 2·JSD(p‖q) − log 4. Here G is
+fixed and its density known, D is an MLP trained by the package's own `disc_update`, and V is computed by quadrature, not on a
+batch. Seed 000 ends with "maximizing V over D maximizes the JSD": it estimates it, p and q stay as they are; its eq. 4 would
+descend V, and its eq. 15 drops the "1 −" in the second term.
+
+Command: python experiments/theory/optimal_discriminator.py [--full]      seconds: 28; long form 75 on 2 cores
+Expect (long form): in 1-D V is 3e-5 nats below 2·JSD − log 4, and |D − D*| < 0.018 wherever p + q > 1e-3; in 2-D 2e-4 and 0.04.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from matplotlib.figure import Figure
+
+import known
+import report
+from gan_jax.distributions import GaussianMixture, ring
+from gan_jax.divergences import cells, integrate, optimal_discriminator_logits, value_from_logs
+from gan_jax.state import GAN, TrainState, create_state
+from gan_jax.steps import disc_update, train_step
+
+# Data, a fixed generator, and a box with the mass of both.
+CASES = {
+    "1-D": (GaussianMixture(np.array([[-1.5], [1.0]]), np.array([[0.4], [0.7]]), np.array([0.4, 0.6])), [-6.0], [6.0]),
+    "2-D": (ring(stddev=0.3, radius=1.5), [-6.0, -6.0], [6.0, 6.0]),
+}
+_CELLS = {"1-D": 2000, "2-D": 200}
+
+
+def make_gan(dimensions: int, steps: int, rate: float) -> GAN:
+    """G is N(0, 1), an affine map that is never updated; D's rate falls to 0, so that it ends without the noise of batches."""
+    gen = known.AffineMixture(1, dimensions, nn.initializers.zeros)
+    falling = optax.adam(optax.cosine_decay_schedule(rate, steps))
+    return known.make_gan(gen, optax.identity(), falling, hidden=(64, 64))
+
+
+def ascend(gan: GAN, p: GaussianMixture, state: TrainState, rng: jax.Array, steps: int, batch_size: int) -> TrainState:
+    """That many ascents of D, each on fresh samples; G stays."""
+
+    def step(state: TrainState, number: jax.Array) -> tuple[TrainState, None]:
+        real_rng, fake_rng = jax.random.split(jax.random.fold_in(rng, number))
+        return disc_update(gan, state, p.sample(real_rng, (batch_size,)), fake_rng)[0], None
+
+    return jax.lax.scan(step, state, jnp.arange(steps))[0]
+
+
+def logits_of(gan: GAN, state: TrainState, points: jax.Array) -> jax.Array:
+    """D's logits at points `[N, D]`."""
+    return gan.networks.disc.apply({"params": state.params.disc}, points, train=False)
+
+
+def follow(name: str, steps: int, checkpoints: int, batch_size: int, rate: float, seed: int) -> dict[str, Any]:
+    """Train D in one case, and compare it with D* at `checkpoints` times."""
+    p, low, high = CASES[name]
+    gan = make_gan(len(low), steps, rate)
+    state = create_state(gan, jax.random.key(seed))
+    q = known.density(state.params.gen)
+    truth = integrate(p.log_prob, q.log_prob, low, high)
+    midpoints, log_volume = cells(low, high, _CELLS[name])
+    points = jnp.asarray(midpoints, jnp.float32)
+    log_p, log_q = p.log_prob(points), q.log_prob(points)
+    optimal = jax.nn.sigmoid(optimal_discriminator_logits(log_p, log_q))
+    support = jnp.exp(log_p) + jnp.exp(log_q) > 1e-3
+
+    @jax.jit
+    def compare(state: TrainState) -> tuple[jax.Array, jax.Array, jax.Array]:
+        logits = logits_of(gan, state, points)
+        prob = jax.nn.sigmoid(logits)
+        error = jnp.max(jnp.where(support, jnp.abs(prob - optimal), 0.0))
+        return value_from_logs(log_p + log_volume, log_q + log_volume, logits), error, prob
+
+    run_on = jax.jit(partial(ascend, gan, p, steps=steps // checkpoints, batch_size=batch_size))
+    values, errors = [], []
+    for number in range(checkpoints + 1):
+        value, error, prob = compare(state)
+        values.append(value)
+        errors.append(error)
+        if number < checkpoints:
+            state = run_on(state, jax.random.key(seed + 1 + number))
+    every = 8 if name == "1-D" else 2
+    plane = (-1,) if name == "1-D" else (_CELLS[name], _CELLS[name])
+    thin = (slice(None, None, every),) * len(plane)
+    return {
+        "js": truth.js,
+        "value_at_optimum": truth.value_at_optimum,
+        "steps": np.arange(checkpoints + 1) * (steps // checkpoints),
+        "values": values,
+        "errors": errors,
+        "axis": np.unique(midpoints[:, 0])[::every],
+        "prob": np.asarray(prob).reshape(plane)[thin].round(3),
+        "optimal": np.asarray(optimal).reshape(plane)[thin].round(3),
+    }
+
+
+def four_panels(steps: int, seed: int) -> dict[str, Any]:
+    """Figure 1 of the 2014 paper from a real run: near the start, D at its optimum, after G's steps, at the end."""
+    p = GaussianMixture(np.array([[1.0]]), 0.6)
+    gen = known.AffineMixture(1, 1, nn.initializers.constant(-0.6))
+    adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps + 50), b1=0.5)
+    gan = known.make_gan(gen, adam, optax.adam(2e-3, b1=0.5))
+    rng = jax.random.key(seed)
+    points = known.make_ruler(p, -4.0, 4.0, 200).points
+    state, panels = create_state(gan, rng), {}
+
+    def snap(name: str) -> None:
+        densities = p, known.density(state.params.gen)
+        panels[name] = {
+            "prob": jax.nn.sigmoid(logits_of(gan, state, points)),
+            "p": jnp.exp(densities[0].log_prob(points)),
+            "q": jnp.exp(densities[1].log_prob(points)),
+            "mean": state.params.gen["means"].reshape(()),
+            "stddev": jnp.exp(state.params.gen["log_stddevs"]).reshape(()),
+        }
+
+    @jax.jit
+    def fix_g(state: TrainState, rng: jax.Array) -> TrainState:
+        return ascend(gan, p, state, rng, 50, 512)
+
+    @jax.jit
+    def play(state: TrainState, rng: jax.Array) -> TrainState:
+        def step(state: TrainState, rng: jax.Array) -> tuple[TrainState, None]:
+            return train_step(gan, state, {"images": p.sample(rng, (2, 512))}, rng)[0], None
+
+        return jax.lax.scan(step, state, jax.random.split(rng, 50))[0]
+
+    state = fix_g(state, rng)
+    snap("(a) D is young")
+    for number in range(steps // 50):
+        state = fix_g(state, jax.random.fold_in(rng, number))
+    snap("(b) G fixed: D becomes p/(p + q)")
+    state = play(state, rng)
+    snap("(c) after 50 steps of both")
+    for number in range(steps // 50):
+        state = play(state, jax.random.fold_in(rng, number))
+    snap("(d) q = p, D = 1/2")
+    return {"points": points[:, 0], "panels": panels}
+
+
+def run(steps: int, checkpoints: int, batch_size: int, rate: float, panel_steps: int, seed: int) -> Mapping[str, Any]:
+    """Both cases, and the four panels."""
+    cases = {name: follow(name, steps, checkpoints, batch_size, rate, seed) for name in CASES}
+    return {"cases": cases, "figure_1": four_panels(panel_steps, seed)}
+
+
+def table(row: report.Row) -> list[dict[str, Any]]:
+    """V and D at the end of each case, beside the optimum."""
+    return [
+        {
+            "case": name,
+            "JSD": case["js"],
+            "2·JSD − log 4": case["value_at_optimum"],
+            "V(D, G)": case["values"][-1],
+            "gap, nats": case["value_at_optimum"] - case["values"][-1],
+            "sup of abs(D − D*) where p + q > 1e-3": case["errors"][-1],
+        }
+        for name, case in row["cases"].items()
+    ]
+
+
+def draw(row: report.Row) -> Figure:
+    """Above, figure 1 of the 2014 paper; below, V, D in 1-D and D in 2-D against the optimum."""
+    figure = Figure(figsize=(14, 7), layout="constrained")
+    grid = figure.subplots(2, 4)
+    points = np.array(row["figure_1"]["points"])
+    for axes, (name, panel) in zip(grid[0], row["figure_1"]["panels"].items(), strict=True):
+        axes.plot(points, panel["p"], "k:", label="p, the data")
+        axes.plot(points, panel["q"], "tab:green", label="q, the generator")
+        axes.plot(points, panel["prob"], "tab:blue", linestyle="--", label="D")
+        optimal = np.array(panel["p"]) / (np.array(panel["p"]) + np.array(panel["q"]))
+        axes.plot(points, optimal, color="tab:blue", alpha=0.3, linewidth=4, label="D* = p/(p + q)")
+        for latent in np.linspace(-2, 2, 9):  # the map z -> G(z), as arrows in the paper
+            axes.plot([latent, panel["mean"] + panel["stddev"] * latent], [-0.35, -0.05], color="grey", linewidth=0.7)
+        axes.set(title=name, xlim=(-4, 4), ylim=(-0.36, 1.05))
+        axes.set_yticks([0, 0.5, 1])
+    axes.legend(fontsize=7, loc="upper left")
+    left, middle, right, far = grid[1]
+    for name, case in row["cases"].items():
+        (curve,) = left.plot(case["steps"], np.array(case["value_at_optimum"]) - case["values"], "o-", markersize=3, label=name)
+        left.plot(case["steps"], case["errors"], "--", color=curve.get_color(), label=f"{name}: sup |D − D*|")
+    left.set(title="2·JSD − log 4 − V, nats: to 0", yscale="log", xlabel="ascents of D")
+    left.legend(fontsize=7)
+    line, plane = row["cases"]["1-D"], row["cases"]["2-D"]
+    middle.plot(line["axis"], line["optimal"], color="tab:blue", alpha=0.3, linewidth=5, label="D*")
+    middle.plot(line["axis"], line["prob"], "tab:blue", linestyle="--", label="D, learned")
+    middle.set(title="1-D", ylim=(-0.02, 1.02))
+    middle.legend(fontsize=7)
+    extent = (plane["axis"][0], plane["axis"][-1]) * 2
+    for axes, name, title in ((right, "optimal", "2-D: D*"), (far, "prob", "2-D: D, learned")):
+        picture = axes.imshow(np.array(plane[name]).T, origin="lower", extent=extent, vmin=0, vmax=1, cmap="coolwarm")
+        axes.set(title=title, xlim=(-4, 4), ylim=(-4, 4))
+    figure.colorbar(picture, ax=far)
+    return figure
+
+
+_SETTINGS = {"checkpoints": 10, "rate": 6e-3, "panel_steps": 1500, "seed": 0}
+EXPERIMENT = report.Experiment(
+    "optimal_discriminator",
+    run,
+    table,
+    draw,
+    short=_SETTINGS | {"steps": 1000, "batch_size": 512},
+    full=_SETTINGS | {"steps": 30_000, "batch_size": 2048},
+)
+
+if __name__ == "__main__":
+    report.main(EXPERIMENT)

@@ -1,0 +1,113 @@
+"""What the experiments share: a run gives a row of numbers; the table and the figure are made from that row alone."""
+
+import inspect
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags
+from matplotlib.figure import Figure
+
+from gan_jax import cli
+from gan_jax.errors import InputError
+from gan_jax.evidence import append_row
+from gan_jax.plots import save_figure
+
+_FULL = flags.DEFINE_boolean("full", False, "The long form: the numbers of the results folder.")
+RESULTS = flags.DEFINE_string("results", "experiments/results/theory", "Folder for the row and the figure.")
+_REDRAW = flags.DEFINE_boolean("redraw", False, "Draw the newest row again, and run nothing.")
+
+Row = dict[str, Any]
+
+
+class Experiment(NamedTuple):
+    """run: settings -> numbers. table: row -> lines of a table. short, full: the settings of the two forms."""
+
+    name: str
+    run: Callable[..., Mapping[str, Any]]
+    table: Callable[[Row], Sequence[Mapping[str, Any]]]
+    draw: Callable[[Row], Figure]
+    short: Mapping[str, Any]
+    full: Mapping[str, Any]
+
+    @property
+    def question(self) -> str:
+        """The first line of the script."""
+        return (inspect.getdoc(inspect.getmodule(self.run)) or "").partition("\n")[0]
+
+
+def plain(numbers: Any) -> Any:
+    """Arrays, of any framework, in any nesting, as lists of numbers of six digits: what JSON holds and a figure needs."""
+    if isinstance(numbers, Mapping):
+        return {name: plain(entry) for name, entry in numbers.items()}
+    if isinstance(numbers, str | bool | int | None):
+        return numbers
+    if isinstance(numbers, list | tuple) and any(isinstance(entry, Mapping | str) for entry in numbers):
+        return [plain(entry) for entry in numbers]
+    array = np.asarray(numbers, np.float64)
+    return float(f"{array:.6g}") if array.ndim == 0 else [plain(entry) for entry in array]
+
+
+def mean_and_error(numbers: Any) -> tuple[float, float]:
+    """Mean over seeds `[S]` and its standard error; one seed has none (nan)."""
+    array = np.asarray(numbers, np.float64)
+    error = np.std(array, ddof=1) / np.sqrt(len(array)) if len(array) > 1 else np.nan
+    return float(np.mean(array)), float(error)
+
+
+def plus_minus(numbers: Any) -> str:
+    """'0.123 ± 0.004' of numbers by seed `[S]`."""
+    mean, error = mean_and_error(numbers)
+    return f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} ± {float(f'{error:.1g}'):g}"
+
+
+def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Lines of a table as Markdown; numbers in four digits."""
+    rows = [[f"{entry:.4g}" if isinstance(entry, float) else str(entry) for entry in line.values()] for line in lines]
+    header = [list(lines[0]), ["---"] * len(lines[0])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in header + rows)
+
+
+def perform(experiment: Experiment, *, full: bool, folder: str | Path) -> Row:
+    """Run one form, append its row, draw its figure, print its table; return the row."""
+    settings = experiment.full if full else experiment.short
+    print(f"\n{experiment.name}, {'long' if full else 'short'} form: {experiment.question}", flush=True)
+    began = time.perf_counter()
+    numbers = plain(experiment.run(**settings))
+    seconds = round(time.perf_counter() - began, 1)
+    row = {"form": "long" if full else "short", "settings": dict(settings), "seconds": seconds, **numbers}
+    append_row(Path(folder) / f"{experiment.name}.jsonl", {"experiment": experiment.name, **row})
+    _show(experiment, row, folder)
+    return row
+
+
+def newest_row(experiment: Experiment, folder: str | Path) -> Row:
+    """The last row that the experiment left."""
+    path = Path(folder) / f"{experiment.name}.jsonl"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run experiments/theory/{experiment.name}.py --results={folder} first")
+    row: Row = json.loads(path.read_text().splitlines()[-1])
+    return row
+
+
+def _show(experiment: Experiment, row: Row, folder: str | Path) -> None:
+    path = Path(folder) / f"{experiment.name}.png"
+    save_figure(experiment.draw(row), path)
+    print(markdown(experiment.table(row)))
+    print(f"{row['seconds']} s; {path}", flush=True)
+
+
+def run(experiment: Experiment) -> None:
+    """What the flags ask for."""
+    if _REDRAW.value:
+        _show(experiment, newest_row(experiment, RESULTS.value), RESULTS.value)
+    else:
+        perform(experiment, full=_FULL.value, folder=RESULTS.value)
+
+
+def main(experiment: Experiment) -> None:
+    """The script of one experiment."""
+    cli.run(lambda: run(experiment))

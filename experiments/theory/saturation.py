@@ -1,0 +1,129 @@
+"""Does the generator's gradient vanish where D is sure of the fakes, and does −log D cure it?
+
+Claim (seed 001, figures a and b; seed 003): log(1 − D) is flat where D(G(z)) is near 0, −log D is steep, "in effect, the
+objective remains the same, but the gradient signal becomes better". With respect to the logit l the slopes are −σ(l) and
+−σ(−l). Then a real game: MLPs on the ring, D trained ahead of G by n ascents, and the gradient of G under either loss.
+
+Command: python experiments/theory/saturation.py [--full]      seconds: 13; long form 37 on 2 cores
+Expect: at l = −8 slopes of −3.35e-4 and −0.9997, as claimed. In the game the claim holds by half (10 seeds): as E[D(G(z))]
+falls from 0.37 to 0.005, the gradient under log(1 − D) falls from 2.6 to 1.1 only, since a sharper D has a steeper logit, which
+makes up for most of the vanishing σ(l); under −log D that same steepness has the gradient grow from 4 to 530.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+import report
+from gan_jax.distributions import ring
+from gan_jax.networks import NETWORKS
+from gan_jax.objectives import OBJECTIVES, non_saturating, saturating
+from gan_jax.state import GAN, Players, TrainState, create_state
+from gan_jax.steps import disc_update, gen_update, train_step
+
+LOSSES = {"minimax": saturating, "non_saturating": non_saturating}
+
+
+def curves(logits: np.ndarray) -> dict[str, dict[str, jax.Array]]:
+    """Each loss and its slope, at logits `[N]`."""
+    with jax.enable_x64(True):
+        at = jnp.asarray(logits)
+        return {name: {"loss": loss(at), "slope": jax.vmap(jax.grad(loss))(at)} for name, loss in LOSSES.items()}
+
+
+def make_gan(rate: float) -> GAN:
+    """Two MLPs on points in the plane."""
+    adam = optax.adam(rate, b1=0.5)
+    return GAN(NETWORKS["mlp"]((2,)), Players(adam, adam), OBJECTIVES["minimax"], sample_shape=(2,), latent_dim=2)
+
+
+def follow(rng: jax.Array, leads: tuple[int, ...], warm_up: int, batch_size: int, rate: float) -> dict[str, jax.Array]:
+    """One seed: after a warm-up of both players, D alone moves on. Gradient norms of G, and E[D(G(z))], at each lead."""
+    density, gan = ring(), make_gan(rate)
+    init_rng, game_rng, probe_rng = jax.random.split(rng, 3)
+
+    def both(state: TrainState, number: jax.Array) -> tuple[TrainState, None]:
+        step_rng = jax.random.fold_in(game_rng, number)
+        return train_step(gan, state, {"images": density.sample(step_rng, (1, batch_size))}, step_rng)[0], None
+
+    def alone(state: TrainState, number: jax.Array) -> tuple[TrainState, jax.Array]:
+        step_rng = jax.random.fold_in(game_rng, warm_up + number)
+        state, metrics = disc_update(gan, state, density.sample(step_rng, (batch_size,)), step_rng)
+        return state, metrics["prob/fake"]
+
+    def gradient_norms(state: TrainState) -> dict[str, jax.Array]:
+        recipes = {name: replace(gan, objective=OBJECTIVES[name]) for name in LOSSES}
+        return {name: gen_update(recipe, state, 4096, probe_rng)[1]["grad_norm/gen"] for name, recipe in recipes.items()}
+
+    state, _ = jax.lax.scan(both, create_state(gan, init_rng), jnp.arange(warm_up))
+    found, done = [], 0
+    for lead in leads:
+        state, _ = jax.lax.scan(alone, state, jnp.arange(done, lead))
+        prob = disc_update(gan, state, density.sample(probe_rng, (4096,)), probe_rng)[1]["prob/fake"]
+        found.append({**gradient_norms(state), "prob/fake": prob})
+        done = lead
+    return jax.tree.map(lambda *numbers: jnp.stack(numbers), *found)
+
+
+def run(leads: tuple[int, ...], warm_up: int, batch_size: int, rate: float, seeds: int) -> Mapping[str, Any]:
+    """The closed forms, and the game for all seeds at once."""
+    logits = np.linspace(-10, 10, 81)  # -8 is one of them
+    rngs = jax.random.split(jax.random.key(0), seeds)
+    by_seed = jax.jit(jax.vmap(lambda rng: follow(rng, leads, warm_up, batch_size, rate)))(rngs)
+    return {"logits": logits, "curves": curves(logits), "by_seed": by_seed}
+
+
+def table(row: report.Row) -> list[dict[str, Any]]:
+    """Gradient norms of G over D's lead, mean ± SE over seeds."""
+    by_seed = {name: np.array(numbers) for name, numbers in row["by_seed"].items()}
+    return [
+        {
+            "D's lead, ascents": lead,
+            "E[D(G(z))]": report.plus_minus(by_seed["prob/fake"][:, column]),
+            "‖∇‖ of log(1 − D), minimax": report.plus_minus(by_seed["minimax"][:, column]),
+            "‖∇‖ of −log D, non-saturating": report.plus_minus(by_seed["non_saturating"][:, column]),
+        }
+        for column, lead in enumerate(row["settings"]["leads"])
+    ]
+
+
+def draw(row: report.Row) -> Figure:
+    """The seed's figures a and b with their slopes, and the real game."""
+    figure = Figure(figsize=(14, 4), layout="constrained")
+    losses, by_logit, game = figure.subplots(1, 3)
+    logits, names = np.array(row["logits"]), {"minimax": "log(1 − D)", "non_saturating": "−log D"}
+    for name, label in names.items():
+        curve = row["curves"][name]
+        losses.plot(1 / (1 + np.exp(-logits)), curve["loss"], label=label)
+        by_logit.plot(logits, -np.array(curve["slope"]), label=f"{label}: {'σ(l)' if name == 'minimax' else 'σ(−l)'}")
+        by_seed = np.array(row["by_seed"][name])
+        error = by_seed.std(axis=0, ddof=1) / np.sqrt(len(by_seed)) if len(by_seed) > 1 else None
+        game.errorbar(np.arange(by_seed.shape[1]), by_seed.mean(axis=0), error, marker="o", capsize=3, label=label)
+    losses.axvspan(0, 0.1, color="tab:red", alpha=0.15)
+    losses.set(title="the generator's losses (seed 001, figures a, b)", xlabel="D(G(z))", ylim=(-5, 5))
+    by_logit.set(title="|slope| by D's logit", xlabel="logit of D(G(z))", yscale="log")
+    game.set(title=f"ring, {len(by_seed)} seeds: gradient norm of G", xlabel="ascents of D ahead of G", yscale="log")
+    game.set_xticks(np.arange(by_seed.shape[1]), [str(lead) for lead in row["settings"]["leads"]])
+    for axes in (losses, by_logit, game):
+        axes.legend(fontsize=8)
+    return figure
+
+
+_SETTINGS = {"warm_up": 20, "batch_size": 256, "rate": 1e-3}
+EXPERIMENT = report.Experiment(
+    "saturation",
+    run,
+    table,
+    draw,
+    short=_SETTINGS | {"leads": (0, 10, 100, 1000), "seeds": 2},
+    full=_SETTINGS | {"leads": (0, 10, 100, 1000, 10_000), "seeds": 10},
+)
+
+if __name__ == "__main__":
+    report.main(EXPERIMENT)
