@@ -24,9 +24,7 @@ def _loops_are_slow(gan: GAN) -> bool:
     return jax.default_backend() == "cpu" and len(gan.sample_shape) > 1
 
 
-def choose_devices(
-    parallel: str, batch_size: int, devices: Sequence[jax.Device] | None = None
-) -> tuple[str, list[jax.Device]]:
+def choose_devices(parallel: str, batch_size: int, devices: Sequence[jax.Device] | None = None) -> tuple[str, list[jax.Device]]:
     """The mode that `parallel` stands for, and those of the devices (default: all) over which it splits each batch.
 
     auto is jit on one device and pmap on several; jit takes the first device alone.

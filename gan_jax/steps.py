@@ -1,7 +1,7 @@
 """One step of a GAN: k ascents of D, then one descent of G (Goodfellow et al. 2014, algorithm 1; seed 001, algorithm 1).
 
-Pure functions that know nothing of configs, files or devices: the same step runs under `jit`, `vmap` and `scan`. Given the name
-of an axis over which a batch is split, each part gets its own share of the batch's latents, and gradients, statistics and metrics
+Pure functions that know nothing of configs, files or devices: the same step runs under `jit`, `vmap` and `scan`. Given the
+name of a mapped axis that splits the batch, each part draws its own examples' latents, and gradients, statistics and metrics
 are averaged over the axis: all parts go on with one and the same state.
 
 Batch norm. Both networks run in train mode, real and fake images in separate passes, each with the statistics of its own
@@ -23,7 +23,7 @@ Metrics = dict[str, jax.Array]
 
 
 def draw_latents(rng: jax.Array, batch_size: int, latent_dim: int, *, first: int | jax.Array = 0) -> jax.Array:
-    """z ~ N(0, I) `[B, Z]` of the examples from `first` on; i depends on `(rng, i)` alone, so a batch may be split in any way."""
+    """z ~ N(0, I) `[B, Z]` of the examples from `first` on. i depends on `(rng, i)` alone: a batch may be split in any way."""
 
     def draw(index: jax.Array) -> jax.Array:
         return jax.random.normal(jax.random.fold_in(rng, index), (latent_dim,))
