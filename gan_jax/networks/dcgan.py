@@ -31,9 +31,7 @@ def _blocks(image_size: int) -> int:
 
 def _batch_norm(train: bool, dtype: Any, axis_name: str | None) -> nn.BatchNorm:
     # Flax's momentum is the share that is kept: 0.9 here is 0.1 in PyTorch. Statistics are float32 even for bfloat16.
-    return nn.BatchNorm(
-        not train, momentum=0.9, epsilon=1e-5, dtype=dtype, scale_init=_scale_init, axis_name=axis_name if train else None
-    )
+    return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, scale_init=_scale_init, axis_name=axis_name)
 
 
 class Generator(nn.Module):
