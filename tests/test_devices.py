@@ -59,7 +59,7 @@ def test_all_device_counts_are_tried_under_every_mode(seen):
 
 def test_batch_norm_of_each_devices_part_is_another_model(seen):
     assert seen["local"]["gradients"] > 1e-2
-    assert seen["local"]["batch_stats"] > 1e-2
+    assert seen["local"]["batch_stats"] > 1e-3
 
 
 @pytest.mark.parametrize("mode", MODES_OF_MANY)
