@@ -47,14 +47,12 @@ class Step:
     """`step(state, draws, rng) -> (state, metrics)`: a training step for each draw, metrics `[len(draws)]`.
 
     parts: into how many parts, along an axis of their own, the examples of a draw are cut; 0 leaves them whole.
-    replicated: where the state has to be; None where `jit` takes it as it is.
     """
 
     run: Any
     arrays: Any
     one_by_one: bool
-    parts: int
-    replicated: NamedSharding | None
+    parts: int = 0
 
     def __call__(self, state: TrainState, draws: Sequence[Draw], rng: jax.Array) -> tuple[TrainState, Metrics]:
         if len(draws) == 1 or not self.one_by_one:
@@ -73,8 +71,6 @@ class Step:
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *draws)
         if self.parts:
             stacked = jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:2], self.parts, -1, *leaf.shape[3:]), stacked)
-        if self.replicated is not None and not state.step.sharding.is_equivalent_to(self.replicated, 0):
-            state = jax.device_put(state, self.replicated)  # a new state, or one from a checkpoint, is on one device
         return state, self.arrays, stacked, rng
 
 
@@ -92,9 +88,10 @@ def make_step(
     where a loop would be slow. Compiled once for each number of draws. The state that goes in is donated: keep the one that
     comes out. The data set's arrays are arguments of the compiled function, not constants in it; batches are gathered inside.
 
-    parallel, devices: see `choose_devices`. The state that comes out is one whole state, the same on every device; each device
-    has all of the data set's arrays and its part of each draw. sync_batch_norm: batch norm takes the statistics of the whole
-    batch, so that the mathematics is that of one device; otherwise of each device's part.
+    parallel, devices: see `choose_devices`. A state goes in from any device and comes out as one whole state, the same on each;
+    each device has all of the data set's arrays and its part of each draw.
+    sync_batch_norm: batch norm takes the statistics of the whole batch, so that the mathematics is that of one device;
+    otherwise of each device's part.
     """
     if dataset.sample_shape != gan.sample_shape:
         raise InputError(
@@ -116,19 +113,19 @@ def make_step(
 
     one_by_one = _loops_are_slow(gan)
     if mode == "jit":
-        return Step(jax.jit(run, donate_argnums=0), dataset.arrays, one_by_one, 0, None)
+        return Step(jax.jit(run, donate_argnums=0), dataset.arrays, one_by_one)
     mesh = jax.make_mesh((len(devices),), (_AXIS,), (AxisType.Auto,), devices=devices)
     replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, None, _AXIS))
     arrays = jax.device_put(dataset.arrays, replicated)
     if mode == "pmap":
         in_axes = (None, None, 2, None)  # draws are [steps, k, B, …]
         mapped = jax.pmap(run, _AXIS, in_axes=in_axes, out_axes=None, devices=devices, donate_argnums=0)
-        return Step(mapped, arrays, one_by_one, len(devices), replicated)
+        return Step(mapped, arrays, one_by_one, parts=len(devices))
     # Without check_vma, whose gradients are sums over the devices already: their mean would be n times too large.
     in_specs = (P(), P(), split.spec, P())
     mapped = jax.shard_map(run, mesh=mesh, in_specs=in_specs, out_specs=P(), check_vma=False)
     jitted = jax.jit(mapped, in_shardings=(replicated, replicated, split, replicated), donate_argnums=0)
-    return Step(jitted, arrays, one_by_one, 0, replicated)
+    return Step(jitted, arrays, one_by_one)
 
 
 def _synchronised(gan: GAN) -> GAN:

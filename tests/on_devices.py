@@ -2,8 +2,9 @@
 
 import json
 import sys
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from dataclasses import replace
+from functools import cache
 from io import StringIO
 from pathlib import Path
 
@@ -44,49 +45,39 @@ def steps_of(gan, dataset, state, mode, count, calls=((0,),), **options):
     return state, metrics
 
 
-def compare(gan, dataset, state, reference, mode, count, **options):
-    """SGD with a momentum of 0 keeps in its state the gradients of the last update of each player."""
-    (expected, expected_metrics), (actual, metrics) = reference, steps_of(gan, dataset, state, mode, count, **options)
-    return {
-        "mode": mode,
-        "devices": count,
-        "disc_steps": dataset.disc_steps,
-        "gradients": relative(expected.opt_state, actual.opt_state),
-        "params": relative(expected.params, actual.params),
-        "batch_stats": relative(expected.batch_stats, actual.batch_stats),
-        "metrics": max(abs(float(metrics[name][0]) - float(number[0])) for name, number in expected_metrics.items()),
-    }
-
-
+@cache
 def dcgan(dtype):
     """A DCGAN with batch norm in both players, whose optimisers keep their gradients; and a state of that dtype."""
-    sgd = optax.sgd(0.1, momentum=0.0)
+    sgd = optax.sgd(0.1, momentum=0.0)  # its state are the gradients of the last update
     networks = NETWORKS["dcgan"]((16, 16, 1), base_width=4, dtype=dtype)
     gan = replace(small_gan(), networks=networks, optimizers=Players(sgd, sgd))
     floats = lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf  # noqa: E731
     return gan, jax.tree.map(floats, create_state(gan, jax.random.key(0)))
 
 
-def against_one_device(dtype, cases):
-    """Resident images on one device, for each k, beside many devices' resident ones, or, for k = 1, streamed ones."""
+def images(disc_steps, **options):
+    return from_arrays(random_images(50), batch_size=BATCH_SIZE, disc_steps=disc_steps, flip=True, **options)
+
+
+@cache
+def on_one_device(dtype, disc_steps):
     gan, state = dcgan(dtype)
-    rows, references = [], {}
-    for disc_steps, mode, count in cases:
-        options = {"batch_size": BATCH_SIZE, "disc_steps": disc_steps, "flip": True}
-        if disc_steps not in references:
-            references[disc_steps] = steps_of(gan, from_arrays(random_images(50), **options), state, "jit", 1)
-        where = {"resident_mib": 0, "workers": 0} if disc_steps == 1 else {}
-        dataset = from_arrays(random_images(50), **options, **where)
-        rows.append(compare(gan, dataset, state, references[disc_steps], mode, count))
-        dataset.close()
-    return rows
+    return steps_of(gan, images(disc_steps), state, "jit", 1)
 
 
-def local_batch_norm():
-    gan, state = dcgan("float32")
-    dataset = from_arrays(random_images(50), batch_size=BATCH_SIZE)
-    reference = steps_of(gan, dataset, state, "jit", 1)
-    return compare(gan, dataset, state, reference, "pmap", 2, sync_batch_norm=False)
+def compare(dtype, disc_steps, mode, count, **options):
+    """A step on many devices, its images streamed where k = 1, beside that on one device."""
+    (gan, state), (expected, expected_metrics) = dcgan(dtype), on_one_device(dtype, disc_steps)
+    with closing(images(disc_steps, **{"resident_mib": 0, "workers": 0} if disc_steps == 1 else {})) as dataset:
+        actual, metrics = steps_of(gan, dataset, state, mode, count, **options)
+    return {
+        "mode": mode,
+        "devices": count,
+        "gradients": relative(expected.opt_state, actual.opt_state),
+        "params": relative(expected.params, actual.params),
+        "batch_stats": relative(expected.batch_stats, actual.batch_stats),
+        "metrics": max(abs(float(metrics[name][0]) - float(number[0])) for name, number in expected_metrics.items()),
+    }
 
 
 def loops(mode):
@@ -132,21 +123,18 @@ def runs(workdir):
 
 
 def main():
-    counts, modes = (1, 2, 4, 8), ("pmap", "shard_map")
     results = {
-        "latents": [latents_are_those_of_one_device(count) for count in counts],
-        "loops": [loops(mode) for mode in modes],
+        "latents": [latents_are_those_of_one_device(count) for count in (1, 2, 4, 8)],
+        "loops": [loops(mode) for mode in ("pmap", "shard_map")],
         "placement": placement(),
         "runs": runs(Path(sys.argv[1])),
-        "local": local_batch_norm(),
-        "float32": against_one_device(
-            "float32",
-            [(2, "pmap", count) for count in counts]
-            + [(2, "shard_map", 2), (2, "shard_map", 8), (1, "shard_map", 1), (1, "shard_map", 4)],
-        ),
+        "local": compare("float32", 2, "pmap", 2, sync_batch_norm=False),
     }
+    cases = [("pmap", 1), ("pmap", 2), ("shard_map", 4), ("shard_map", 8)]
+    results["float32"] = [compare("float32", 2, *case) for case in cases]
     jax.config.update("jax_enable_x64", True)
-    results["float64"] = against_one_device("float64", [(1, "pmap", 4), (2, "shard_map", 8)])
+    cases = [("pmap", 4), ("pmap", 8), ("shard_map", 1), ("shard_map", 2)]
+    results["float64"] = [compare("float64", 1, *case) for case in cases]
     print(json.dumps(results))
 
 
