@@ -47,12 +47,14 @@ class Step:
     """`step(state, draws, rng) -> (state, metrics)`: a training step for each draw, metrics `[len(draws)]`.
 
     parts: into how many parts, along an axis of their own, the examples of a draw are cut; 0 leaves them whole.
+    replicated: where the state goes; None leaves it where it is.
     """
 
     run: Any
     arrays: Any
     one_by_one: bool
     parts: int = 0
+    replicated: NamedSharding | None = None
 
     def __call__(self, state: TrainState, draws: Sequence[Draw], rng: jax.Array) -> tuple[TrainState, Metrics]:
         if len(draws) == 1 or not self.one_by_one:
@@ -71,6 +73,9 @@ class Step:
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *draws)
         if self.parts:
             stacked = jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:2], self.parts, -1, *leaf.shape[3:]), stacked)
+        # Done here once, to a new or a restored state: left to jit, the second call would compile anew for the state it gets.
+        if self.replicated is not None and not state.step.sharding.is_equivalent_to(self.replicated, 0):
+            state = jax.device_put(state, self.replicated)
         return state, self.arrays, stacked, rng
 
 
@@ -120,12 +125,12 @@ def make_step(
     if mode == "pmap":
         in_axes = (None, None, 2, None)  # draws are [steps, k, B, …]
         mapped = jax.pmap(run, _AXIS, in_axes=in_axes, out_axes=None, devices=devices, donate_argnums=0)
-        return Step(mapped, arrays, one_by_one, parts=len(devices))
+        return Step(mapped, arrays, one_by_one, len(devices), replicated)
     # Without check_vma, whose gradients are sums over the devices already: their mean would be n times too large.
     in_specs = (P(), P(), split.spec, P())
     mapped = jax.shard_map(run, mesh=mesh, in_specs=in_specs, out_specs=P(), check_vma=False)
     jitted = jax.jit(mapped, in_shardings=(replicated, replicated, split, replicated), donate_argnums=0)
-    return Step(jitted, arrays, one_by_one)
+    return Step(jitted, arrays, one_by_one, replicated=replicated)
 
 
 def _synchronised(gan: GAN) -> GAN:

@@ -95,15 +95,18 @@ def latents_are_those_of_one_device(count):
 
 
 def placement():
-    """What a call leaves of the state that goes in, where the next one lies, and that the step can be lowered."""
+    """Compilations of a second call, what it leaves of the state that goes in, where the next one lies; and lowering."""
     gan, dataset = small_gan("mlp"), DensityDataset(ring(), BATCH_SIZE)
-    results = {}
+    results, compiled = {}, []
+    jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: compiled.append(name))
     for mode in ("pmap", "shard_map"):
         step = make_step(gan, dataset, parallel=mode)
         new = jax.device_put(create_state(gan, jax.random.key(0)), jax.devices()[0])
         first, _ = step(new, [dataset.draw(0, 0)], RNG)
+        compiled.clear()
         second, _ = step(first, [dataset.draw(0, 1)], RNG)
         results[mode] = {
+            "compiled_once": not any("compile" in name for name in compiled),
             "donated": all(leaf.is_deleted() for leaf in jax.tree.leaves(first)),
             "replicated": all(leaf.is_fully_replicated for leaf in jax.tree.leaves(second)),
             "devices": len(second.step.devices()),

@@ -69,6 +69,7 @@ def test_many_steps_in_one_call(seen, mode):
 @pytest.mark.parametrize("mode", MODES_OF_MANY)
 def test_the_state_stays_one_plain_state_on_all_devices_and_is_donated(seen, mode):
     assert seen["placement"][mode] == {
+        "compiled_once": True,
         "donated": True,
         "replicated": True,
         "devices": 8,
