@@ -1,8 +1,9 @@
 """How fast is the training step, beside a peer that does the same work and beside what the machine can do?
 
-One row for each combination of --size, --batch, --dtype, --steps_per_call and --data (synthetic: one batch that lies on the
-device; real: the config's data set). Contenders run interleaved (A B A B …), so that a machine whose speed drifts slows all of
-them alike, and ratios are taken pair by pair. Compilation is timed apart, without the cache of compiled programs.
+One row for each combination of --size, --batch, --dtype, --steps_per_call, --data (synthetic: one batch that lies on the
+device; real: the config's data set) and --devices, over which the batch is split (of a CPU, they share its cores). Contenders
+run interleaved (A B A B …), so that a machine whose speed drifts slows all of them alike, and ratios are taken pair by pair.
+Compilation is timed apart, without the cache of compiled programs.
 
 The floor of a step is the larger of two times: its FLOPs over the rate of a large matrix product, and the bytes that it cannot
 but move (state in and out, batch in) over the rate of a large copy, both rates measured here. FLOPs are those of the model,
@@ -45,6 +46,7 @@ _BATCH = flags.DEFINE_list("batch", None, "Batch sizes; default: the config's.")
 _DTYPE = flags.DEFINE_list("dtype", None, "float32, bfloat16; default: the config's.")
 _STEPS_PER_CALL = flags.DEFINE_list("steps_per_call", ["1"], "Steps in one dispatch.")
 _DATA = flags.DEFINE_list("data", ["synthetic"], "synthetic, real.")
+_DEVICES = flags.DEFINE_list("devices", ["1"], "Numbers of devices to split the batch over, as config.parallel says.")
 _PEER = flags.DEFINE_list("peer", [], f"Beside what: {', '.join(PEERS)}.")
 _TORCH_MODE = flags.DEFINE_string("torch_mode", None, "Race only PyTorch's modes that have this in their name.")
 _STEPS = flags.DEFINE_integer("steps", 10, "Steps in one timing.", lower_bound=1)
@@ -79,10 +81,13 @@ class SyntheticImages:
         return self.arrays.shape[2:]
 
     def draw(self, seed: int, step: int) -> Draw:
-        return {"step": np.asarray(step)}
+        shape = self.arrays.shape[:2]
+        return {"index": np.broadcast_to(np.arange(shape[1]), shape)}
 
     def load(self, arrays: Any, draw: Mapping[str, Any]) -> dict[str, jax.Array]:
-        return {"images": arrays}
+        # A device's part; XLA drops a slice of the whole.
+        index = draw["index"]
+        return {"images": jax.lax.dynamic_slice_in_dim(arrays, index[0, 0], index.shape[1], axis=1)}
 
     def batches(self, seed: int, step: int) -> dict[str, jax.Array]:
         return self.load(self.arrays, self.draw(seed, step))
@@ -98,9 +103,10 @@ def make_synthetic(config: ConfigDict) -> SyntheticImages:
     return SyntheticImages(jax.random.uniform(jax.random.key(config.seed), shape, minval=-1.0))
 
 
-def make_contender(name: str, gan: GAN, dataset: Dataset, seed: int, steps_per_call: int) -> Contender:
+def make_contender(name: str, gan: GAN, dataset: Dataset, config: ConfigDict, steps_per_call: int, devices: int) -> Contender:
     """Compile the step and run it once."""
-    step = make_step(gan, dataset)
+    over = {"parallel": config.parallel, "sync_batch_norm": config.sync_batch_norm, "devices": jax.devices()[:devices]}
+    step, seed = make_step(gan, dataset, **over), config.seed
     rng = jax.random.key(seed)
     state = create_state(gan, rng)
     position = 0
@@ -126,7 +132,7 @@ def make_contender(name: str, gan: GAN, dataset: Dataset, seed: int, steps_per_c
     peak = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes - memory.alias_size_in_bytes
     batch = jax.eval_shape(lambda: dataset.batches(seed, 0)["images"])
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    facts = {"peak_bytes": peak, "least_bytes": 2 * state_bytes + batch.size * batch.dtype.itemsize}
+    facts = {"peak_bytes": peak, "least_bytes": 2 * state_bytes + batch.size * batch.dtype.itemsize // devices}
     return Contender(name, ready_seconds, run, facts)
 
 
@@ -206,14 +212,14 @@ def summary(numbers: list[float]) -> dict[str, Any]:
     return {"median": statistics.median(numbers), "min": min(numbers), "max": max(numbers), "all": numbers}
 
 
-def measure(config: ConfigDict, data: str, steps_per_call: int, ceilings: Mapping[str, float]) -> dict[str, Any]:
+def measure(config: ConfigDict, data: str, steps_per_call: int, devices: int, ceilings: Mapping[str, float]) -> dict[str, Any]:
     """The row of one combination."""
     gan = make_gan(config)
     dataset = make_synthetic(config) if data == "synthetic" else make_configured_dataset(config)
     steps = max(_STEPS.value // steps_per_call, 1) * steps_per_call
-    contenders = [make_contender("gan_jax", gan, dataset, config.seed, steps_per_call)]
+    contenders = [make_contender("gan_jax", gan, dataset, config, steps_per_call, devices)]
     if "flax" in _PEER.value:
-        contenders.append(make_contender("flax", with_plain_layers(gan), dataset, config.seed, steps_per_call))
+        contenders.append(make_contender("flax", with_plain_layers(gan), dataset, config, steps_per_call, devices))
     if "torch" in _PEER.value:
         contenders.append(make_torch(config, gan, steps))
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
@@ -227,7 +233,8 @@ def measure(config: ConfigDict, data: str, steps_per_call: int, ceilings: Mappin
     ours, images = contenders[0], config.batch_size * config.disc_steps
     flops = model_flops(*_shape(config), config.batch_size, config.disc_steps, border=False)
     floors = {
-        "flops": flops / ceilings["flops_per_second"],
+        # The ceilings are a device's; the parts of a CPU have its own together.
+        "flops": flops / ceilings["flops_per_second"] / (1 if jax.default_backend() == "cpu" else devices),
         "bytes": ours.facts["least_bytes"] / ceilings["bytes_per_second"],
     }
     middle = statistics.median(seconds["gan_jax"])
@@ -238,6 +245,7 @@ def measure(config: ConfigDict, data: str, steps_per_call: int, ceilings: Mappin
         "dtype": config.network.dtype,
         "steps_per_call": steps_per_call,
         "data": data,
+        "devices": devices,
         "images_per_second": {name: images / statistics.median(times) for name, times in seconds.items()},
         "seconds_per_step": {name: summary(times) for name, times in seconds.items()},
         "ratio": {
@@ -258,6 +266,7 @@ def measure(config: ConfigDict, data: str, steps_per_call: int, ceilings: Mappin
 def show(row: dict[str, Any]) -> None:
     """The row as a few lines of the table."""
     what = f"{row['size']}×{row['size']}, batch {row['batch']}, {row['dtype']}, {row['steps_per_call']} a call, {row['data']}"
+    what += f", {row['devices']} devices" if row["devices"] > 1 else ""
     print(f"\nDCGAN {what}, width {row['config']['network']['dcgan']['base_width']}; {row['hardware']}")
     for name, times in row["seconds_per_step"].items():
         low, middle, high = (1e3 * times[key] for key in ("min", "median", "max"))
@@ -304,20 +313,24 @@ def main() -> None:
             _names(_DTYPE, DTYPES, config.network.dtype),
             _whole_numbers(_STEPS_PER_CALL, 1),
             _names(_DATA, ("synthetic", "real")),
+            _whole_numbers(_DEVICES, 1),
         )
     )
+    jax.config.update("jax_num_cpu_devices", max(devices for *_, devices in combinations))
+    if any(devices > jax.device_count() for *_, devices in combinations):
+        raise InputError(f"--devices={','.join(_DEVICES.value)}: there are {jax.device_count()}")
     jax.config.update("jax_enable_compilation_cache", False)  # what is timed is compiling, not reading
     configs = []
-    for size, batch, dtype, steps_per_call, data in combinations:
+    for size, batch, dtype, steps_per_call, data, devices in combinations:
         with config.unlocked():
             config.data.image_size, config.batch_size, config.network.dtype = size, batch, dtype
         check_config(config)
         if config.network.name != "dcgan":
             raise InputError(f"config.network.name={config.network.name}: the benchmark is of dcgan")
-        configs.append((ConfigDict(config.to_dict()), data, steps_per_call))
+        configs.append((ConfigDict(config.to_dict()), data, steps_per_call, devices))
     ceilings = {dtype: measure_ceilings(dtype) for dtype in {config.network.dtype for config, *_ in configs}}
-    for config, data, steps_per_call in configs:
-        row = measure(config, data, steps_per_call, ceilings[config.network.dtype])
+    for config, data, steps_per_call, devices in configs:
+        row = measure(config, data, steps_per_call, devices, ceilings[config.network.dtype])
         show(row | {"hardware": hardware()})
         if _OUT.value:
             append_row(_OUT.value, row)

@@ -12,7 +12,7 @@ from gan_jax.data import DATASETS, KINDS, Dataset, is_image_set, make_dataset, m
 from gan_jax.errors import InputError, nearest
 from gan_jax.networks import NETWORKS
 from gan_jax.objectives import OBJECTIVES
-from gan_jax.parallel import auto_steps_per_call
+from gan_jax.parallel import MODES, auto_steps_per_call, choose_devices
 from gan_jax.state import GAN, Players
 
 OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
@@ -21,10 +21,10 @@ OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
 }
 DTYPES = ("float32", "bfloat16")
 
-# How long, how often, how much is kept, where data is: a resumed run may change these. Anything else would make another
-# experiment of it.
+# On which devices, how long, how often, how much is kept, where data is: a resumed run may change these. Anything else would
+# make another experiment of it.
 _FREE_ON_RESUME = (
-    *("steps_per_call", "num_steps", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
+    *("parallel", "steps_per_call", "num_steps", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
     *("data.dir", "data.resident_mib", "data.workers"),
 )
 
@@ -85,6 +85,8 @@ def check_config(config: ConfigDict) -> None:
     check_name("objective", OBJECTIVES)
     check_name("network.name", NETWORKS)
     check_name("network.dtype", DTYPES)
+    check_name("parallel", MODES)
+    check("sync_batch_norm", isinstance(flat["sync_batch_norm"], bool), "true or false")
     if not is_image_set(flat["data.name"]):
         check_name("data.name", (*DATASETS, *(f"{kind}:{what}" for kind, what in KINDS.items())))
     for player in Players._fields:
@@ -112,6 +114,7 @@ def check_config(config: ConfigDict) -> None:
     if flat["network.name"] == "dcgan":
         allowed = "a set of images to config.network.name=dcgan, or take config.network.name=mlp"
         check("data.name", is_image_set(flat["data.name"]), allowed)
+    choose_devices(flat["parallel"], flat["batch_size"])
 
 
 def make_gan(config: ConfigDict) -> GAN:

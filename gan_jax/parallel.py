@@ -1,18 +1,22 @@
-"""How the pure step is run: the one file that knows `jit`, donation, and how many steps go to the device in one call."""
+"""How the pure step is run: the one file that knows `jit`, `pmap`, `shard_map`, donation, and how many steps go in one call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from gan_jax.data import Dataset, Draw
-from gan_jax.errors import InputError
-from gan_jax.state import GAN, TrainState
+from gan_jax.errors import InputError, nearest
+from gan_jax.state import GAN, Players, TrainState, abstract_state
 from gan_jax.steps import Metrics, train_step
+
+MODES = ("auto", "jit", "pmap", "shard_map")
+_AXIS = "devices"
 
 
 def _loops_are_slow(gan: GAN) -> bool:
@@ -20,17 +24,41 @@ def _loops_are_slow(gan: GAN) -> bool:
     return jax.default_backend() == "cpu" and len(gan.sample_shape) > 1
 
 
+def choose_devices(parallel: str, batch_size: int, devices: Sequence[jax.Device] | None = None) -> tuple[str, list[jax.Device]]:
+    """The mode that `parallel` stands for, and those of the devices (default: all) over which it splits each batch.
+
+    auto is jit on one device and pmap on several; jit takes the first device alone.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    mode = ("jit" if len(devices) == 1 else "pmap") if parallel == "auto" else parallel
+    if mode not in MODES:
+        raise InputError(f"parallel={parallel}: give one of {', '.join(MODES)}{nearest(parallel, MODES)}")
+    devices = devices[:1] if mode == "jit" else devices
+    if batch_size % len(devices):
+        raise InputError(
+            f"batch_size={batch_size} cannot be split over {len(devices)} devices: "
+            f"give a multiple of {len(devices)}, or take parallel=jit"
+        )
+    return mode, devices
+
+
 @dataclass(frozen=True)
 class Step:
-    """`step(state, draws, rng) -> (state, metrics)`: a training step for each draw, metrics `[len(draws)]`."""
+    """`step(state, draws, rng) -> (state, metrics)`: a training step for each draw, metrics `[len(draws)]`.
+
+    parts: into how many parts, along an axis of their own, the examples of a draw are cut; 0 leaves them whole.
+    replicated: where the state goes; None leaves it where it is.
+    """
 
     run: Any
     arrays: Any
     one_by_one: bool
+    parts: int = 0
+    replicated: NamedSharding | None = None
 
     def __call__(self, state: TrainState, draws: Sequence[Draw], rng: jax.Array) -> tuple[TrainState, Metrics]:
         if len(draws) == 1 or not self.one_by_one:
-            return self.run(state, self.arrays, _stack(draws), rng)
+            return self.run(*self._arguments(state, draws, rng))
         singles = []
         for draw in draws:
             state, metrics = self(state, [draw], rng)
@@ -39,36 +67,80 @@ class Step:
 
     def lower(self, state: TrainState, draws: Sequence[Draw], rng: jax.Array) -> jax.stages.Lowered:
         """What a call with these arguments dispatches, for its cost and memory."""
-        return self.run.lower(state, self.arrays, _stack(draws[:1] if self.one_by_one else draws), rng)
+        return self.run.lower(*self._arguments(state, draws[:1] if self.one_by_one else draws, rng))
+
+    def _arguments(self, state: TrainState, draws: Sequence[Draw], rng: jax.Array) -> tuple[Any, ...]:
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *draws)
+        if self.parts:
+            stacked = jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:2], self.parts, -1, *leaf.shape[3:]), stacked)
+        # Done here once, to a new or a restored state: left to jit, the second call would compile anew for the state it gets.
+        if self.replicated is not None and not state.step.sharding.is_equivalent_to(self.replicated, 0):
+            state = jax.device_put(state, self.replicated)
+        return state, self.arrays, stacked, rng
 
 
-def _stack(draws: Sequence[Draw]) -> Any:
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *draws)
-
-
-def make_step(gan: GAN, dataset: Dataset) -> Step:
-    """The training step on a data set, jitted.
+def make_step(
+    gan: GAN,
+    dataset: Dataset,
+    *,
+    parallel: str = "auto",
+    sync_batch_norm: bool = True,
+    devices: Sequence[jax.Device] | None = None,
+) -> Step:
+    """The training step on a data set, compiled, on one device or, each batch split over them, on several.
 
     draws: `dataset.draw(seed, step)` for consecutive steps; they go to the device in one dispatch, except for images on a CPU,
     where a loop would be slow. Compiled once for each number of draws. The state that goes in is donated: keep the one that
     comes out. The data set's arrays are arguments of the compiled function, not constants in it; batches are gathered inside.
+
+    parallel, devices: see `choose_devices`. A state goes in from any device and comes out as one whole state, the same on each;
+    each device has all of the data set's arrays and its part of each draw.
+    sync_batch_norm: batch norm takes the statistics of the whole batch, so that the mathematics is that of one device;
+    otherwise of each device's part.
     """
     if dataset.sample_shape != gan.sample_shape:
         raise InputError(
             f"the data set has samples {dataset.sample_shape}, the GAN makes {gan.sample_shape}: give both one shape"
         )
+    mode, devices = choose_devices(parallel, dataset.batch_size, devices)
+    axis_name = None if mode == "jit" else _AXIS
+    if axis_name and sync_batch_norm:
+        gan = _synchronised(gan)
 
-    @partial(jax.jit, donate_argnums=0)
     def run(state: TrainState, arrays: Any, draws: Any, rng: jax.Array) -> tuple[TrainState, Metrics]:
         def one_step(state: TrainState, draw: Any) -> tuple[TrainState, Metrics]:
-            return train_step(gan, state, dataset.load(arrays, draw), rng)
+            return train_step(gan, state, dataset.load(arrays, draw), rng, axis_name=axis_name)
 
         if len(jax.tree.leaves(draws)[0]) > 1:
             return jax.lax.scan(one_step, state, draws)
         state, metrics = one_step(state, jax.tree.map(lambda leaf: leaf[0], draws))
         return state, jax.tree.map(lambda number: number[None], metrics)
 
-    return Step(run, dataset.arrays, one_by_one=_loops_are_slow(gan))
+    one_by_one = _loops_are_slow(gan)
+    if mode == "jit":
+        return Step(jax.jit(run, donate_argnums=0), dataset.arrays, one_by_one)
+    mesh = jax.make_mesh((len(devices),), (_AXIS,), (AxisType.Auto,), devices=devices)
+    replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, None, _AXIS))
+    arrays = jax.device_put(dataset.arrays, replicated)
+    if mode == "pmap":
+        in_axes = (None, None, 2, None)  # draws are [steps, k, B, …]
+        mapped = jax.pmap(run, _AXIS, in_axes=in_axes, out_axes=None, devices=devices, donate_argnums=0)
+        return Step(mapped, arrays, one_by_one, len(devices), replicated)
+    # Without check_vma, whose gradients are sums over the devices already: their mean would be n times too large.
+    in_specs = (P(), P(), split.spec, P())
+    mapped = jax.shard_map(run, mesh=mesh, in_specs=in_specs, out_specs=P(), check_vma=False)
+    jitted = jax.jit(mapped, in_shardings=(replicated, replicated, split, replicated), donate_argnums=0)
+    return Step(jitted, arrays, one_by_one, replicated=replicated)
+
+
+def _synchronised(gan: GAN) -> GAN:
+    """The same recipe, with batch norm over the devices; parameters and statistics keep their shapes."""
+    for network, stats in zip(gan.networks, abstract_state(gan).batch_stats, strict=True):
+        if stats and not hasattr(network, "axis_name"):
+            name = type(network).__name__
+            raise InputError(f"{name} has statistics and no field axis_name: add it, or take sync_batch_norm=False")
+    networks = (network.clone(axis_name=_AXIS) if hasattr(network, "axis_name") else network for network in gan.networks)
+    return replace(gan, networks=Players(*networks))
 
 
 def auto_steps_per_call(gan: GAN, interval: int) -> int:

@@ -19,7 +19,7 @@ from gan_jax.data import DENSITIES, Dataset
 from gan_jax.errors import InputError, NonFiniteError
 from gan_jax.evidence import append_row
 from gan_jax.logs import MetricBuffer, MetricLogger, Progress, read_rows
-from gan_jax.parallel import make_step
+from gan_jax.parallel import choose_devices, make_step
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState, abstract_state, create_state
 
@@ -28,7 +28,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     """Train to `config.num_steps`, from the newest checkpoint of the workdir where there is one; return the last state.
 
     Writes config.json, metrics.jsonl, tensorboard/, samples/, checkpoints/, curves.png, training.gif and, for each call that
-    trained, a row of history.jsonl: steps, times, config, commit, hardware, versions.
+    trained, a row of history.jsonl: steps, devices, times, config, commit, hardware, versions.
 
     Raises:
         InputError: the config cannot be trained, or is not the one of the run that the workdir holds.
@@ -72,7 +72,8 @@ def _loop(
     checkpoints: Checkpoints,
     rngs: Mapping[str, jax.Array],
 ) -> TrainState:
-    step = make_step(gan, dataset)
+    mode, devices = choose_devices(config.parallel, config.batch_size)
+    step = make_step(gan, dataset, parallel=mode, sync_batch_norm=config.sync_batch_norm)
     start, total = int(state.step), config.num_steps
     images_per_step = config.batch_size * config.disc_steps
     logger = MetricLogger(workdir, start=start)
@@ -108,7 +109,9 @@ def _loop(
             state, metrics = step(state, draws, rngs["train"])
             if number == start:
                 compile_seconds = time.perf_counter() - began
-                print(f"compiled the step in {compile_seconds:.1f} s", flush=True)
+                normed = "whole batch" if config.sync_batch_norm else "device's part of it"
+                over = f", {mode} over {len(devices)} devices, batch norm over the {normed}" if len(devices) > 1 else ""
+                print(f"compiled the step in {compile_seconds:.1f} s{over}", flush=True)
                 progress.begin(start + count)
             number += count
             record(buffer.push(range(number - count + 1, number + 1), metrics))
@@ -124,7 +127,8 @@ def _loop(
         logger.close()
     seconds = {"compile_seconds": compile_seconds, "seconds": time.perf_counter() - began}
     speed = {"steps_per_second": progress.rate(), "images_per_second": progress.rate() * images_per_step}
-    append_row(workdir / "history.jsonl", {"from_step": start, "to_step": total, **seconds, **speed, "config": resolve(config)})
+    run = {"from_step": start, "to_step": total, "parallel": mode, "devices": len(devices)}
+    append_row(workdir / "history.jsonl", {**run, **seconds, **speed, "config": resolve(config)})
     return state
 
 

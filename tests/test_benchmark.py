@@ -124,6 +124,17 @@ def test_the_benchmark_writes_a_row_for_each_combination(run_script, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_benchmark_splits_a_batch_over_devices(run_script, tmp_path):
+    out = tmp_path / "devices.jsonl"
+    small = ("--config=experiments/configs/default.py", "--config.network.dcgan.base_width=4", "--config.batch_size=8")
+    done = run_script("benchmark.py", *small, "--size=8", "--devices=1,2", "--steps=1", "--repeats=1", f"--out={out}")
+    assert done.stdout.count("synthetic, 2 devices") == 1
+    one, two = (json.loads(line) for line in out.read_text().splitlines())
+    assert (one["devices"], two["devices"]) == (1, 2)
+    batch_bytes = 8 * 8 * 8 * 4
+    assert one["facts"]["gan_jax"]["least_bytes"] - two["facts"]["gan_jax"]["least_bytes"] == batch_bytes // 2
+
+
 def test_bad_flags_of_the_benchmark(run_script):
     config = "--config=experiments/configs/default.py"
     for argument, message in [

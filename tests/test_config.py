@@ -65,6 +65,7 @@ def test_every_config_says_what_it_asks_and_how_it_is_run(path: Path):
         ("seed", -1, "a whole number from 0"),
         ("objective", "minmax", "one of minimax, non_saturating; did you mean minimax"),
         ("network.name", "dcgn", "one of dcgan, mlp; did you mean dcgan"),
+        ("parallel", "pmpa", "one of auto, jit, pmap, shard_map; did you mean pmap"),
         ("network.dtype", "float16", "one of float32, bfloat16; did you mean bfloat16"),
         ("optimizer.gen.name", "adm", "one of adam, sgd; did you mean adam"),
         ("data.name", "mnist", "one of mnist5k, ring, grid, tfds:NAME, .*; did you mean mnist5k"),

@@ -132,8 +132,8 @@ def test_a_larger_number_of_steps_continues(shared_run, capsys):
 def test_a_nan_stops_the_run_names_step_and_leaf_and_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     real_make_step = parallel.make_step
 
-    def make_poisoned_step(gan, dataset):
-        step = real_make_step(gan, dataset)
+    def make_poisoned_step(*args, **options):
+        step = real_make_step(*args, **options)
 
         def poisoned(state, draws, rng):
             poison = int(state.step) == 13
@@ -160,8 +160,8 @@ def test_a_nan_stops_the_run_names_step_and_leaf_and_leaves_the_last_good_checkp
 def test_a_nan_that_no_metric_shows_is_caught_before_the_checkpoint(tmp_path, monkeypatch):
     real_make_step = parallel.make_step
 
-    def make_poisoned_step(gan, dataset):
-        step = real_make_step(gan, dataset)
+    def make_poisoned_step(*args, **options):
+        step = real_make_step(*args, **options)
 
         def poisoned(state, draws, rng):
             state, metrics = step(state, draws, rng)
@@ -181,9 +181,9 @@ def test_the_step_is_compiled_once_for_new_and_restored_states(tmp_path, monkeyp
     traces = []
     real_train_step = parallel.train_step
 
-    def counting(*args):
+    def counting(*args, **options):
         traces.append(1)
-        return real_train_step(*args)
+        return real_train_step(*args, **options)
 
     monkeypatch.setattr(parallel, "train_step", counting)
     train(small_config(), tmp_path)

@@ -43,6 +43,8 @@ def get_config() -> ConfigDict:
     config.data.resident_mib = 4096  # sets up to this size live on the device, larger ones are streamed from the host
     config.data.workers = 2  # processes that read streamed images ahead; 0 reads in a thread
 
+    config.parallel = "auto"  # jit on one device, pmap on several; or jit, pmap, shard_map; a resumed run may change it
+    config.sync_batch_norm = True  # over devices: statistics of the whole batch; False takes those of each device's part
     config.steps_per_call = "auto"  # or a number of steps to dispatch at once; what is logged and saved stays the same
 
     config.log_every = 50  # steps between rows of metrics.jsonl and TensorBoard

@@ -44,7 +44,7 @@ class Dataset(Protocol):
         """What stays on the device between steps: the first argument of `load`."""
 
     def draw(self, seed: int, step: int) -> Draw:
-        """Host side: which examples step number `step` of the run with this seed sees."""
+        """Host side: which examples step number `step` of the run with this seed sees; every leaf is `[k, B, …]`."""
 
     def load(self, arrays: Any, draw: Mapping[str, Any]) -> Batch:
         """Device side, traceable: `{"images": [k, B, …]}`, float32, in [-1, 1] for images, and "labels" where there are any."""

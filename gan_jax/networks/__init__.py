@@ -1,4 +1,8 @@
-"""Networks by name: each entry makes both players for samples of one shape."""
+"""Networks by name: each entry makes both players for samples of one shape.
+
+A network with batch norm has a field `axis_name`, None by default, which it hands to it in train mode: the name of the mapped
+axis that splits a batch.
+"""
 
 from collections.abc import Callable
 

@@ -1,0 +1,126 @@
+"""Many devices compute what one device computes: latents to the bit, gradients to rounding, one state throughout."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import jax
+import pytest
+from conftest import ROOT
+from small import random_images, small_config, small_gan
+
+from gan_jax import Players, from_arrays, make_step
+from gan_jax.config import check_config
+from gan_jax.errors import InputError
+from gan_jax.logs import read_rows
+from gan_jax.parallel import MODES, choose_devices
+from gan_jax.train import train
+
+MODES_OF_MANY = ("pmap", "shard_map")
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return tmp_path_factory.mktemp("devices") / "run"
+
+
+@pytest.fixture(scope="module")
+def seen(workdir):
+    """What `on_devices.py` saw on 8 CPU devices; one process for all tests, and warnings are errors there too."""
+    command = [sys.executable, "-W", "error", "tests/on_devices.py", str(workdir)]
+    paths = os.pathsep.join(str(ROOT / folder) for folder in ("", "experiments", "tests"))
+    environment = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_latents_are_those_of_one_device_to_the_bit(seen):
+    assert seen["latents"] == [True] * 4
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
+def test_gradients_and_statistics_are_those_of_one_device(seen, dtype, tolerance):
+    """A DCGAN with batch norm; k = 2 in float32, k = 1 in float64. Gradients, not loss curves: Adam hides a constant factor."""
+    for row in seen[dtype]:
+        worst = max(row[name] for name in ("gradients", "params", "batch_stats", "metrics"))
+        assert worst < tolerance, row
+
+
+def test_all_device_counts_are_tried_under_every_mode(seen):
+    tried = {(row["mode"], row["devices"]) for dtype in ("float32", "float64") for row in seen[dtype]}
+    assert tried == {(mode, count) for mode in MODES_OF_MANY for count in (1, 2, 4, 8)}
+
+
+def test_batch_norm_of_each_devices_part_is_another_model(seen):
+    assert seen["local"]["gradients"] > 1e-2
+    assert seen["local"]["batch_stats"] > 1e-3
+
+
+@pytest.mark.parametrize("mode", MODES_OF_MANY)
+def test_many_steps_in_one_call(seen, mode):
+    loop = seen["loops"][MODES_OF_MANY.index(mode)]
+    assert (loop["step"], loop["rows"]) == (6, 3)
+    assert loop["params"] < 1e-4
+
+
+@pytest.mark.parametrize("mode", MODES_OF_MANY)
+def test_the_state_stays_one_plain_state_on_all_devices_and_is_donated(seen, mode):
+    assert seen["placement"][mode] == {
+        "compiled_once": True,
+        "donated": True,
+        "replicated": True,
+        "devices": 8,
+        "shapes": True,
+        "lowered": True,
+    }
+
+
+def test_a_run_on_many_devices_says_so_and_goes_on_on_one(seen, workdir, capsys):
+    """15 steps in two calls on eight, five more on one."""
+    assert seen["runs"].count("pmap over 8 devices, batch norm over the device's part of it") == 2
+    assert "resuming at step 10" in seen["runs"]
+    assert int(train(small_config(num_steps=20, sync_batch_norm=False, parallel="jit"), workdir).step) == 20
+    assert "resuming at step 15" in capsys.readouterr().out
+    assert [row["step"] for row in read_rows(workdir / "metrics.jsonl")] == [5, 10, 15, 20]
+    rows = read_rows(workdir / "history.jsonl")
+    assert [(row["parallel"], row["devices"]) for row in rows] == [("pmap", 8), ("pmap", 8), ("jit", 1)]
+    assert [row["config"]["sync_batch_norm"] for row in rows] == [False] * 3
+
+
+def test_auto_is_jit_on_one_device_and_pmap_on_several():
+    one, four = jax.devices()[:1], jax.devices()[:1] * 4
+    assert choose_devices("auto", 8, one) == ("jit", one)
+    assert choose_devices("auto", 8, four) == ("pmap", four)
+    assert choose_devices("jit", 7, four) == ("jit", one)
+    for mode in MODES_OF_MANY:
+        assert choose_devices(mode, 8, one) == (mode, one)
+        assert choose_devices(mode, 8, four) == (mode, four)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "jit"])
+def test_a_batch_that_cannot_be_split_is_refused_in_a_line(monkeypatch, mode):
+    four = jax.devices()[:1] * 4
+    monkeypatch.setattr(jax, "devices", lambda: four)
+    with pytest.raises(InputError, match=r"batch_size=6 cannot be split over 4 devices: give a multiple of 4, or") as error:
+        check_config(small_config(batch_size=6, parallel=mode))
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="batch_size=6 cannot be split"):
+        make_step(small_gan(), from_arrays(random_images(50), batch_size=6), parallel=mode)
+
+
+def test_a_network_whose_batch_norm_knows_no_axis_is_refused():
+    class Closed:
+        """A network without the field."""
+
+        def __init__(self, network):
+            self.init, self.apply = network.init, network.apply
+
+    gan = small_gan()
+    closed = replace(gan, networks=Players(gan.networks.gen, Closed(gan.networks.disc)))
+    dataset = from_arrays(random_images(50), batch_size=8)
+    with pytest.raises(InputError, match="Closed has statistics and no field axis_name: add it, or take sync_batch_norm=False"):
+        make_step(closed, dataset, parallel="pmap")
+    make_step(closed, dataset, parallel="pmap", sync_batch_norm=False)
