@@ -7,7 +7,7 @@ WORKDIR ?= runs/mnist
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev train sample test lint format format-check typecheck theory bench build clean
+.PHONY: help install install-dev train sample test lint format format-check typecheck theory bench bench-plot build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -49,8 +49,11 @@ format-check: install-dev ## fail where the format is off
 typecheck: install-dev ## check the types
 	$(RUN) -m mypy
 
-bench: install ## time the training step against plain Flax layers, interleaved (ARGS=)
-	$(RUN) experiments/benchmark.py --config="$(CONFIG)" $(ARGS)
+bench: install ## time the training step beside Flax's own layers, or ARGS='--size=32,64 --peer=torch …'
+	$(RUN) experiments/benchmark.py --config="$(CONFIG)" $(or $(ARGS),--peer=flax)
+
+bench-plot: install ## draw the committed rows of the benchmark
+	$(RUN) experiments/plot_benchmark.py $(ARGS)
 
 theory: install ## run the experiments of the theory and write experiments/results/theory.md (FULL=1 for the long forms)
 	$(RUN) experiments/theory/run_all.py $(if $(FULL),--full) $(ARGS)

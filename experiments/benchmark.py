@@ -1,133 +1,326 @@
-"""How fast is the training step, and how much of that do the closed-set convolutions give?
+"""How fast is the training step, beside a peer that does the same work and beside what the machine can do?
 
-Times the config's step beside the same step built on plain `nn.Conv` and `nn.ConvTranspose`, the two interleaved (A B A B …):
-a machine whose speed drifts slows both alike. Compilation is timed apart.
+One row for each combination of --size, --batch, --dtype, --steps_per_call and --data (synthetic: one batch that lies on the
+device; real: the config's data set). Contenders run interleaved (A B A B …), so that a machine whose speed drifts slows all of
+them alike, and ratios are taken pair by pair. Compilation is timed apart, without the cache of compiled programs.
 
-Command: python experiments/benchmark.py --config=experiments/configs/default.py --out=experiments/results/benchmark.jsonl
-Expect: a ratio of 2 or more on a CPU, in about a minute on 2 cores.
+The floor of a step is the larger of two times: its FLOPs over the rate of a large matrix product, and the bytes that it cannot
+but move (state in and out, batch in) over the rate of a large copy, both rates measured here. FLOPs are those of the model,
+whatever tricks save some of them.
+
+Command: python experiments/benchmark.py --config=experiments/configs/default.py --size=32,64 --peer=torch
+Expect: on 2 CPU cores 1 to 3 minutes a row, most of it PyTorch's race of its modes; a ratio of about 1 to 1.2 over PyTorch
+and of 3 to 7 over Flax's own layers (--peer=flax).
 """
 
+import itertools
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from absl import flags
-from flax import linen as nn
+from ml_collections import ConfigDict
 
+from costs import model_flops
 from gan_jax import cli
-from gan_jax.config import check_config, make_configured_dataset, make_gan, resolve
-from gan_jax.data import Dataset
+from gan_jax.config import DTYPES, check_config, make_configured_dataset, make_gan, resolve
+from gan_jax.data import Dataset, Draw
 from gan_jax.errors import InputError
 from gan_jax.evidence import append_row, hardware
 from gan_jax.parallel import make_step
-from gan_jax.state import GAN, Players, create_state
+from gan_jax.state import GAN, create_state
+from gan_jax.steps import draw_latents, train_step
+from peers.plain_flax import with_plain_layers
 
+PEERS = ("flax", "torch")
 _CONFIG = cli.define_config()
+_SIZE = flags.DEFINE_list("size", None, "Image sizes; default: the config's.")
+_BATCH = flags.DEFINE_list("batch", None, "Batch sizes; default: the config's.")
+_DTYPE = flags.DEFINE_list("dtype", None, "float32, bfloat16; default: the config's.")
+_STEPS_PER_CALL = flags.DEFINE_list("steps_per_call", ["1"], "Steps in one dispatch.")
+_DATA = flags.DEFINE_list("data", ["synthetic"], "synthetic, real.")
+_PEER = flags.DEFINE_list("peer", [], f"Beside what: {', '.join(PEERS)}.")
+_TORCH_MODE = flags.DEFINE_string("torch_mode", None, "Race only PyTorch's modes that have this in their name.")
 _STEPS = flags.DEFINE_integer("steps", 10, "Steps in one timing.", lower_bound=1)
-_REPEATS = flags.DEFINE_integer("repeats", 7, "Timings of each variant.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lines.")
+_REPEATS = flags.DEFINE_integer("repeats", 7, "Timings of each contender.", lower_bound=1)
+_PROFILE = flags.DEFINE_string("profile", None, "Write a trace of a few steps into this folder, for TensorBoard or Perfetto.")
+_OUT = flags.DEFINE_string("out", None, "Append the rows to this file of JSON lines.")
 
 
-def plain_conv(features: int, kernel_size: int = 4, stride: int = 2, padding: int = 1, dtype: Any = None) -> nn.Conv:
-    """The Flax layer that computes what `gan_jax.networks.conv.Conv` computes, from the same parameters."""
-    return nn.Conv(features, (kernel_size, kernel_size), strides=stride, padding=padding, use_bias=False, dtype=dtype)
+@dataclass(frozen=True)
+class Contender:
+    """Something that trains. ready_seconds: until its first step was done, compilation included."""
 
-
-def plain_conv_transpose(
-    features: int, kernel_size: int = 4, stride: int = 2, padding: int = 1, dtype: Any = None
-) -> nn.ConvTranspose:
-    """The Flax layer that computes what `gan_jax.networks.conv.ConvTranspose` computes, from the same parameters."""
-    border = kernel_size - 1 - padding
-    return nn.ConvTranspose(
-        features,
-        (kernel_size, kernel_size),
-        strides=(stride, stride),
-        padding=((border, border), (border, border)),
-        use_bias=False,
-        dtype=dtype,
-        transpose_kernel=True,
-    )
-
-
-def with_plain_layers(gan: GAN) -> GAN:
-    """The same recipe on Flax's own convolutions."""
-    gen, disc = gan.networks
-    return replace(gan, networks=Players(gen.clone(conv_transpose=plain_conv_transpose), disc.clone(conv=plain_conv)))
-
-
-@dataclass
-class Timing:
-    """A step that keeps its state between timings. compile_seconds: tracing and compiling, by the first call."""
-
-    compile_seconds: float
+    name: str
+    ready_seconds: float
     run: Callable[[int], float]
     """Seconds for that many steps, device synchronised."""
+    facts: dict[str, Any]
 
 
-def make_timing(gan: GAN, dataset: Dataset, seed: int) -> Timing:
+@dataclass(frozen=True, eq=False)
+class SyntheticImages:
+    """A data set of one batch, which lies on the device as the step wants it: no gather, no conversion."""
+
+    arrays: jax.Array
+
+    @property
+    def batch_size(self) -> int:
+        return self.arrays.shape[1]
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return self.arrays.shape[2:]
+
+    def draw(self, seed: int, step: int) -> Draw:
+        return {"step": np.asarray(step)}
+
+    def load(self, arrays: Any, draw: Mapping[str, Any]) -> dict[str, jax.Array]:
+        return {"images": arrays}
+
+    def batches(self, seed: int, step: int) -> dict[str, jax.Array]:
+        return self.load(self.arrays, self.draw(seed, step))
+
+    def close(self) -> None:
+        pass
+
+
+def make_synthetic(config: ConfigDict) -> SyntheticImages:
+    """Uniform noise in [-1, 1] `[k, B, S, S, C]`."""
+    size = config.data.image_size
+    shape = (config.disc_steps, config.batch_size, size, size, config.data.channels)
+    return SyntheticImages(jax.random.uniform(jax.random.key(config.seed), shape, minval=-1.0))
+
+
+def make_contender(name: str, gan: GAN, dataset: Dataset, seed: int, steps_per_call: int) -> Contender:
     """Compile the step and run it once."""
     step = make_step(gan, dataset)
     rng = jax.random.key(seed)
     state = create_state(gan, rng)
-    began = time.perf_counter()
-    state, _ = step(state, [dataset.draw(seed, 0)], rng)
-    compile_seconds = time.perf_counter() - began
-    position = 1
+    position = 0
+
+    def call() -> None:
+        nonlocal state, position
+        draws = [dataset.draw(seed, position + offset) for offset in range(steps_per_call)]
+        state, _ = step(state, draws, rng)
+        position += steps_per_call
 
     def run(steps: int) -> float:
-        nonlocal state, position
         jax.block_until_ready(state)
         began = time.perf_counter()
-        for _ in range(steps):
-            state, _ = step(state, [dataset.draw(seed, position)], rng)
-            position += 1
+        for _ in range(steps // steps_per_call):
+            call()
         jax.block_until_ready(state)
         return time.perf_counter() - began
 
-    return Timing(compile_seconds, run)
+    ready_seconds = run(steps_per_call)
+    run(steps_per_call)  # the first steps of a process are slower
+    compiled = step.lower(state, [dataset.draw(seed, 0)] * steps_per_call, rng).compile()  # the one that has just run
+    memory: Any = compiled.memory_analysis()
+    peak = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes - memory.alias_size_in_bytes
+    batch = jax.eval_shape(lambda: dataset.batches(seed, 0)["images"])
+    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    facts = {"peak_bytes": peak, "least_bytes": 2 * state_bytes + batch.size * batch.dtype.itemsize}
+    return Contender(name, ready_seconds, run, facts)
+
+
+def make_torch(config: ConfigDict, gan: GAN, steps: int) -> Contender:
+    """PyTorch in its fastest mode, once it is shown to do the same work."""
+    try:
+        from peers import torch_dcgan
+    except ImportError as error:
+        raise InputError(f"--peer=torch: {error}; install the extra: pip install 'gan_jax[bench]'") from error
+    if {config.optimizer.gen.name, config.optimizer.disc.name} != {"adam"}:
+        raise InputError("--peer=torch: the peer has config.optimizer.*.name=adam alone")
+    real = np.asarray(make_synthetic(config).arrays)
+    recipe = torch_dcgan.Recipe(
+        shape=_shape(config),
+        disc_steps=config.disc_steps,
+        objective=config.objective,
+        dtype=config.network.dtype,
+        adam=[(player.learning_rate, player.b1, player.b2) for player in (config.optimizer.gen, config.optimizer.disc)],
+        real=real[0],
+    )
+    rng = jax.random.key(config.seed)
+    state = create_state(gan, rng)
+    facts = same_work(torch_dcgan.Trainer(recipe, torch_dcgan.Mode(False), state.params), gan, state)
+    mode, ready_seconds, run = torch_dcgan.fastest(recipe, state.params, steps, _TORCH_MODE.value)
+    return Contender("torch", ready_seconds, run, facts | {"mode": str(mode)})
+
+
+def _shape(config: ConfigDict) -> tuple[int, int, int, int]:
+    """Image size, channels, base width, latent dimension."""
+    return config.data.image_size, config.data.channels, config.network.dcgan.base_width, config.latent_dim
+
+
+def same_work(peer: Any, gan: GAN, state: Any) -> dict[str, Any]:
+    """Parameters and FLOPs must be equal; so must the losses of a step from equal weights, to 1e-4 (in float32)."""
+    import torch
+
+    recipe = peer.recipe
+    shape: tuple[int, int, int, int] = recipe.shape
+    counts = [sum(leaf.size for leaf in jax.tree.leaves(params)) for params in state.params]
+    peer_counts = [sum(leaf.numel() for leaf in network.parameters()) for network in (peer.gen, peer.disc)]
+    rng = jax.random.key(0)
+    step_rng = jax.random.fold_in(rng, 0)
+    keys = [jax.random.fold_in(step_rng, update) for update in range(recipe.disc_steps + 1)]
+    latents = [np.array(draw_latents(key, len(recipe.real), gan.latent_dim)) for key in keys]
+    peer_losses = [loss.item() for loss in peer.step(*(torch.from_numpy(z).to(peer.device) for z in latents))]
+    batch = {"images": jnp.stack([jnp.asarray(recipe.real)] * recipe.disc_steps)}
+    _, metrics = jax.jit(partial(train_step, gan))(state, batch, rng)
+    losses = [float(metrics["loss/disc"]), float(metrics["loss/gen"])]
+    flops = model_flops(*shape, len(recipe.real), recipe.disc_steps)
+    facts = {"parameters": peer_counts, "flops": peer.flops(), "losses": {"ours": losses, "peer": peer_losses}}
+    tolerance = 1e-4 if recipe.dtype == "float32" else 3e-2
+    if counts != peer_counts or flops != facts["flops"] or not np.allclose(losses, peer_losses, rtol=tolerance):
+        raise RuntimeError(f"the peer does other work: parameters {counts}, FLOPs {flops}, losses {losses} against {facts}")
+    return facts
+
+
+def measure_ceilings(dtype: str) -> dict[str, float]:
+    """The best rates of a large matrix product (FLOP/s) and a large copy (bytes/s, read and written) in this process."""
+    on_cpu = jax.default_backend() == "cpu"
+    side, copied = (2048, 2**26) if on_cpu else (8192, 2**29)
+
+    def best(function: Callable[[jax.Array], jax.Array], argument: jax.Array) -> float:
+        seconds = []
+        for _ in range(12):
+            began = time.perf_counter()
+            argument = function(argument).block_until_ready()
+            seconds.append(time.perf_counter() - began)
+        return min(seconds)
+
+    matrix = (jax.random.normal(jax.random.key(0), (side, side)) / side**0.5).astype(dtype)
+    product = best(jax.jit(lambda other: other @ matrix), matrix)
+    copy = best(jax.jit(jnp.negative, donate_argnums=0), jnp.ones(copied))
+    return {"flops_per_second": 2 * side**3 / product, "bytes_per_second": 8 * copied / copy}
+
+
+def summary(numbers: list[float]) -> dict[str, Any]:
+    return {"median": statistics.median(numbers), "min": min(numbers), "max": max(numbers), "all": numbers}
+
+
+def measure(config: ConfigDict, data: str, steps_per_call: int, ceilings: Mapping[str, float]) -> dict[str, Any]:
+    """The row of one combination."""
+    gan = make_gan(config)
+    dataset = make_synthetic(config) if data == "synthetic" else make_configured_dataset(config)
+    steps = max(_STEPS.value // steps_per_call, 1) * steps_per_call
+    contenders = [make_contender("gan_jax", gan, dataset, config.seed, steps_per_call)]
+    if "flax" in _PEER.value:
+        contenders.append(make_contender("flax", with_plain_layers(gan), dataset, config.seed, steps_per_call))
+    if "torch" in _PEER.value:
+        contenders.append(make_torch(config, gan, steps))
+    seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    for _ in range(_REPEATS.value):
+        for contender in contenders:
+            seconds[contender.name].append(contender.run(steps) / steps)
+    if _PROFILE.value:
+        with jax.profiler.trace(_PROFILE.value, create_perfetto_trace=True):
+            contenders[0].run(steps)
+
+    ours, images = contenders[0], config.batch_size * config.disc_steps
+    flops = model_flops(*_shape(config), config.batch_size, config.disc_steps, border=False)
+    floors = {
+        "flops": flops / ceilings["flops_per_second"],
+        "bytes": ours.facts["least_bytes"] / ceilings["bytes_per_second"],
+    }
+    middle = statistics.median(seconds["gan_jax"])
+    return {
+        "benchmark": "step",
+        "size": config.data.image_size,
+        "batch": config.batch_size,
+        "dtype": config.network.dtype,
+        "steps_per_call": steps_per_call,
+        "data": data,
+        "images_per_second": {name: images / statistics.median(times) for name, times in seconds.items()},
+        "seconds_per_step": {name: summary(times) for name, times in seconds.items()},
+        "ratio": {
+            name: summary([peer / our for our, peer in zip(seconds["gan_jax"], times, strict=True)])
+            for name, times in seconds.items()
+            if name != "gan_jax"
+        },
+        "ready_seconds": {contender.name: contender.ready_seconds for contender in contenders},
+        "facts": {contender.name: contender.facts for contender in contenders},
+        "model_flops": flops,
+        "ceilings": dict(ceilings),
+        "floor_seconds": floors,
+        "over_floor": middle / max(floors.values()),
+        "config": resolve(config),
+    }
+
+
+def show(row: dict[str, Any]) -> None:
+    """The row as a few lines of the table."""
+    what = f"{row['size']}×{row['size']}, batch {row['batch']}, {row['dtype']}, {row['steps_per_call']} a call, {row['data']}"
+    print(f"\nDCGAN {what}, width {row['config']['network']['dcgan']['base_width']}; {row['hardware']}")
+    for name, times in row["seconds_per_step"].items():
+        low, middle, high = (1e3 * times[key] for key in ("min", "median", "max"))
+        mode = f" ({row['facts'][name]['mode']})" if "mode" in row["facts"][name] else ""
+        print(
+            f"  {name:<8}{middle:9.2f} ms/step ({low:.2f} to {high:.2f}), {row['images_per_second'][name]:8.0f} images/s, "
+            f"ready in {row['ready_seconds'][name]:.1f} s{mode}"
+        )
+    for name, ratio in row["ratio"].items():
+        print(f"  gan_jax over {name}, pair by pair: {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})")
+    floors, rates = row["floor_seconds"], row["ceilings"]
+    print(
+        f"  floor   {1e3 * max(floors.values()):10.2f} ms/step: {row['model_flops'] / 1e9:.1f} GFLOP at "
+        f"{rates['flops_per_second'] / 1e9:.0f} GFLOP/s take {1e3 * floors['flops']:.2f}, "
+        f"{row['facts']['gan_jax']['least_bytes'] / 1e6:.0f} MB at {rates['bytes_per_second'] / 1e9:.0f} GB/s "
+        f"{1e3 * floors['bytes']:.2f}"
+    )
+    peak = row["facts"]["gan_jax"]["peak_bytes"] / 1e6
+    print(f"  gan_jax takes {row['over_floor']:.2f} times the floor, {peak:.0f} MB at the most")
+
+
+def _whole_numbers(flag: Any, default: int) -> list[int]:
+    texts = flag.value or [str(default)]
+    if not all(text.isdecimal() and int(text) >= 1 for text in texts):
+        raise InputError(f"--{flag.name}={','.join(texts)}: give whole numbers of at least 1")
+    return [int(text) for text in texts]
+
+
+def _names(flag: Any, allowed: tuple[str, ...], default: str | None = None) -> list[str]:
+    names = flag.value or ([default] if default else [])
+    for name in names:
+        if name not in allowed:
+            raise InputError(f"--{flag.name}={name}: give {', '.join(allowed)}")
+    return list(names)
 
 
 def main() -> None:
-    config = _CONFIG.value
-    check_config(config)
-    if config.network.name != "dcgan":
-        raise InputError(f"config.network.name={config.network.name}: the benchmark compares convolutions; take dcgan")
-    jax.config.update("jax_enable_compilation_cache", False)  # what is timed is compiling, not reading
-    gan, dataset = make_gan(config), make_configured_dataset(config)
-    timings = {
-        "gan_jax": make_timing(gan, dataset, config.seed),
-        "plain flax": make_timing(with_plain_layers(gan), dataset, config.seed),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in timings}
-    for timing in timings.values():
-        timing.run(1)  # the first steps of a process are slower
-    for _ in range(_REPEATS.value):
-        for name, timing in timings.items():
-            seconds[name].append(timing.run(_STEPS.value) / _STEPS.value)
-    ratios = [plain / ours for ours, plain in zip(seconds["gan_jax"], seconds["plain flax"], strict=True)]
-
-    size, width = config.data.image_size, config.network.dcgan.base_width
-    print(f"DCGAN {size}×{size}, width {width}, batch {config.batch_size}, {config.network.dtype}; {hardware()}")
-    for name, timing in timings.items():
-        low, middle, high = min(seconds[name]), statistics.median(seconds[name]), max(seconds[name])
-        print(
-            f"{name:>12}: {1e3 * middle:7.2f} ms/step (min {1e3 * low:.2f}, max {1e3 * high:.2f}), "
-            f"{config.batch_size * config.disc_steps / middle:.0f} images/s, compiled in {timing.compile_seconds:.1f} s"
+    config = ConfigDict(_CONFIG.value)
+    _names(_PEER, PEERS)
+    combinations = list(
+        itertools.product(
+            _whole_numbers(_SIZE, config.data.image_size),
+            _whole_numbers(_BATCH, config.batch_size),
+            _names(_DTYPE, DTYPES, config.network.dtype),
+            _whole_numbers(_STEPS_PER_CALL, 1),
+            _names(_DATA, ("synthetic", "real")),
         )
-    spread = f"median {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})"
-    print(f"plain flax / gan_jax, pair by pair: {spread}")
-    if _OUT.value:
-        row = {
-            "benchmark": "convolutions",
-            "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
-            "seconds_per_step": seconds,
-            "compile_seconds": {name: timing.compile_seconds for name, timing in timings.items()},
-            "config": resolve(config),
-        }
-        append_row(_OUT.value, row)
+    )
+    jax.config.update("jax_enable_compilation_cache", False)  # what is timed is compiling, not reading
+    configs = []
+    for size, batch, dtype, steps_per_call, data in combinations:
+        with config.unlocked():
+            config.data.image_size, config.batch_size, config.network.dtype = size, batch, dtype
+        check_config(config)
+        if config.network.name != "dcgan":
+            raise InputError(f"config.network.name={config.network.name}: the benchmark is of dcgan")
+        configs.append((ConfigDict(config.to_dict()), data, steps_per_call))
+    ceilings = {dtype: measure_ceilings(dtype) for dtype in {config.network.dtype for config, *_ in configs}}
+    for config, data, steps_per_call in configs:
+        row = measure(config, data, steps_per_call, ceilings[config.network.dtype])
+        show(row | {"hardware": hardware()})
+        if _OUT.value:
+            append_row(_OUT.value, row)
 
 
 if __name__ == "__main__":

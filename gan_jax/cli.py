@@ -9,8 +9,8 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from gan_jax.config import flatten, nearest
-from gan_jax.errors import InputError, NonFiniteError
+from gan_jax.config import flatten
+from gan_jax.errors import InputError, NonFiniteError, WorkerError, nearest
 from gan_jax.process import keep_compiled_programs, keep_freed_memory
 
 _COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Keep compiled programs in the user's cache folder.")
@@ -25,7 +25,7 @@ def define_config(default: str | None = None) -> flags.FlagHolder[ConfigDict]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parse the flags and call `main`. Bad input prints one line and exits with 2, a nan or inf in training with 1."""
+    """Parse the flags and call `main`. Bad input prints one line and exits with 2, a run that cannot go on with 1."""
 
     def guarded(argv: Sequence[str]) -> None:
         if len(argv) > 1:
@@ -39,7 +39,7 @@ def run(main: Callable[[], None]) -> None:
             main()
         except InputError as error:
             fail(str(error), 2)
-        except NonFiniteError as error:
+        except (NonFiniteError, WorkerError) as error:
             fail(str(error), 1)
         except OSError as error:
             fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)

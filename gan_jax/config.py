@@ -1,6 +1,5 @@
 """The border: here a ConfigDict is checked and turned into the static recipe and the data set. Nothing below sees one."""
 
-import difflib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -9,8 +8,8 @@ from typing import Any
 import optax
 from ml_collections import ConfigDict
 
-from gan_jax.data import DATASETS, IMAGES, Dataset, make_dataset, make_sample_shape
-from gan_jax.errors import InputError
+from gan_jax.data import DATASETS, KINDS, Dataset, is_image_set, make_dataset, make_sample_shape
+from gan_jax.errors import InputError, nearest
 from gan_jax.networks import NETWORKS
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.parallel import auto_steps_per_call
@@ -22,14 +21,12 @@ OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
 }
 DTYPES = ("float32", "bfloat16")
 
-# How long, how often, how much is kept: a resumed run may change these. Anything else would make another experiment of it.
-_FREE_ON_RESUME = ("steps_per_call", "num_steps", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints")
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """'; did you mean …?' with the allowed name that is nearest, or nothing where none is near."""
-    matches = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]}?" if matches else ""
+# How long, how often, how much is kept, where data is: a resumed run may change these. Anything else would make another
+# experiment of it.
+_FREE_ON_RESUME = (
+    *("steps_per_call", "num_steps", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
+    *("data.dir", "data.resident_mib", "data.workers"),
+)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -88,7 +85,8 @@ def check_config(config: ConfigDict) -> None:
     check_name("objective", OBJECTIVES)
     check_name("network.name", NETWORKS)
     check_name("network.dtype", DTYPES)
-    check_name("data.name", DATASETS)
+    if not is_image_set(flat["data.name"]):
+        check_name("data.name", (*DATASETS, *(f"{kind}:{what}" for kind, what in KINDS.items())))
     for player in Players._fields:
         optimizer = f"optimizer.{player}"
         check_name(f"{optimizer}.name", OPTIMIZERS)
@@ -107,11 +105,13 @@ def check_config(config: ConfigDict) -> None:
     check("ema_decay", 0 <= flat["ema_decay"] < 1, "a decay in [0, 1), where 0 keeps no average")
     calls = flat["steps_per_call"]
     check("steps_per_call", calls == "auto" or (calls.isdecimal() and int(calls) >= 1), "auto or a whole number of at least 1")
+    for key in ("data.resident_mib", "data.workers"):
+        check(key, flat[key] >= 0, "a whole number of at least 0")
     size = flat["data.image_size"]
     check("data.image_size", size >= 8 and size & (size - 1) == 0, "a power of two of at least 8")
     if flat["network.name"] == "dcgan":
-        allowed = f"a set of images ({', '.join(IMAGES)}) to config.network.name=dcgan, or take config.network.name=mlp"
-        check("data.name", flat["data.name"] in IMAGES, allowed)
+        allowed = "a set of images to config.network.name=dcgan, or take config.network.name=mlp"
+        check("data.name", is_image_set(flat["data.name"]), allowed)
 
 
 def make_gan(config: ConfigDict) -> GAN:
@@ -134,11 +134,6 @@ def make_gan(config: ConfigDict) -> GAN:
 
 def make_configured_dataset(config: ConfigDict) -> Dataset:
     """The data set that a config describes."""
-    return make_dataset(
-        config.data.name,
-        batch_size=config.batch_size,
-        disc_steps=config.disc_steps,
-        image_size=config.data.image_size,
-        channels=config.data.channels,
-        flip=config.data.flip,
-    )
+    options = config.data.to_dict()
+    data_dir = options.pop("dir")
+    return make_dataset(data_dir=data_dir, batch_size=config.batch_size, disc_steps=config.disc_steps, **options)

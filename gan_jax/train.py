@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,15 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     Raises:
         InputError: the config cannot be trained, or is not the one of the run that the workdir holds.
         NonFiniteError: a loss or a leaf of the state is nan or inf; the last good checkpoint stays.
+        WorkerError: a process that loads data died; so does it.
     """
     check_config(config)
     workdir, resolved, gan = Path(workdir), resolve(config), make_gan(config)
-    dataset = make_configured_dataset(config)
     rngs = dict(zip(("init", "train", "sample"), jax.random.split(jax.random.key(config.seed), 3), strict=True))
-    with Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints) as checkpoints:
+    with (
+        closing(make_configured_dataset(config)) as dataset,
+        Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints) as checkpoints,
+    ):
         saved = checkpoints.latest_step()
         if saved is not None:
             if changes := differences(checkpoints.restore_config(saved), resolved):

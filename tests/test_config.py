@@ -4,10 +4,11 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from conftest import ROOT
 from ml_collections import ConfigDict
-from small import small_config
+from small import random_images, small_config
 
 from gan_jax import NETWORKS, OBJECTIVES, create_state
 from gan_jax.cli import check_overrides, load_config
@@ -20,9 +21,14 @@ MNIST = str(ROOT / "experiments" / "configs" / "mnist.py")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_builds(path: Path):
+def test_every_config_builds(path: Path, tmp_path, monkeypatch):
+    """Sets that have to be at hand are stood in for by an array, in which every other entry of `data` is tried."""
     config = load_config(str(path))
     check_config(config)
+    if ":" in config.data.name:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        np.save(tmp_path / "images.npy", random_images(config.batch_size, 28))
+        config.data.name = f"numpy:{tmp_path / 'images.npy'}"
     gan = make_gan(config)
     state = jax.eval_shape(lambda: create_state(gan, jax.random.key(0)))
     assert (state.ema is not None) == (config.ema_decay > 0)
@@ -61,8 +67,11 @@ def test_every_config_says_what_it_asks_and_how_it_is_run(path: Path):
         ("network.name", "dcgn", "one of dcgan, mlp; did you mean dcgan"),
         ("network.dtype", "float16", "one of float32, bfloat16; did you mean bfloat16"),
         ("optimizer.gen.name", "adm", "one of adam, sgd; did you mean adam"),
-        ("data.name", "mnist", "one of mnist5k, ring, grid; did you mean mnist5k"),
+        ("data.name", "mnist", "one of mnist5k, ring, grid, tfds:NAME, .*; did you mean mnist5k"),
+        ("data.name", "tfds:", "one of mnist5k, ring, grid, tfds:NAME, folder:PATH, numpy:FILE"),
         ("data.name", "ring", "network.name=mlp"),
+        ("data.resident_mib", -1, "a whole number of at least 0"),
+        ("data.workers", -1, "a whole number of at least 0"),
     ],
 )
 def test_bad_values_are_named_before_any_work(key, entry, allowed):
@@ -77,7 +86,7 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
     [
         ("--config.num_stepz=3", "--config.num_stepz: no such entry; did you mean num_steps"),
         ("--config.network.bas_width=3", "no such entry"),
-        ("--config.data=mnist5k", "its entries are data.channels"),
+        ("--config.data=mnist5k", "its entries are data.background, data.channels"),
         ("--config.num_steps=abc", "--config.num_steps=abc: give a whole number"),
         ("--config.num_steps=1.5", "give a whole number"),
         ("--config.num_steps", "give a whole number"),
@@ -171,7 +180,7 @@ def test_a_variant_cannot_add_a_key_by_mistake():
 
 def test_differences_name_what_would_change_the_experiment():
     saved = resolve(small_config())
-    assert differences(saved, resolve(small_config(num_steps=99, log_every=1))) == []
+    assert differences(saved, resolve(small_config(num_steps=99, log_every=1, **{"data.resident_mib": 0}))) == []
     changed = resolve(small_config(objective="minimax", **{"network.dcgan.base_width": 3}))
     assert differences(saved, changed) == ["network.dcgan.base_width: 4 -> 3", "objective: non_saturating -> minimax"]
 

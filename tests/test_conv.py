@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from gan_jax.networks import winograd
 from gan_jax.networks.conv import Geometry, fractionally_strided_conv, strided_conv
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -104,3 +105,41 @@ def test_the_two_are_adjoint():
     left = jnp.vdot(strided_conv(geometry, images, kernel), features)
     right = jnp.vdot(images, fractionally_strided_conv(geometry, features, kernel))
     assert float(left) == pytest.approx(float(right), rel=1e-12)
+
+
+@pytest.fixture
+def winograd_everywhere(monkeypatch):
+    """Small arrays by the nine products too."""
+    monkeypatch.setattr(winograd, "applies", lambda batch, image_size, stride, padding, kernel: True)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (8, 12)])
+@pytest.mark.parametrize("order", [1, 2])
+def test_nine_products_are_the_convolution_and_its_gradients(winograd_everywhere, size, order):
+    test_values(4, 2, 1, size)
+    test_gradients_of_the_strided_convolution(4, 2, 1, size, order)
+    test_gradients_of_the_fractionally_strided_convolution(4, 2, 1, size, order)
+
+
+def test_nine_products_are_as_exact_as_lax_in_float32():
+    images, kernel, _ = arrays(4, 2, 1, (16, 16))
+    exact = lax_conv(2, 1, images, kernel)
+    images, kernel = images.astype(jnp.float32), kernel.astype(jnp.float32)
+    error, of_lax = (jnp.abs(f(images, kernel) - exact).max() for f in (winograd.conv, partial(lax_conv, 2, 1)))
+    assert float(error) < 4 * float(of_lax)
+
+
+def test_large_layers_alone_go_by_nine_products(monkeypatch):
+    def products(batch, geometry, kernel, dtype=jnp.float32):
+        shapes = (jax.ShapeDtypeStruct((batch, *geometry.image_size, kernel[2]), dtype), jax.ShapeDtypeStruct(kernel, dtype))
+        return str(jax.make_jaxpr(partial(strided_conv, geometry))(*shapes)).count("dot_general")
+
+    large, kernel = Geometry((32, 32), 2, 1), (4, 4, 64, 128)
+    assert products(64, large, kernel) == 9
+    assert products(1, large, kernel) == 0, "too small"
+    assert products(4096, large, (4, 4, 3, 128)) == 0, "too few channels"
+    assert products(64, large, kernel, jnp.bfloat16) == 0, "sums would round"
+    for geometry, taps in ((Geometry((30, 30), 2, 1), 4), (Geometry((32, 32), 1, 1), 4), (Geometry((32, 32), 2, 1), 3)):
+        assert products(64, geometry, (taps, taps, 64, 128)) == 0, "another convolution"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert products(64, large, kernel) == 0, "accelerators have their own"

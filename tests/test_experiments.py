@@ -1,6 +1,5 @@
 """Every script in its short form, as a user runs it; exact resume in new processes; the README's example; the wheel."""
 
-import json
 import os
 import re
 import shutil
@@ -87,6 +86,11 @@ def test_bad_input_is_one_line_and_status_2(straight_run, run_script, tmp_path):
     for script, arguments, message in [
         ("train.py", (config, f"--workdir={tmp_path}/new", "--config.num_stepz=3"), "did you mean num_steps?"),
         ("train.py", (config, f"--workdir={tmp_path}/new", "--config.data.image_size=24"), "config.data.image_size=24: give"),
+        (
+            "train.py",
+            (config, f"--workdir={tmp_path}/new", "--config.data.name=folder:nowhere"),
+            "nowhere: No such file or dir",
+        ),
         ("train.py", (config, "--workdr=x"), "--workdr: no such flag; did you mean workdir?"),
         ("train.py", (config,), "--workdir: give a folder"),
         ("train.py", (config, f"--workdir={straight_run}"), "holds a run with another config"),
@@ -101,20 +105,6 @@ def test_bad_input_is_one_line_and_status_2(straight_run, run_script, tmp_path):
         assert done.stderr.count("\n") == 1, done.stderr
         assert done.stdout == ""
     assert not (tmp_path / "new").exists()
-
-
-def test_the_benchmark_writes_a_row_with_its_evidence(run_script, tmp_path):
-    out = tmp_path / "benchmark.jsonl"
-    config = "--config=experiments/configs/default.py"
-    done = run_script("benchmark.py", config, "--steps=1", "--repeats=2", f"--out={out}", *SMALL)
-    assert "plain flax / gan_jax, pair by pair: median" in done.stdout
-    (row,) = (json.loads(line) for line in out.read_text().splitlines())
-    assert set(row["seconds_per_step"]) == {"gan_jax", "plain flax"}
-    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in row["seconds_per_step"].values())
-    assert row["config"]["data"]["image_size"] == 16
-    assert row["versions"]["jax"]
-    assert row["hardware"]
-    assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?|unknown", row["commit"])
 
 
 def readme_example():

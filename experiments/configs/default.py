@@ -31,10 +31,17 @@ def get_config() -> ConfigDict:
     # name: adam, or sgd, which takes the learning rate alone
 
     config.data = ConfigDict()
-    config.data.name = "mnist5k"  # 5,000 MNIST digits, no download; or ring, grid: Gaussian mixtures in the plane
+    config.data.name = "mnist5k"  # 5,000 MNIST digits, no download; or tfds:NAME, folder:PATH, numpy:FILE;
+    # or ring, grid: Gaussian mixtures in the plane
     config.data.image_size = 32  # a power of two of at least 8
-    config.data.channels = 1
+    config.data.channels = 1  # or 3
+    config.data.resize = True  # centre crop and antialiased resize; False puts images that are smaller in the middle
+    config.data.background = "black"  # under transparent pixels and around images that are not resized
     config.data.flip = False  # mirror images left to right at random
+    config.data.split = "train"  # of TFDS, in its syntax: train[:90%]+test
+    config.data.dir = ""  # where TFDS keeps its sets; "" is $TFDS_DATA_DIR, by default ~/tensorflow_datasets
+    config.data.resident_mib = 4096  # sets up to this size live on the device, larger ones are streamed from the host
+    config.data.workers = 2  # processes that read streamed images ahead; 0 reads in a thread
 
     config.steps_per_call = "auto"  # or a number of steps to dispatch at once; what is logged and saved stays the same
 

@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 
-from gan_jax.data.datasets import Dataset, DensityDataset, Draw, ImageDataset, from_arrays
+from gan_jax.data.cache import Images, load_decoded
+from gan_jax.data.datasets import RESIDENT_MIB, Dataset, DensityDataset, ImageDataset, StreamedDataset, from_arrays
+from gan_jax.data.decoding import Transform
 from gan_jax.data.digits import load_digits
+from gan_jax.data.sources import folder_source, load_numpy
+from gan_jax.data.streaming import Draw
 from gan_jax.distributions import GaussianMixture, grid, ring
 from gan_jax.errors import InputError
 
@@ -15,31 +19,85 @@ DENSITIES: dict[str, Callable[[], GaussianMixture]] = {"ring": ring, "grid": gri
 
 DATASETS = (*IMAGES, *DENSITIES)
 
+KINDS = {"tfds": "NAME", "folder": "PATH", "numpy": "FILE"}
+"""Sets of images that are named as kind:what, such as tfds:cifar10 -> what follows the colon."""
+
+
+def is_image_set(name: str) -> bool:
+    """Whether a name is that of images, without a look whether they are there."""
+    kind, _, what = name.partition(":")
+    return name in IMAGES or (kind in KINDS and bool(what))
+
 
 def make_sample_shape(name: str, image_size: int, channels: int) -> tuple[int, ...]:
     """The shape of one example of a named data set, known without loading it."""
-    return (image_size, image_size, channels) if name in IMAGES else DENSITIES[name]().means.shape[1:]
+    return (image_size, image_size, channels) if is_image_set(name) else DENSITIES[name]().means.shape[1:]
 
 
-def make_dataset(name: str, *, batch_size: int, disc_steps: int, image_size: int, channels: int, flip: bool) -> Dataset:
-    """The named data set; image_size, channels and flip concern images only."""
-    if name not in DATASETS:
-        raise InputError(f"data set {name}: give one of {', '.join(DATASETS)}")
+def load_images(name: str, transform: Transform, *, split: str = "train", data_dir: str = "") -> Images:
+    """uint8 images `[N, S, S, C]` and int32 labels `[N]`, or None, of a set of images; decoded once, then from the cache.
+
+    split, data_dir: of TFDS, where '' stands for its own default.
+    """
+    kind, _, what = name.partition(":")
+    if name in IMAGES:
+        return IMAGES[name](transform.image_size, transform.channels)
+    if kind == "numpy":
+        return load_numpy(what, transform)
+    if kind == "folder":
+        return load_decoded(folder_source(what), transform)
+    from gan_jax.data.tfds import tfds_source  # a heavy library, which few sets need
+
+    return load_decoded(tfds_source(what, split, data_dir), transform)
+
+
+def make_dataset(
+    name: str,
+    *,
+    batch_size: int,
+    disc_steps: int = 1,
+    image_size: int = 32,
+    channels: int = 1,
+    flip: bool = False,
+    resize: bool = True,
+    background: str = "black",
+    split: str = "train",
+    data_dir: str = "",
+    resident_mib: int = RESIDENT_MIB,
+    workers: int = 2,
+) -> Dataset:
+    """The named data set; all from image_size on concerns images only. See `Transform`, `load_images`, `from_arrays`."""
+    if not is_image_set(name) and name not in DENSITIES:
+        names = [*DATASETS, *(f"{kind}:{what}" for kind, what in KINDS.items())]
+        raise InputError(f"data set {name}: give one of {', '.join(names)}")
     if name in DENSITIES:
         return DensityDataset(DENSITIES[name](), batch_size, disc_steps)
-    images, labels = IMAGES[name](image_size, channels)
-    return from_arrays(images, labels, batch_size=batch_size, disc_steps=disc_steps, flip=flip)
+    images, labels = load_images(name, Transform(image_size, channels, resize, background), split=split, data_dir=data_dir)
+    return from_arrays(
+        images,
+        labels,
+        batch_size=batch_size,
+        disc_steps=disc_steps,
+        flip=flip,
+        resident_mib=resident_mib,
+        workers=workers,
+    )
 
 
 __all__ = [
     "DATASETS",
     "DENSITIES",
     "IMAGES",
+    "KINDS",
     "Dataset",
     "DensityDataset",
     "Draw",
     "ImageDataset",
+    "StreamedDataset",
+    "Transform",
     "from_arrays",
+    "is_image_set",
+    "load_images",
     "make_dataset",
     "make_sample_shape",
 ]

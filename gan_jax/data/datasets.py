@@ -1,23 +1,28 @@
 """Batches as functions of `(seed, step)`: nothing random is stored, so that any step can be drawn at any time.
 
-A data set draws on the host and loads on the device. `draw(seed, step)` is a small numpy pytree that says which examples a
-step sees; `load(arrays, draw)` is traced into the training step and turns it into the examples.
+A data set draws on the host and loads on the device. `draw(seed, step)` is a numpy pytree that says which examples a step
+sees, or, where they do not fit on the device, holds them; `load(arrays, draw)` is traced into the training step and makes the
+batch of it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.data.streaming import Draw, Stream
 from gan_jax.distributions import GaussianMixture
 from gan_jax.errors import InputError
 
 Batch = dict[str, jax.Array]
-Draw = dict[str, np.ndarray]
+
+RESIDENT_MIB = 4096
+"""Image sets up to this size live on the device unless told otherwise."""
 
 # What a host stream is for, beside the seed: two purposes never share random numbers.
 _SHUFFLE, _FLIP, _SAMPLE = range(3)
@@ -47,6 +52,9 @@ class Dataset(Protocol):
     def batches(self, seed: int, step: int) -> Batch:
         """The batch of one step: `load(arrays, draw(seed, step))`."""
 
+    def close(self) -> None:
+        """End what reads ahead, if anything does; a later draw starts it again."""
+
 
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
@@ -64,11 +72,11 @@ def epoch_indices(seed: int, start: int, count: int, size: int) -> np.ndarray:
 class ImageDataset:
     """Images that live on the device as uint8 and are indexed there, shuffled per epoch by `(seed, epoch)`.
 
-    images: uint8 `[N, H, W, C]`. labels: int `[N]` or None. flip: mirror each image left to right with probability 1/2.
+    images: uint8 `[N, H, W, C]`. labels: int32 `[N]` or None. flip: mirror each image left to right with probability 1/2.
     """
 
-    images: jax.Array
-    labels: jax.Array | None
+    images: Any
+    labels: Any
     batch_size: int
     disc_steps: int = 1
     flip: bool = False
@@ -78,7 +86,7 @@ class ImageDataset:
         return self.images.shape[1:]
 
     @property
-    def arrays(self) -> Batch:
+    def arrays(self) -> dict[str, Any]:
         return {"images": self.images} if self.labels is None else {"images": self.images, "labels": self.labels}
 
     def draw(self, seed: int, step: int) -> Draw:
@@ -89,15 +97,75 @@ class ImageDataset:
             draw["flip"] = np.random.default_rng((seed, _FLIP, step)).random(shape) < 0.5
         return draw
 
-    def load(self, arrays: Batch, draw: Mapping[str, Any]) -> Batch:
-        batch = {name: jnp.take(array, draw["index"], axis=0, mode="clip") for name, array in arrays.items()}
-        images = batch["images"].astype(jnp.float32) / 127.5 - 1.0
-        if "flip" in draw:
-            images = jnp.where(draw["flip"][..., None, None, None], images[..., ::-1, :], images)
-        return batch | {"images": images}
+    def load(self, arrays: Mapping[str, Any], draw: Mapping[str, Any]) -> Batch:
+        taken = {name: jnp.take(array, draw["index"], axis=0, mode="clip") for name, array in arrays.items()}
+        return _finish(taken, draw)
 
     def batches(self, seed: int, step: int) -> Batch:
         return jax.jit(self.load)(self.arrays, self.draw(seed, step))
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedDataset(ImageDataset):
+    """The same images in the same order from the host: there a draw is the images themselves, uint8 `[k, B, H, W, C]`.
+
+    Draws are read ahead in `workers` processes (0: in a thread) from an array that is mapped into memory as a rule. Steps are
+    dispatched ahead of the device, so that their draws travel while it computes.
+    """
+
+    workers: int = 2
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        return {}
+
+    def draw(self, seed: int, step: int) -> Draw:
+        return self._stream.take(seed, step)
+
+    @cached_property
+    def _stream(self) -> Stream:
+        return Stream(self._gather, self.workers)
+
+    def _gather(self, seed: int, step: int) -> Draw:
+        """What `ImageDataset` takes on the device, taken here."""
+        draw = super().draw(seed, step)
+        index = draw.pop("index")
+        return draw | {name: array[index] for name, array in super().arrays.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker: without the stream, and with the name of a mapped file in place of its bytes."""
+        state = {name: entry for name, entry in vars(self).items() if name != "_stream"}
+        if isinstance(self.images, np.memmap) and _is_whole_file(self.images):
+            state["images"] = (self.images.filename, self.images.shape)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state["images"], tuple):
+            filename, shape = state["images"]
+            state["images"] = np.load(filename, mmap_mode="r").reshape(shape)
+        vars(self).update(state)
+
+    def load(self, arrays: Mapping[str, Any], draw: Mapping[str, Any]) -> Batch:
+        del arrays
+        return _finish({name: leaf for name, leaf in draw.items() if name != "flip"}, draw)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _is_whole_file(array: np.memmap) -> bool:
+    return array.flags.c_contiguous and Path(str(array.filename)).stat().st_size == array.offset + array.nbytes
+
+
+def _finish(taken: Mapping[str, Any], draw: Mapping[str, Any]) -> Batch:
+    """What was taken, with uint8 images as float32 in [-1, 1], some of them mirrored."""
+    images = taken["images"].astype(jnp.float32) / 127.5 - 1.0
+    if "flip" in draw:
+        images = jnp.where(draw["flip"][..., None, None, None], images[..., ::-1, :], images)
+    return {**taken, "images": images}
 
 
 @dataclass(frozen=True)
@@ -129,6 +197,9 @@ class DensityDataset:
     def batches(self, seed: int, step: int) -> Batch:
         return jax.jit(partial(self.load, self.arrays))(self.draw(seed, step))
 
+    def close(self) -> None:
+        pass
+
 
 def from_arrays(
     images: np.ndarray,
@@ -137,10 +208,15 @@ def from_arrays(
     batch_size: int,
     disc_steps: int = 1,
     flip: bool = False,
+    resident_mib: int = RESIDENT_MIB,
+    workers: int = 2,
 ) -> ImageDataset:
-    """A data set of your own images: uint8 `[N, H, W, C]`, or `[N, H, W]` for one channel."""
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+    """A data set of your own images: uint8 `[N, H, W, C]`, or `[N, H, W]` for one channel.
+
+    On the device up to `resident_mib` MiB, streamed from the host beyond; the batches are the same.
+    """
+    images = images if isinstance(images, np.memmap) else np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape[1:]:
         raise InputError(
             f"images are {images.dtype} {list(images.shape)}: give uint8 [N, H, W, C] or [N, H, W], values 0 to 255"
         )
@@ -152,10 +228,9 @@ def from_arrays(
     if not 1 <= batch_size <= len(images):
         raise InputError(f"batch_size={batch_size}: give 1 to {len(images)}, the number of images")
     images = images if images.ndim == 4 else images[..., None]
-    return ImageDataset(
-        images=jax.device_put(images),
-        labels=None if labels is None else jax.device_put(labels.astype(np.int32)),
-        batch_size=batch_size,
-        disc_steps=disc_steps,
-        flip=flip,
-    )
+    labels = None if labels is None else labels.astype(np.int32)
+    if images.nbytes > resident_mib * 2**20:
+        return StreamedDataset(images, labels, batch_size, disc_steps, flip, workers)
+    # Copied: on a CPU the device would otherwise share the caller's memory, or a file.
+    images, labels = jax.device_put((np.array(images), labels))
+    return ImageDataset(images, labels, batch_size, disc_steps, flip)

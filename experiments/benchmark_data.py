@@ -1,0 +1,141 @@
+"""What does the data path cost the training step, and do streamed images come faster than the step takes them?
+
+Random images of the config's shape, once on the device and once in a file that workers read. Four timings, interleaved
+(A B C D A B C D …): the step on resident images, the step on streamed ones, and each path alone, without a step. Resident, a
+draw is indices made on the host and images gathered on the device, waited for; streamed, it is the images on the host. The
+file is fresh, so that it is read from the system's memory, as a set that fits there is after its first epoch.
+
+Command: python experiments/benchmark_data.py --config=experiments/configs/default.py --out=rows.jsonl
+Expect: a resident path below 0.02 of the step, streamed images a hundred times faster than a CPU's step; a minute on 2 cores.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+from gan_jax import cli
+from gan_jax.config import check_config, make_gan, resolve
+from gan_jax.data import Dataset, from_arrays
+from gan_jax.evidence import append_row, hardware
+from gan_jax.parallel import make_step
+from gan_jax.state import GAN, create_state
+
+_CONFIG = cli.define_config()
+_IMAGES = flags.DEFINE_integer("images", 20_000, "Images in the set.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 10, "Steps in one timing.", lower_bound=1)
+_DRAWS = flags.DEFINE_integer("draws", 200, "Draws in one timing of a path alone.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 7, "Timings of each.", lower_bound=1)
+_OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lines.")
+
+Timing = Callable[[], float]
+"""Seconds for one step, or for the data of one."""
+
+_WARM_UP = 16  # draws: more than the workers hold ready when a timing begins
+
+
+def make_step_timing(gan: GAN, dataset: Dataset, steps: int) -> Timing:
+    """The compiled step with its data, after a first call."""
+    step, rng = make_step(gan, dataset), jax.random.key(0)
+    state, _ = step(create_state(gan, rng), [dataset.draw(0, 0)], rng)
+    position = 1
+
+    def seconds() -> float:
+        nonlocal state, position
+        jax.block_until_ready(state)
+        began = time.perf_counter()
+        for _ in range(steps):
+            state, _ = step(state, [dataset.draw(0, position)], rng)
+            position += 1
+        jax.block_until_ready(state)
+        return (time.perf_counter() - began) / steps
+
+    return seconds
+
+
+def make_draw_timing(dataset: Dataset, draws: int, *, gather: bool) -> Timing:
+    """Draws alone; with `gather`, also what the device then does."""
+    load = jax.jit(dataset.load)
+    position = 0
+
+    def draw(count: int) -> float:
+        nonlocal position
+        began = time.perf_counter()
+        for _ in range(count):
+            drawn = dataset.draw(1, position)
+            position += 1
+            if gather:
+                jax.block_until_ready(load(dataset.arrays, drawn))
+        return (time.perf_counter() - began) / count
+
+    def seconds() -> float:
+        draw(_WARM_UP)
+        return draw(draws)
+
+    return seconds
+
+
+def main() -> None:
+    config = _CONFIG.value
+    check_config(config)
+    gan = make_gan(config)
+    options = {"batch_size": config.batch_size, "disc_steps": config.disc_steps, "flip": config.data.flip}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        shape = (max(_IMAGES.value, config.batch_size), *gan.sample_shape)
+        np.save(path, np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+        mapped = np.load(path, mmap_mode="r")
+        resident = from_arrays(mapped, resident_mib=2**20, **options)
+        with (
+            closing(from_arrays(mapped, resident_mib=0, workers=config.data.workers, **options)) as streamed,
+            closing(from_arrays(mapped, resident_mib=0, workers=config.data.workers, **options)) as alone,
+        ):
+            timings = {
+                "step, resident": make_step_timing(gan, resident, _STEPS.value),
+                "step, streamed": make_step_timing(gan, streamed, _STEPS.value),
+                "resident path": make_draw_timing(resident, _DRAWS.value, gather=True),
+                "streamed path": make_draw_timing(alone, _DRAWS.value, gather=False),
+            }
+            rounds = [{name: timing() for name, timing in timings.items()} for _ in range(_REPEATS.value + 1)][1:]
+
+    seconds = {name: [each[name] for each in rounds] for name in timings}
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    images = config.batch_size * config.disc_steps
+
+    def pairs(numerator: str, denominator: str) -> dict[str, float]:
+        ratios = [each[numerator] / each[denominator] for each in rounds]
+        return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+
+    ratios = {
+        "resident path / step": pairs("resident path", "step, resident"),
+        "streamed images / images the step takes": pairs("step, resident", "streamed path"),
+        "step on streamed images / on resident ones": pairs("step, streamed", "step, resident"),
+    }
+    size, width = config.data.image_size, config.network.dcgan.base_width
+    print(f"{config.network.name} {size}×{size}, width {width}, batch {config.batch_size}; {hardware()}")
+    for name, values in seconds.items():
+        print(
+            f"{name:>15}: {1e3 * median[name]:8.3f} ms (min {1e3 * min(values):.3f}, max {1e3 * max(values):.3f}), "
+            f"{images / median[name]:.0f} images/s"
+        )
+    for name, ratio in ratios.items():
+        print(f"{name}: median {ratio['median']:.4g} (min {ratio['min']:.4g}, max {ratio['max']:.4g})")
+    if _OUT.value:
+        row = {
+            "benchmark": "data path",
+            "ratios": ratios,
+            "streamed_images_per_second": images / median["streamed path"],
+            "seconds": seconds,
+            "config": resolve(config),
+        }
+        append_row(_OUT.value, row)
+
+
+if __name__ == "__main__":
+    cli.run(main)

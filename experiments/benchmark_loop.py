@@ -1,0 +1,76 @@
+"""What do logging, pictures and checkpoints cost a run?
+
+`train()` at the config's intervals beside the bare step on the same data, interleaved (bare, run, bare, run, …, bare). A run is
+timed from the end of its compilation to its end: everything that the loop does, at the intervals of the config.
+
+Command: python experiments/benchmark_loop.py --config=experiments/configs/default.py --out=rows.jsonl
+Expect: 0.95 of the bare step's rate or more; about 5 minutes on 2 cores.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict
+
+from gan_jax import cli
+from gan_jax.config import check_config, make_configured_dataset, make_gan, resolve
+from gan_jax.evidence import append_row, hardware
+from gan_jax.parallel import make_step
+from gan_jax.state import create_state
+from gan_jax.train import train
+
+_CONFIG = cli.define_config()
+_STEPS = flags.DEFINE_integer("steps", 500, "Steps of a run; half as many in each bare timing.", lower_bound=2)
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Runs.", lower_bound=1)
+_OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lines.")
+
+
+def time_run(config: ConfigDict) -> float:
+    """Steps per second of a run in a folder of its own, its first step left out."""
+    with tempfile.TemporaryDirectory() as folder:
+        train(config, Path(folder))
+        (row,) = (json.loads(line) for line in (Path(folder) / "history.jsonl").read_text().splitlines())
+    return (row["to_step"] - 1) / (row["seconds"] - row["compile_seconds"])
+
+
+def main() -> None:
+    config = ConfigDict(_CONFIG.value.to_dict())
+    config.num_steps = _STEPS.value
+    check_config(config)
+    gan = make_gan(config)
+    with closing(make_configured_dataset(config)) as dataset:
+        step, rng = make_step(gan, dataset), jax.random.key(config.seed)
+        state, position = create_state(gan, rng), 0
+
+        def time_bare(steps: int) -> float:
+            nonlocal state, position
+            jax.block_until_ready(state)
+            began = time.perf_counter()
+            for _ in range(steps):
+                state, _ = step(state, [dataset.draw(config.seed, position)], rng)
+                position += 1
+            jax.block_until_ready(state)
+            return steps / (time.perf_counter() - began)
+
+        time_bare(2)
+        bare, runs = [time_bare(_STEPS.value // 2)], []
+        for _ in range(_REPEATS.value):
+            runs.append(time_run(config))
+            bare.append(time_bare(_STEPS.value // 2))
+    # Each run between the two bare timings that surround it.
+    shares = [2 * run / (before + after) for run, before, after in zip(runs, bare, bare[1:], strict=False)]
+    print(f"bare step {statistics.median(bare):.2f} steps/s, run {statistics.median(runs):.2f} steps/s; {hardware()}")
+    print(f"run / bare, one by one: median {statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f})")
+    if _OUT.value:
+        rates = {"bare": bare, "run": runs}
+        append_row(_OUT.value, {"benchmark": "loop", "share": shares, "steps_per_second": rates, "config": resolve(config)})
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,178 @@
+"""Images decoded once, to a uint8 `.npy` in the user's cache that later starts map into memory."""
+
+import hashlib
+import json
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import UnidentifiedImageError
+from tqdm import tqdm
+
+from gan_jax.data.decoding import Encoded, Transform, decode, pad
+from gan_jax.errors import InputError
+from gan_jax.process import cache_dir
+
+_FORMAT = 1  # of the cache: a change here rebuilds every one
+_CHUNK = 1024  # images between reading and writing
+_SHOWN = 5  # files named on the console; the record beside the cache names all
+
+Images = tuple[np.ndarray, np.ndarray | None]
+"""uint8 `[N, S, S, C]`, and int32 `[N]` labels or None."""
+
+
+class Item(NamedTuple):
+    """An encoded image with its name, for people, and its label."""
+
+    name: str
+    image: Encoded
+    label: int | None = None
+
+
+class Source(NamedTuple):
+    """Encoded images in a fixed order. fingerprint: JSON that changes whenever they do; read: the items of a range."""
+
+    name: str
+    fingerprint: Any
+    total: int
+    read: Callable[[range], Sequence[Item]]
+
+
+class _Record(NamedTuple):
+    """What stands beside the images: which they are, the file as it was written, what was left out and why."""
+
+    fingerprint: str
+    written: list[int]
+    labels: list[int] | None
+    left_out: list[list[str]]
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def load_decoded(source: Source, transform: Transform) -> Images:
+    """The decoded images of a source, memory-mapped; decoded first where the cache lacks them, or is stale or damaged.
+
+    Items that cannot be decoded are named, counted and left out.
+    """
+    if transform.channels not in (1, 3):
+        raise InputError(
+            f"config.data.channels={transform.channels}: give 1 or 3, which is what {source.name} can be decoded to"
+        )
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", source.name).strip("-")[-40:]
+    path = cache_dir() / "images" / f"{slug}-{_digest([source.name, transform.describe()])[:16]}.npy"
+    fingerprint = _digest([_FORMAT, source.fingerprint, transform.describe()])
+    record = _valid_record(path, fingerprint)
+    if record is None:
+        try:
+            record = _build(source, transform, path, fingerprint)
+        except OSError as error:
+            raise InputError(
+                f"{path}: {error.strerror or error}; point XDG_CACHE_HOME to a folder with room for the decoded images"
+            ) from error
+    if record.left_out:
+        named = ", ".join(f"{name} ({reason})" for name, reason in record.left_out[:_SHOWN])
+        more = f" and {len(record.left_out) - _SHOWN} more, all in {path.with_suffix('.json')}"
+        text = f"{source.name}: left out {len(record.left_out)} of {source.total}: {named}"
+        text += more if len(record.left_out) > _SHOWN else ""
+        print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
+    if len(record.left_out) == source.total:
+        raise InputError(f"{source.name}: none of its {source.total} images can be read")
+    labels = None if record.labels is None else np.array(record.labels, np.int32)
+    return np.load(path, mmap_mode="r"), labels
+
+
+def _valid_record(path: Path, fingerprint: str) -> _Record | None:
+    """The record of a cache that is whole and of these images; any write after its own shows in size or time."""
+    try:
+        record = _Record(**json.loads(path.with_suffix(".json").read_text()))
+        status = path.stat()
+    except (OSError, ValueError, TypeError):
+        return None
+    whole = record.written == [status.st_size, status.st_mtime_ns]
+    return record if whole and record.fingerprint == fingerprint else None
+
+
+def _build(source: Source, transform: Transform, path: Path, fingerprint: str) -> _Record:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        with partial.open("wb") as file:
+            labels, left_out = _decode_all(source, transform, file)
+            file.flush()
+            os.fsync(file.fileno())
+        status = partial.stat()
+        known = None if None in labels else [label for label in labels if label is not None]
+        record = _Record(fingerprint, [status.st_size, status.st_mtime_ns], known, left_out)
+        partial.replace(path)
+        partial.write_text(json.dumps(record._asdict()))
+        partial.replace(path.with_suffix(".json"))
+    finally:
+        partial.unlink(missing_ok=True)
+    return record
+
+
+def _decode_all(source: Source, transform: Transform, file: BinaryIO) -> tuple[list[int | None], list[list[str]]]:
+    """Write the images that can be decoded, as `.npy`; their labels, and `[name, reason]` of the others.
+
+    Written, not memory-mapped: on a full disk a write is an error, a mapped page is a crash.
+    """
+
+    def attempt(item: Item) -> np.ndarray | str:
+        try:
+            return decode(item.image, transform)
+        except UnidentifiedImageError:
+            return "not an image"
+        except OSError as error:
+            return error.strerror or str(error)
+        except Exception as error:  # a decoder may raise anything on bytes that it cannot read
+            return str(error) or type(error).__name__
+
+    labels: list[int | None] = []
+    left_out: list[list[str]] = []
+    first: tuple[str, tuple[int, ...]] | None = None
+    _write_header(file, 0, transform)
+    chunks = [range(start, min(start + _CHUNK, source.total)) for start in range(0, source.total, _CHUNK)]
+    bar = tqdm(total=source.total, desc=f"decoding {source.name}, once", unit="image", disable=None)
+    with bar, ThreadPoolExecutor() as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata, and of sizes that `decode` refuses
+        for chunk in chunks:
+            items = source.read(chunk)
+            for item, pixels in zip(items, pool.map(attempt, items), strict=True):
+                if isinstance(pixels, str):
+                    left_out.append([item.name, pixels])
+                    continue
+                first = first or (item.name, pixels.shape)
+                _check_size(source, item.name, pixels, transform, first)
+                file.write(pad(pixels, transform).tobytes())
+                labels.append(item.label)
+            bar.update(len(chunk))
+    file.seek(0)
+    _write_header(file, len(labels), transform)
+    return labels, left_out
+
+
+def _check_size(
+    source: Source, name: str, pixels: np.ndarray, transform: Transform, first: tuple[str, tuple[int, ...]]
+) -> None:
+    """Without a resize all images have one size, at most the config's."""
+    height, width = pixels.shape[:2]
+    if pixels.shape != first[1]:
+        sizes = f"{first[0]} is {first[1][1]} × {first[1][0]}, {name} is {width} × {height}"
+        raise InputError(f"{source.name}: {sizes}: take config.data.resize=true")
+    if max(height, width) > transform.image_size:
+        size = f"{name} is {width} × {height}, config.data.image_size={transform.image_size}"
+        raise InputError(f"{source.name}: {size}: take config.data.resize=true")
+
+
+def _write_header(file: BinaryIO, count: int, transform: Transform) -> None:
+    """NumPy leaves room in the header for any length, so that it can be written again at the end."""
+    shape = (count, transform.image_size, transform.image_size, transform.channels)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

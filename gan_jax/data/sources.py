@@ -1,0 +1,94 @@
+"""Images of your own: a folder of files, or an array in a file."""
+
+import os
+import stat
+from pathlib import Path
+from zipfile import BadZipFile, is_zipfile
+
+import numpy as np
+
+from gan_jax.data.cache import Images, Item, Source, load_decoded
+from gan_jax.data.decoding import Transform
+from gan_jax.errors import InputError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+
+
+def folder_source(path: str) -> Source:
+    """The image files under a folder, in the order of their names."""
+    folder = Path(path).expanduser()
+    files = _image_files(folder)
+    if not files:
+        raise InputError(f"folder:{path}: no image there; put files that end in {', '.join(SUFFIXES)} into it")
+
+    def read(chunk: range) -> list[Item]:
+        return [Item(files[index][0], folder / files[index][0]) for index in chunk]
+
+    return Source(f"folder:{folder.resolve()}", files, len(files), read)
+
+
+def _image_files(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each, from all levels. A folder is entered once, however many links lead to it."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"folder:{folder}: {error.filename}: {error.strerror}; give a folder of images") from error
+
+    entered, files = set(), []
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders.sort()
+        for file in (Path(parent, name) for name in names if name.lower().endswith(SUFFIXES)):
+            name = file.relative_to(folder).as_posix()
+            try:
+                status = file.stat()
+            except OSError:  # a link to nothing: decoding says so
+                files.append((name, 0, 0))
+                continue
+            if stat.S_ISREG(status.st_mode):  # reading a pipe would wait forever
+                files.append((name, status.st_size, status.st_mtime_ns))
+    return sorted(files)
+
+
+def load_numpy(path: str, transform: Transform) -> Images:
+    """Images uint8 `[N, H, W]` or `[N, H, W, C]` of a `.npy`; or of a `.npz`, where `images` may come with `labels`.
+
+    An array that has the shape already is taken as it is, with any number of channels; another one is transformed and cached.
+    """
+    file = Path(path).expanduser()
+    images, labels = _read_numpy(file)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
+        raise InputError(f"numpy:{path}: {images.dtype} {list(images.shape)}: give uint8 [N, H, W, C] or [N, H, W]")
+    images = images if images.ndim == 4 else images[..., None]
+    if labels is not None and labels.shape != images.shape[:1]:
+        raise InputError(f"numpy:{path}: labels {list(labels.shape)} for {len(images)} images: give one for each")
+    if images.shape[1:] == (transform.image_size, transform.image_size, transform.channels):
+        return images, labels
+    if images.shape[-1] not in (1, 3, 4):
+        raise InputError(f"numpy:{path}: images {list(images.shape[1:])}: give data.image_size and data.channels that match")
+
+    def read(chunk: range) -> list[Item]:
+        return [Item(f"image {index}", images[index], None if labels is None else int(labels[index])) for index in chunk]
+
+    status = file.stat()
+    name = f"numpy:{file.resolve()}"
+    return load_decoded(Source(name, [status.st_size, status.st_mtime_ns], len(images), read), transform)
+
+
+def _read_numpy(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    try:
+        if not is_zipfile(file):
+            return np.lib.format.open_memmap(file, mode="r"), None
+        with np.load(file) as content:
+            names = content.files
+            key = "images" if "images" in names else names[0]
+            if key != "images" and len(names) > 1:
+                raise InputError(f"numpy:{file}: arrays {', '.join(names)}: call the one with the images `images`")
+            return content[key], content["labels"] if "labels" in names else None
+    except OSError as error:
+        raise InputError(f"numpy:{file}: {error.strerror or error}; give a .npy or .npz file") from error
+    except (ValueError, EOFError, BadZipFile, IndexError) as error:
+        raise InputError(f"numpy:{file}: not a .npy or .npz of uint8 ({error})") from error

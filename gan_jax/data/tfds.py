@@ -1,0 +1,147 @@
+"""Image sets of TensorFlow Datasets, read without TensorFlow; MNIST and Fashion-MNIST prepared without it, from idx files."""
+
+import gzip
+import importlib.util
+import io
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from gan_jax.data.cache import Item, Source
+from gan_jax.errors import InputError, nearest
+
+IDX_SETS = {"mnist": (), "fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
+"""Sets that come as idx files too -> where a system keeps them (Debian: the package dataset-fashion-mnist)."""
+
+_IDX_FILES = {"train": "train", "test": "t10k"}
+"""Split -> how the names of its two idx files begin."""
+
+
+def tfds_source(name: str, split: str, data_dir: str) -> Source:
+    """The encoded images of a split, with `label` where the set has classes; prepared first where it has to be and can be.
+
+    name: as in `tfds.builder`, such as cifar10 or emnist/letters. split: in TFDS's syntax, such as train[:90%]+test.
+    data_dir: where prepared sets are; '' for `$TFDS_DATA_DIR`, by default ~/tensorflow_datasets.
+    """
+    folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    builder = _make_builder(name, folder)
+    if not Path(builder.data_dir, "dataset_info.json").is_file():
+        builder = _prepare(builder, folder)
+    features = dict(builder.info.features.items())
+    if not isinstance(features.get("image"), tfds.features.Image):
+        raise InputError(f"tfds:{name}: no image among its features, which are {', '.join(features)}")
+    labelled = isinstance(features.get("label"), tfds.features.ClassLabel)
+    records = _open_split(builder, split)
+
+    def read(chunk: range) -> list[Item]:
+        examples = records.__getitems__(list(chunk))  # twice as fast as one by one
+        return [
+            Item(f"{split}[{index}]", example["image"], int(example["label"]) if labelled else None)
+            for index, example in zip(chunk, examples, strict=True)
+        ]
+
+    files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in Path(builder.data_dir).glob("*"))
+    return Source(f"tfds:{name}:{split}", [builder.info.full_name, str(folder.resolve()), files], len(records), read)
+
+
+def _make_builder(name: str, folder: Path) -> Any:
+    try:
+        return tfds.builder(name, data_dir=folder)
+    except tfds.core.DatasetNotFoundError:
+        prepared = [path.name for path in folder.glob("*") if path.is_dir()]
+        known = {*tfds.list_builders(with_community_datasets=False), *prepared}
+        raise InputError(f"data.name=tfds:{name}: no such set{nearest(name, known, count=3)}") from None
+    except (ValueError, AssertionError) as error:  # a config or a version that the set lacks
+        raise InputError(f"data.name=tfds:{name}: {error}") from error
+
+
+def _open_split(builder: Any, split: str) -> Any:
+    try:
+        return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    except (ValueError, KeyError) as error:
+        known = ", ".join(builder.info.splits)
+        raise InputError(f"tfds:{builder.name}: data.split={split}: no such split; there is {known}") from error
+    except NotImplementedError as error:
+        text = f"{builder.data_dir} holds it as {builder.info.file_format.value}, which needs TensorFlow; prepare it again"
+        raise InputError(f"tfds:{builder.name}: {text} with --file_format=array_record") from error
+
+
+def _prepare(builder: Any, folder: Path) -> Any:
+    """Make the records that TFDS reads, from idx files where they are, else by the set's own builder; the builder that did."""
+    name = builder.name
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    for candidate in (folder, folder / name, *IDX_SETS.get(name, ())) if name in IDX_SETS else ():
+        if _idx_file(candidate, "train-images-idx3-ubyte") is not None:
+            print(f"preparing tfds:{name} in {folder} from the idx files in {candidate}, once", flush=True)
+            builder = _make_idx_builder(name, candidate, folder)
+            with redirect_stdout(io.StringIO()):  # it would say that it downloads
+                builder.download_and_prepare()
+            return builder
+    if importlib.util.find_spec("tensorflow") is None:
+        package = "apt-get install dataset-fashion-mnist, or " if IDX_SETS.get(name) else ""
+        files = f"{package}put its four idx files there; otherwise " if name in IDX_SETS else ""
+        way = f"{files}preparing it needs TensorFlow: pip install tensorflow, and the same command again"
+        raise InputError(f"tfds:{name} is not in {folder}; {way}")
+    try:
+        builder.download_and_prepare(file_format="array_record")
+    except Exception as error:  # downloads, archives and builders fail in their own ways
+        raise InputError(f"tfds:{name} could not be prepared in {folder}: {type(error).__name__}: {error}") from error
+    return builder
+
+
+def _make_idx_builder(name: str, source: Path, data_dir: Path) -> Any:
+    """TFDS's own builder of that set, with its features and version, but reading idx files and encoding without TensorFlow."""
+    stock: Any = tfds.builder_cls(name)
+
+    class FromIdx(stock, skip_registration=True):  # type: ignore[call-arg]
+        pkg_dir_path = Path(__file__).parent  # of checksums of downloads, of which there are none
+
+        def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+            del dl_manager
+            return {split: self._generate_examples(stem) for split, stem in _IDX_FILES.items()}
+
+        def _generate_examples(self, stem: str) -> Iterator[tuple[int, dict[str, Any]]]:
+            images = read_idx(source, f"{stem}-images-idx3-ubyte")
+            labels = read_idx(source, f"{stem}-labels-idx1-ubyte")
+            if len(images) != len(labels):
+                raise InputError(
+                    f"{source}: {len(images)} {stem} images, {len(labels)} labels: the files do not belong together"
+                )
+            for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+                encoded = io.BytesIO()
+                Image.fromarray(image).save(encoded, format="PNG")
+                encoded.seek(0)
+                yield index, {"image": encoded, "label": int(label)}
+
+    FromIdx.name = name
+    return FromIdx(data_dir=data_dir, file_format="array_record")
+
+
+def _idx_file(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def read_idx(folder: Path, name: str) -> np.ndarray:
+    """The uint8 array of an idx file, plain or gzipped (LeCun's format: magic number, big-endian sizes, bytes)."""
+    path = _idx_file(folder, name)
+    if path is None:
+        raise InputError(f"{folder}: {name}, or {name}.gz, is missing")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        zeros, kind, rank = struct.unpack_from(">HBB", content)
+        shape = struct.unpack_from(f">{rank}I", content, 4)
+        if (zeros, kind) != (0, 8):
+            raise ValueError("not an idx file of bytes")
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
+        raise InputError(f"{path}: {error}; download it again") from error
