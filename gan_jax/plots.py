@@ -38,6 +38,11 @@ def save_grid(images: np.ndarray, path: str | Path, *, columns: int | None = Non
     _save(lambda file: Image.fromarray(canvas).save(file, format="PNG"), path)
 
 
+def save_pairs(samples: np.ndarray, neighbours: np.ndarray, path: str | Path) -> None:
+    """Each sample with its nearest training image on its right, uint8 `[N, H, W, C]` both, as one PNG: is it memorised?"""
+    save_grid(np.concatenate([samples, neighbours], axis=2), path, columns=int(np.ceil(np.sqrt(len(samples) / 2))))
+
+
 def save_points(
     points: np.ndarray,
     path: str | Path,

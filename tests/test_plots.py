@@ -25,6 +25,15 @@ def test_grid_holds_every_image_in_order(tmp_path, channels, mode):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["grid.png"]
 
 
+def test_pairs_stand_side_by_side(tmp_path):
+    samples, neighbours = random_images(6, 64, 3), random_images(6, 64, 3, seed=1)
+    plots.save_pairs(samples, neighbours, tmp_path / "pairs.png")
+    with Image.open(tmp_path / "pairs.png") as picture:
+        assert picture.size == (2 * 130 + 2, 3 * 66 + 2)  # two pairs a row
+        last = np.asarray(picture)[134:198, 132:260]
+    np.testing.assert_array_equal(last, np.concatenate([samples[5], neighbours[5]], axis=1))
+
+
 def test_animation_shows_the_frames_in_order_and_few_of_many(tmp_path):
     frames = []
     for level in range(100):

@@ -1,5 +1,26 @@
 """Measures of samples: arrays in, numbers out."""
 
+from gan_jax.metrics.distances import Neighbours, mean_pairwise_distance, nearest_neighbours
+from gan_jax.metrics.frechet import Moments, frechet_distance, merge, moments
+from gan_jax.metrics.kernel import KernelDistance, kernel_distance
 from gan_jax.metrics.modes import ModeStatistics, mode_statistics
+from gan_jax.metrics.parzen import Parzen, parzen_log_likelihood
+from gan_jax.metrics.precision_recall import PrecisionRecall, precision_recall
 
-__all__ = ["ModeStatistics", "mode_statistics"]
+__all__ = [
+    "KernelDistance",
+    "ModeStatistics",
+    "Moments",
+    "Neighbours",
+    "Parzen",
+    "PrecisionRecall",
+    "frechet_distance",
+    "kernel_distance",
+    "mean_pairwise_distance",
+    "merge",
+    "mode_statistics",
+    "moments",
+    "nearest_neighbours",
+    "parzen_log_likelihood",
+    "precision_recall",
+]
