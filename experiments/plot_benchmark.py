@@ -1,7 +1,6 @@
 """Draw the rows of the benchmark: throughput over batch size, beside the peers and under the roofline.
 
 Command: python experiments/plot_benchmark.py --rows=experiments/results/benchmark.jsonl --out=experiments/results/benchmark.png
-The newest row counts where a combination was measured more than once.
 """
 
 import json
@@ -20,17 +19,17 @@ _OUT = flags.DEFINE_string("out", "experiments/results/benchmark.png", "The pict
 Panel = tuple[str, int, str]
 
 
-def panels(rows: list[dict[str, Any]]) -> dict[Panel, dict[int, dict[str, Any]]]:
-    """(hardware, size, dtype) -> batch -> the newest row of the fastest number of steps per call, synthetic data."""
-    chosen: dict[Panel, dict[int, dict[str, Any]]] = {}
+def panels(rows: list[dict[str, Any]]) -> dict[Panel, dict[int, dict[str, float]]]:
+    """(hardware, size, dtype) -> batch -> images/s of each contender, and of the roofline; synthetic data, one device.
+
+    Of each, the newest row counts, whatever its number of steps per call.
+    """
+    chosen: dict[Panel, dict[int, dict[str, float]]] = {}
     for row in rows:
-        if row["benchmark"] != "step" or row["data"] != "synthetic":
-            continue
-        panel = chosen.setdefault((row["hardware"], row["size"], row["dtype"]), {})
-        other = panel.get(row["batch"], row)
-        newer = other["steps_per_call"] == row["steps_per_call"]
-        if newer or row["images_per_second"]["gan_jax"] > other["images_per_second"]["gan_jax"]:
-            panel[row["batch"]] = row
+        if row["benchmark"] == "step" and row["data"] == "synthetic" and row.get("devices", 1) == 1:
+            panel = chosen.setdefault((row["hardware"], row["size"], row["dtype"]), {})
+            bound = row["batch"] * row["config"]["disc_steps"] / max(row["floor_seconds"].values())
+            panel.setdefault(row["batch"], {}).update(row["images_per_second"] | {"roofline": bound})
     return chosen
 
 
@@ -44,16 +43,9 @@ def save_throughput(rows: list[dict[str, Any]], path: Path) -> None:
         figure.subplots(1, len(chosen), squeeze=False)[0], chosen.items(), strict=True
     ):
         batches = sorted(by_batch)
-        for name, marker in (("gan_jax", "o"), ("torch", "s"), ("flax", "^")):
-            known = [batch for batch in batches if name in by_batch[batch]["images_per_second"]]
-            axes.plot(known, [by_batch[batch]["images_per_second"][name] for batch in known], marker=marker, label=name)
-        for bound in ("flops", "bytes"):
-            ceiling = [
-                batch * by_batch[batch]["config"]["disc_steps"] / by_batch[batch]["floor_seconds"][bound] for batch in batches
-            ]
-            axes.plot(
-                batches, ceiling, linestyle="--", color="grey" if bound == "flops" else "silver", label=f"roofline: {bound}"
-            )
+        for name, style in (("roofline", "--"), ("gan_jax", "o-"), ("torch", "s-"), ("flax", "^-")):
+            known = [batch for batch in batches if name in by_batch[batch]]
+            axes.plot(known, [by_batch[batch][name] for batch in known], style, label=name)
         axes.set(title=f"{size}×{size}, {dtype}\n{hardware}", xlabel="batch", ylabel="images/s", xscale="log", yscale="log")
         axes.set_xticks(batches, [str(batch) for batch in batches])
         axes.minorticks_off()
