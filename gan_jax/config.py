@@ -60,7 +60,8 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
 def steps_per_call(config: ConfigDict, gan: GAN) -> int:
     """`config.steps_per_call`, where "auto" is what suits the device and the intervals at which the loop needs the state."""
     if config.steps_per_call == "auto":
-        return auto_steps_per_call(gan, math.gcd(config.sample_every, config.checkpoint_every))
+        interval = math.gcd(config.sample_every, config.checkpoint_every)
+        return auto_steps_per_call(gan, interval, config.batch_size * config.disc_steps)
     return int(config.steps_per_call)
 
 

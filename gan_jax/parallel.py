@@ -1,5 +1,6 @@
 """How the pure step is run: the one file that knows `jit`, `pmap`, `shard_map`, donation, and how many steps go in one call."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -143,8 +144,12 @@ def _synchronised(gan: GAN) -> GAN:
     return replace(gan, networks=Players(*networks))
 
 
-def auto_steps_per_call(gan: GAN, interval: int) -> int:
-    """How many steps to dispatch at once where the state is needed every `interval` steps: a divisor of it, up to 100."""
+def auto_steps_per_call(gan: GAN, interval: int, samples_per_step: int) -> int:
+    """How many steps to dispatch at once where the state is needed every `interval` steps: a divisor of it, up to 100.
+
+    Streamed images travel with their steps: no more of them than 128 MiB go in one call.
+    """
     if _loops_are_slow(gan):
         return 1
-    return max(count for count in range(1, 101) if interval % count == 0)
+    most = min(100, max(1, 2**27 // (samples_per_step * math.prod(gan.sample_shape))))
+    return max(count for count in range(1, most + 1) if interval % count == 0)

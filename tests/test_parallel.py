@@ -1,5 +1,7 @@
 """However the step is dispatched, it is the same step."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -99,3 +101,12 @@ def test_auto_steps_per_call(monkeypatch, backend, network, intervals, expected)
     monkeypatch.setattr(parallel.jax, "default_backend", lambda: backend)
     config = small_config(sample_every=intervals[0], checkpoint_every=intervals[1])
     assert steps_per_call(config, small_gan(network)) == expected
+
+
+def test_auto_steps_per_call_bounds_what_travels_at_once(monkeypatch):
+    monkeypatch.setattr(parallel.jax, "default_backend", lambda: "gpu")
+    gan = small_gan()
+    megabyte = 2**20 // math.prod(gan.sample_shape)  # examples of it
+    assert parallel.auto_steps_per_call(gan, 1000, megabyte) == 100
+    assert parallel.auto_steps_per_call(gan, 1000, 16 * megabyte) == 8
+    assert parallel.auto_steps_per_call(gan, 1000, 1000 * megabyte) == 1
