@@ -12,7 +12,7 @@ from gan_jax.data import DATASETS, KINDS, Dataset, is_image_set, make_dataset, m
 from gan_jax.errors import InputError, nearest
 from gan_jax.networks import NETWORKS
 from gan_jax.objectives import OBJECTIVES
-from gan_jax.parallel import MODES, auto_steps_per_call, choose_devices
+from gan_jax.parallel import MODES, auto_steps_per_call, choose_devices, own_rows
 from gan_jax.state import GAN, Players
 
 OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
@@ -137,7 +137,8 @@ def make_gan(config: ConfigDict) -> GAN:
 
 
 def make_configured_dataset(config: ConfigDict) -> Dataset:
-    """The data set that a config describes."""
+    """The data set that a config describes; of several processes, each draws its own rows."""
     options = config.data.to_dict()
     data_dir = options.pop("dir")
-    return make_dataset(data_dir=data_dir, batch_size=config.batch_size, disc_steps=config.disc_steps, **options)
+    options |= {"batch_size": config.batch_size, "disc_steps": config.disc_steps}
+    return make_dataset(data_dir=data_dir, rows=own_rows(config.parallel, config.batch_size), **options)

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gan_jax.data import Dataset, Draw
@@ -28,12 +29,15 @@ def _loops_are_slow(gan: GAN) -> bool:
 def choose_devices(parallel: str, batch_size: int, devices: Sequence[jax.Device] | None = None) -> tuple[str, list[jax.Device]]:
     """The mode that `parallel` stands for, and those of the devices (default: all) over which it splits each batch.
 
-    auto is jit on one device and pmap on several; jit takes the first device alone.
+    auto is jit on one device and pmap on several; jit takes the first device alone. The devices are those of all processes, in
+    the order of their parts of a batch, where those of one process are neighbours.
     """
-    devices = list(jax.devices() if devices is None else devices)
+    devices = sorted(jax.devices() if devices is None else devices, key=lambda device: device.process_index)
     mode = ("jit" if len(devices) == 1 else "pmap") if parallel == "auto" else parallel
     if mode not in MODES:
         raise InputError(f"parallel={parallel}: give one of {', '.join(MODES)}{nearest(parallel, MODES)}")
+    if mode == "jit" and jax.process_count() > 1:
+        raise InputError(f"parallel=jit is for one process, and here are {jax.process_count()}: take auto, pmap or shard_map")
     devices = devices[:1] if mode == "jit" else devices
     if batch_size % len(devices):
         raise InputError(
@@ -43,12 +47,23 @@ def choose_devices(parallel: str, batch_size: int, devices: Sequence[jax.Device]
     return mode, devices
 
 
+def own_rows(parallel: str, batch_size: int, devices: Sequence[jax.Device] | None = None) -> slice:
+    """The examples of each batch that the devices of this process take: what it has to draw."""
+    _, devices = choose_devices(parallel, batch_size, devices)
+    own = [position for position, device in enumerate(devices) if device.process_index == jax.process_index()]
+    per_device = batch_size // len(devices)
+    return slice(own[0] * per_device, (own[-1] + 1) * per_device)
+
+
 @dataclass(frozen=True)
 class Step:
     """`step(state, draws, rng) -> (state, metrics)`: a training step for each draw, metrics `[len(draws)]`.
 
     parts: into how many parts, along an axis of their own, the examples of a draw are cut; 0 leaves them whole.
     replicated: where the state goes; None leaves it where it is.
+    across: the mesh and the arguments' specs where `run` takes and gives arrays of all processes.
+
+    Each process gives its own part of the draws, and gets the whole state on its own devices.
     """
 
     run: Any
@@ -56,10 +71,12 @@ class Step:
     one_by_one: bool
     parts: int = 0
     replicated: NamedSharding | None = None
+    across: tuple[Mesh, Any] | None = None
 
     def __call__(self, state: TrainState, draws: Sequence[Draw], rng: jax.Array) -> tuple[TrainState, Metrics]:
         if len(draws) == 1 or not self.one_by_one:
-            return self.run(*self._arguments(state, draws, rng))
+            results = self.run(*self._arguments(state, draws, rng))
+            return multihost_utils.global_array_to_host_local_array(results, self.across[0], P()) if self.across else results
         singles = []
         for draw in draws:
             state, metrics = self(state, [draw], rng)
@@ -77,7 +94,8 @@ class Step:
         # Done here once, to a new or a restored state: left to jit, the second call would compile anew for the state it gets.
         if self.replicated is not None and not state.step.sharding.is_equivalent_to(self.replicated, 0):
             state = jax.device_put(state, self.replicated)
-        return state, self.arrays, stacked, rng
+        arguments = (state, self.arrays, stacked, rng)
+        return multihost_utils.host_local_array_to_global_array(arguments, *self.across) if self.across else arguments
 
 
 def make_step(
@@ -95,7 +113,8 @@ def make_step(
     comes out. The data set's arrays are arguments of the compiled function, not constants in it; batches are gathered inside.
 
     parallel, devices: see `choose_devices`. A state goes in from any device and comes out as one whole state, the same on each;
-    each device has all of the data set's arrays and its part of each draw.
+    each device has all of the data set's arrays and its part of each draw. Of several processes each gives its own rows of a
+    draw, see `own_rows`, and gets the whole state.
     sync_batch_norm: batch norm takes the statistics of the whole batch, so that the mathematics is that of one device;
     otherwise of each device's part.
     """
@@ -120,18 +139,19 @@ def make_step(
     one_by_one = _loops_are_slow(gan)
     if mode == "jit":
         return Step(jax.jit(run, donate_argnums=0), dataset.arrays, one_by_one)
-    mesh = jax.make_mesh((len(devices),), (_AXIS,), (AxisType.Auto,), devices=devices)
-    replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, None, _AXIS))
+    mesh = Mesh(np.array(devices), (_AXIS,), (AxisType.Auto,))
+    replicated = NamedSharding(mesh.local_mesh, P())
     arrays = jax.device_put(dataset.arrays, replicated)
     if mode == "pmap":
         in_axes = (None, None, 2, None)  # draws are [steps, k, B, …]
         mapped = jax.pmap(run, _AXIS, in_axes=in_axes, out_axes=None, devices=devices, donate_argnums=0)
-        return Step(mapped, arrays, one_by_one, len(devices), replicated)
+        return Step(mapped, arrays, one_by_one, mesh.local_mesh.size, replicated)
     # Without check_vma, whose gradients are sums over the devices already: their mean would be n times too large.
-    in_specs = (P(), P(), split.spec, P())
+    in_specs = (P(), P(), P(None, None, _AXIS), P())
     mapped = jax.shard_map(run, mesh=mesh, in_specs=in_specs, out_specs=P(), check_vma=False)
-    jitted = jax.jit(mapped, in_shardings=(replicated, replicated, split, replicated), donate_argnums=0)
-    return Step(jitted, arrays, one_by_one, replicated=replicated)
+    jitted = jax.jit(mapped, in_shardings=tuple(NamedSharding(mesh, spec) for spec in in_specs), donate_argnums=0)
+    across = (mesh, in_specs) if jax.process_count() > 1 else None
+    return Step(jitted, arrays, one_by_one, replicated=replicated, across=across)
 
 
 def _synchronised(gan: GAN) -> GAN:

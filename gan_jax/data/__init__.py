@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gan_jax.data.cache import Images, load_decoded
-from gan_jax.data.datasets import RESIDENT_MIB, Dataset, DensityDataset, ImageDataset, StreamedDataset, from_arrays
+from gan_jax.data.datasets import ALL_ROWS, RESIDENT_MIB, Dataset, DensityDataset, ImageDataset, StreamedDataset, from_arrays
 from gan_jax.data.decoding import Transform
 from gan_jax.data.digits import load_digits
 from gan_jax.data.sources import folder_source, load_numpy
@@ -65,13 +65,14 @@ def make_dataset(
     data_dir: str = "",
     resident_mib: int = RESIDENT_MIB,
     workers: int = 2,
+    rows: slice = ALL_ROWS,
 ) -> Dataset:
-    """The named data set; all from image_size on concerns images only. See `Transform`, `load_images`, `from_arrays`."""
+    """The named data set; image_size to workers concern images only. See `Transform`, `load_images`, `from_arrays`."""
     if not is_image_set(name) and name not in DENSITIES:
         names = [*DATASETS, *(f"{kind}:{what}" for kind, what in KINDS.items())]
         raise InputError(f"data set {name}: give one of {', '.join(names)}")
     if name in DENSITIES:
-        return DensityDataset(DENSITIES[name](), batch_size, disc_steps)
+        return DensityDataset(DENSITIES[name](), batch_size, disc_steps, rows)
     images, labels = load_images(name, Transform(image_size, channels, resize, background), split=split, data_dir=data_dir)
     return from_arrays(
         images,
@@ -81,6 +82,7 @@ def make_dataset(
         flip=flip,
         resident_mib=resident_mib,
         workers=workers,
+        rows=rows,
     )
 
 

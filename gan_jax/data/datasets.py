@@ -6,7 +6,7 @@ batch of it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,13 +27,15 @@ RESIDENT_MIB = 4096
 # What a host stream is for, beside the seed: two purposes never share random numbers.
 _SHUFFLE, _FLIP, _SAMPLE = range(3)
 
+ALL_ROWS = slice(None)
+
 
 class Dataset(Protocol):
     """What training needs of a data set. A batch holds the examples of one step: `[k, B, …]` for k ascents of D."""
 
     @property
     def batch_size(self) -> int:
-        """B."""
+        """B, of all processes together."""
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -44,7 +46,10 @@ class Dataset(Protocol):
         """What stays on the device between steps: the first argument of `load`."""
 
     def draw(self, seed: int, step: int) -> Draw:
-        """Host side: which examples step number `step` of the run with this seed sees; every leaf is `[k, B, …]`."""
+        """Host side: which examples step number `step` of the run with this seed sees; every leaf is `[k, B, …]`.
+
+        Of several processes, each draws those alone that its own devices take.
+        """
 
     def load(self, arrays: Any, draw: Mapping[str, Any]) -> Batch:
         """Device side, traceable: `{"images": [k, B, …]}`, float32, in [-1, 1] for images, and "labels" where there are any."""
@@ -73,6 +78,7 @@ class ImageDataset:
     """Images that live on the device as uint8 and are indexed there, shuffled per epoch by `(seed, epoch)`.
 
     images: uint8 `[N, H, W, C]`. labels: int32 `[N]` or None. flip: mirror each image left to right with probability 1/2.
+    rows: those of each batch that are drawn, all of them unless other processes draw the others.
     """
 
     images: Any
@@ -80,6 +86,7 @@ class ImageDataset:
     batch_size: int
     disc_steps: int = 1
     flip: bool = False
+    rows: slice = field(default_factory=lambda: ALL_ROWS)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -95,7 +102,7 @@ class ImageDataset:
         draw = {"index": epoch_indices(seed, step * count, count, len(self.images)).reshape(shape)}
         if self.flip:
             draw["flip"] = np.random.default_rng((seed, _FLIP, step)).random(shape) < 0.5
-        return draw
+        return {name: leaf[:, self.rows] for name, leaf in draw.items()}
 
     def load(self, arrays: Mapping[str, Any], draw: Mapping[str, Any]) -> Batch:
         taken = {name: jnp.take(array, draw["index"], axis=0, mode="clip") for name, array in arrays.items()}
@@ -175,6 +182,7 @@ class DensityDataset:
     density: GaussianMixture
     batch_size: int
     disc_steps: int = 1
+    rows: slice = field(default_factory=lambda: ALL_ROWS)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -187,7 +195,7 @@ class DensityDataset:
     def draw(self, seed: int, step: int) -> Draw:
         stream = np.random.default_rng((seed, _SAMPLE, step))
         shape = (self.disc_steps, self.batch_size, 2)  # two words make one threefry key
-        return {"keys": stream.integers(0, 2**32, shape, dtype=np.uint32)}
+        return {"keys": stream.integers(0, 2**32, shape, dtype=np.uint32)[:, self.rows]}
 
     def load(self, arrays: Batch, draw: Mapping[str, Any]) -> Batch:
         del arrays
@@ -210,10 +218,11 @@ def from_arrays(
     flip: bool = False,
     resident_mib: int = RESIDENT_MIB,
     workers: int = 2,
+    rows: slice = ALL_ROWS,
 ) -> ImageDataset:
     """A data set of your own images: uint8 `[N, H, W, C]`, or `[N, H, W]` for one channel.
 
-    On the device up to `resident_mib` MiB, streamed from the host beyond; the batches are the same.
+    On the device up to `resident_mib` MiB, streamed from the host beyond; the batches are the same. rows: see `own_rows`.
     """
     images = images if isinstance(images, np.memmap) else np.asarray(images)
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape[1:]:
@@ -230,7 +239,7 @@ def from_arrays(
     images = images if images.ndim == 4 else images[..., None]
     labels = None if labels is None else labels.astype(np.int32)
     if images.nbytes > resident_mib * 2**20:
-        return StreamedDataset(images, labels, batch_size, disc_steps, flip, workers)
+        return StreamedDataset(images, labels, batch_size, disc_steps, flip, rows, workers)
     # Copied: on a CPU the device would otherwise share the caller's memory, or a file.
     images, labels = jax.device_put((np.array(images), labels))
-    return ImageDataset(images, labels, batch_size, disc_steps, flip)
+    return ImageDataset(images, labels, batch_size, disc_steps, flip, rows)

@@ -1,0 +1,114 @@
+"""Many processes, one run: they find one another, agree, and stop together. A process alone passes through all of it."""
+
+import os
+import re
+import sys
+import threading
+from itertools import count
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from gan_jax.errors import InputError
+
+_BEAT, _SILENCE = 5, 20  # seconds between signs of life, and without one until the others stop
+_joined, _left = threading.Event(), threading.Event()
+
+
+def connect(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None, *, patience: float = 300
+) -> None:
+    """Join the other processes of the run; before anything touches a device. Process 0 alone keeps its standard output.
+
+    coordinator: HOST:PORT at which process 0 listens. What is not given is what Slurm, Open MPI, GKE or a TPU pod says.
+    patience: seconds until all have come.
+    """
+    given = (coordinator, num_processes, process_id)
+    where = f"the coordinator {coordinator}" if coordinator else "the coordinator that the cluster names"
+    absent = f"not all processes met at {where} within {patience:.0f} s: is process 0 there, and can its port be reached?"
+    # The library's own timeout ends the process with a page of C++; this one comes first.
+    timer = threading.Timer(patience, quit_all, (f"--distributed: {absent}", 1))
+    timer.daemon = True
+    timer.start()
+    try:
+        jax.distributed.initialize(
+            *given,
+            cluster_detection_method=None if None in given else "deactivate",
+            initialization_timeout=int(patience) + 60,
+            heartbeat_timeout_seconds=2 * _SILENCE,
+        )
+    except Exception as error:  # whatever a cluster's detection, an address or a socket does
+        remedy = "give --coordinator=HOST:PORT --num_processes=N --process_id=I, or start it under Slurm, Open MPI or on TPUs"
+        raise InputError(f"--distributed: {str(error) or type(error).__name__}; {remedy}") from error
+    finally:
+        timer.cancel()
+    if jax.process_index():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _joined.set()
+    threading.Thread(target=_watch, daemon=True).start()
+
+
+def joined() -> bool:
+    """Is this one of the processes of a run?"""
+    return _joined.is_set()
+
+
+def first() -> bool:
+    """Is this the process that writes what the run leaves behind?"""
+    return jax.process_index() == 0
+
+
+def of_first(tree: Any) -> Any:
+    """Process 0's arrays, to the bit, on all processes; every other gives a tree of the same shapes and dtypes."""
+    if jax.process_count() == 1:
+        return tree
+    arrays = jax.tree.map(np.asarray, tree)
+    # As bytes: a broadcast is a sum with zeros, which would turn −0 into 0.
+    data = multihost_utils.broadcast_one_to_all(
+        np.concatenate([np.frombuffer(leaf.tobytes(), np.uint8) for leaf in jax.tree.leaves(arrays)])
+    )
+    ends = np.cumsum([leaf.nbytes for leaf in jax.tree.leaves(arrays)])[:-1]
+    parts = iter(np.split(data, ends))
+    return jax.tree.map(
+        lambda leaf: jax.numpy.asarray(np.frombuffer(next(parts).tobytes(), leaf.dtype).reshape(leaf.shape)), arrays
+    )
+
+
+def meet(name: str) -> None:
+    """Go on when all processes are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def leave() -> None:
+    """The run is over: wait for the others, then no longer watch them."""
+    meet("the end")
+    _left.set()
+
+
+def quit_all(message: str, status: int) -> NoReturn:
+    """Say why on standard error and exit at once; the other processes see this one gone, and stop too."""
+    name = f"process {jax.process_index()}: " if joined() else ""
+    print(f"error: {name}{' '.join(message.split())}", file=sys.stderr, flush=True)
+    os._exit(status)
+
+
+def _watch() -> None:
+    """Stop this process when another no longer answers: the collective that waits for it never would."""
+    from orbax.checkpoint import multihost
+
+    wait = multihost.get_barrier_sync_fn()
+    for beat in count():
+        try:
+            wait(key=f"alive {beat}", timeout_ms=_SILENCE * 1000)
+        except Exception as error:
+            silent = re.search(r"task names:\s*([\d\s,]+)", str(error))
+            who = f"process {', '.join(silent[1].split())}" if silent else "process 0"
+            if not _left.is_set():
+                again = "the same command on all hosts goes on from the newest checkpoint"
+                quit_all(f"{who} has been silent for {_SILENCE} s, it or its host died; {again}", 1)
+            return
+        if _left.wait(_BEAT):
+            return
