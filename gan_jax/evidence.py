@@ -1,6 +1,5 @@
 """What a number must carry to be believed: commit, versions, hardware; and rows of results as JSON lines."""
 
-import json
 import os
 import platform
 import subprocess
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+
+from gan_jax.files import append_line
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -51,7 +52,4 @@ def evidence() -> dict[str, Any]:
 
 def append_row(path: str | Path, row: dict[str, Any]) -> None:
     """Add a row, with its evidence, to a file of JSON lines."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(row | evidence()) + "\n")
+    append_line(Path(path), row | evidence())

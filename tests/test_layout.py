@@ -9,9 +9,8 @@ from conftest import ROOT
 
 # A module imports from ranks below its own only; those of one rank do not know one another.
 RANKS = [
-    {"errors", "objectives", "distributions", "evidence"},
-    {"process", "hosts"},
-    {"state", "divergences"},
+    {"errors", "objectives", "distributions", "files", "watch"},
+    {"state", "divergences", "process", "hosts", "evidence"},
     {"networks", "steps", "data", "checkpoints", "plots", "metrics"},
     {"parallel", "sampling", "logs"},
     {"config"},
