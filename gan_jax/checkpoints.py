@@ -192,6 +192,27 @@ class Checkpoints:
                 shutil.rmtree(entry)
 
 
+class Bystander:
+    """What the other processes of a run have in place of its checkpoints: the first one restores and saves for all."""
+
+    def __init__(self) -> None:
+        self._step: int | None = None
+
+    def latest_step(self) -> int | None:
+        """The newest that the first process has been given to save since the start."""
+        return self._step
+
+    def save(self, state: TrainState, config: Mapping[str, Any], *, score: float | None = None) -> None:
+        """Remember the step."""
+        self._step = int(state.step)
+
+    def wait(self) -> None:
+        """Nothing is under way here."""
+
+    def restore(self, which: str, template: Callable[[dict[str, Any]], TrainState]) -> None:
+        """Nothing is here."""
+
+
 @cache
 def _silence_late_reads() -> None:
     """Should a restore fail, its other reads end after its event loop: each would print a traceback of its own."""

@@ -4,14 +4,17 @@ import errno
 import runpy
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from gan_jax import hosts
 from gan_jax.config import flatten
-from gan_jax.errors import InputError, RunError, nearest
+from gan_jax.errors import CollapseError, InputError, RunError, StoppedError, nearest
 from gan_jax.process import exit_at_once, keep_compiled_programs, keep_freed_memory
 
 _COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Keep compiled programs in the user's cache folder.")
@@ -40,17 +43,29 @@ def run(main: Callable[[], None]) -> None:
             signal.signal(number, exit_at_once)
         try:
             main()
+            hosts.leave()
+        except (CollapseError, StoppedError) as error:  # on which all processes agree
+            hosts.leave()
+            fail(str(error), error.status)
         except (InputError, RunError) as error:
             fail(str(error), error.status)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
             fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1 if full else 2)
+        except Exception as error:
+            if not hosts.joined():
+                raise
+            if not isinstance(error, jax.errors.JaxRuntimeError):  # which is how a collective says that a process is gone
+                traceback.print_exc()
+            fail(f"{type(error).__name__}: {error}", 1)
 
     app.run(guarded, flags_parser=_parse)
 
 
 def fail(message: str, status: int) -> None:
     """One line on standard error, and exit."""
+    if hosts.joined():
+        hosts.quit_all(message, status)
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
 

@@ -32,6 +32,7 @@ def connect(
     timer = threading.Timer(patience, quit_all, (f"--distributed: {absent}", 1))
     timer.daemon = True
     timer.start()
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, which is the loop's own to handle
     try:
         jax.distributed.initialize(
             *given,
@@ -76,16 +77,20 @@ def of_first(tree: Any) -> Any:
     )
 
 
-def meet(name: str) -> None:
-    """Go on when all processes are here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+def largest(number: int) -> int:
+    """The largest of what the processes give: what one of them asks for, all do, and at the same step."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
 def leave() -> None:
-    """The run is over: wait for the others, then no longer watch them."""
-    meet("the end")
-    _left.set()
+    """Wait until all processes are at the end of the run, and part."""
+    if joined():
+        multihost_utils.sync_global_devices("the end")
+        _left.set()
+        _joined.clear()
+        jax.distributed.shutdown()
 
 
 def quit_all(message: str, status: int) -> NoReturn:

@@ -3,8 +3,8 @@
 import json
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan_jax import plots
-from gan_jax.checkpoints import Checkpoints
+from gan_jax import hosts, plots
+from gan_jax.checkpoints import Bystander, Checkpoints
 from gan_jax.config import check_config, differences, make_configured_dataset, make_gan, resolve, steps_per_call
 from gan_jax.data import DENSITIES, Dataset
 from gan_jax.errors import CollapseError, InputError, NonFiniteError, StoppedError
@@ -32,6 +32,8 @@ from gan_jax.watch import CollapseWatch, Episode
 
 def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     """Train to `config.num_steps`, from the newest whole checkpoint of the workdir where there is one; return the last state.
+
+    Of several processes (see `hosts`) all call it, and process 0 alone touches the workdir.
 
     Writes config.json, metrics.jsonl, evaluation.jsonl, tensorboard/, samples/, checkpoints/, curves.png, training.gif and, for
     each call that trained, a row of history.jsonl: steps, devices, times, how it ended, config, commit, hardware, versions.
@@ -58,12 +60,12 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
 
     with (
         closing(make_configured_dataset(config)) as dataset,
-        sole_writer(workdir),
-        Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints) as checkpoints,
+        _open_workdir(workdir, resolved) as checkpoints,
     ):
         restored = checkpoints.restore("final", template)
-        state = create_state(gan, rngs["init"]) if restored is None else restored
-        write_whole(workdir / "config.json", lambda file: file.write_text(json.dumps(resolved, indent=2) + "\n"))
+        state = hosts.of_first(create_state(gan, rngs["init"]) if restored is None else restored)
+        if hosts.first():
+            write_whole(workdir / "config.json", lambda file: file.write_text(json.dumps(resolved, indent=2) + "\n"))
         start = int(state.step)
         if start < config.num_steps:
             begun = f"resuming at step {start}" if start else "a new run"
@@ -71,23 +73,37 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
             state = _loop(config, workdir, gan, dataset, state, checkpoints, rngs)
         else:
             print(f"{workdir}: the run is complete at step {start}; a larger config.num_steps continues it")
-    print(f"pictures: {', '.join(str(path) for path in _finish(workdir))}", flush=True)
+    if hosts.first():
+        print(f"pictures: {', '.join(str(path) for path in _finish(workdir))}", flush=True)
     return state
 
 
+@contextmanager
+def _open_workdir(workdir: Path, resolved: Mapping[str, Any]) -> Iterator[Checkpoints | Bystander]:
+    """The checkpoints of a run, for the one process that writes there; the others stand by."""
+    if not hosts.first():
+        yield Bystander()
+        return
+    with sole_writer(workdir), Checkpoints(workdir / "checkpoints", keep=resolved["keep_checkpoints"]) as checkpoints:
+        yield checkpoints
+
+
 class _Journal:
-    """What a run writes while it goes: rows, pictures, progress, and the warnings of its collapse watch."""
+    """What a run writes while it goes: rows, pictures, progress, and the warnings of its collapse watch.
+
+    Of several processes, the first one keeps it; the others look at their metrics alone.
+    """
 
     def __init__(self, config: ConfigDict, workdir: Path, gan: GAN, rng: jax.Array, *, start: int, per_call: int):
         self._config, self._workdir, self._gan, self._rng = config, workdir, gan, rng
         self.images_per_step = config.batch_size * config.disc_steps
-        self._logger = MetricLogger(workdir, start=start)
+        self._logger = MetricLogger(workdir, start=start) if hosts.first() else None
         self._buffer = MetricBuffer(chunk=-(-config.log_every // per_call))
         self.progress = Progress(total=config.num_steps, images_per_step=self.images_per_step)
         self.watch = CollapseWatch(config.watch.steps, config.watch.diversity)
-        for row in self._logger.metrics.rows:
+        for row in self._logger.metrics.rows if self._logger else ():
             self.watch.metrics(row["step"], row)
-        for row in self._logger.evaluations.rows:
+        for row in self._logger.evaluations.rows if self._logger else ():
             if "samples/diversity" in row:
                 self.watch.samples(row["step"], row["samples/diversity"])
         self._spread = 0.0  # mean pairwise distance of real examples
@@ -97,7 +113,8 @@ class _Journal:
 
     def __exit__(self, *error: object) -> None:
         self.progress.close()
-        self._logger.close()
+        if self._logger:
+            self._logger.close()
 
     @property
     def stop(self) -> bool:
@@ -109,7 +126,8 @@ class _Journal:
 
     def look_at_data(self, batch: Mapping[str, jax.Array]) -> None:
         """Take a batch `[k, B, …]` of real examples as the measure of how far apart samples should be."""
-        self._spread = _spread(np.asarray(batch["images"])[0]) if self._config.batch_size > 1 else 0.0
+        images = np.asarray(batch["images"])[0]
+        self._spread = _spread(images) if len(images) > 1 else 0.0
 
     def push(self, steps: range, metrics: Metrics, check: Callable[[int, Mapping[str, float]], None]) -> None:
         """Take the metrics of one call; those that have arrived by now are checked and written."""
@@ -123,6 +141,8 @@ class _Journal:
     def _record(self, rows: Iterable[tuple[int, dict[str, float]]], check: Callable[[int, Mapping[str, float]], None]) -> None:
         for number, metrics in rows:
             check(number, metrics)
+            if self._logger is None:
+                continue
             self._warn(self.watch.metrics(number, metrics))
             if self.due(number, self._config.log_every):
                 rate = self.progress.rate()
@@ -132,6 +152,8 @@ class _Journal:
 
     def picture(self, state: TrainState) -> None:
         """Draw the samples of the run's own latents, and see how far apart they are."""
+        if self._logger is None:
+            return
         samples = sample(self._gan, state, self._rng, self._config.num_samples)
         number = int(state.step)
         save_samples(self._gan, state, self._config, samples, self._workdir / "samples" / f"{number:08d}.png")
@@ -156,13 +178,14 @@ def _loop(
     gan: GAN,
     dataset: Dataset,
     state: TrainState,
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | Bystander,
     rngs: Mapping[str, jax.Array],
 ) -> TrainState:
     mode, devices = choose_devices(config.parallel, config.batch_size)
     step = make_step(gan, dataset, parallel=mode, sync_batch_norm=config.sync_batch_norm)
     start, total, per_call = int(state.step), config.num_steps, steps_per_call(config, gan)
     number, compile_seconds, intervals = start, 0.0, (config.sample_every, config.checkpoint_every)
+    asked = 0  # to stop: by the number of a signal, or by 1 for a collapse
 
     def check(number: int, metrics: Mapping[str, float]) -> None:
         check_finite(number, metrics, state, checkpoints.latest_step)
@@ -171,7 +194,7 @@ def _loop(
         if start == 0:
             journal.picture(state)
         began = time.perf_counter()
-        while number < total and signals.number is None and not journal.stop:
+        while number < total and not asked:
             boundary = min(total, *(number + every - number % every for every in intervals))
             count = per_call if boundary - number >= per_call else 1
             draws = [dataset.draw(config.seed, number + offset) for offset in range(count)]
@@ -191,26 +214,30 @@ def _loop(
                 journal.drain(check)
                 check(number, {})
                 checkpoints.save(state, resolve(config))
+            if not hosts.joined() or number // config.log_every > (number - count) // config.log_every:
+                asked = hosts.largest(signals.number or int(journal.stop))  # a collective: not at every step
         journal.drain(check)
         check(number, {})
         checkpoints.save(state, resolve(config))
         checkpoints.wait()
     rate = journal.progress.rate()
-    ended = "complete" if number == total else signal.Signals(signals.number).name if signals.number else "collapse"
-    append_row(
-        workdir / "history.jsonl",
+    ended = "complete" if number == total else signal.Signals(asked).name if asked > 1 else "collapse"
+    row = (
         {"from_step": start, "to_step": number, "ended": ended, "parallel": mode, "devices": len(devices)}
-        | {"compile_seconds": compile_seconds, "seconds": time.perf_counter() - began}
+        | {"processes": jax.process_count(), "compile_seconds": compile_seconds, "seconds": time.perf_counter() - began}
         | {"steps_per_second": rate, "images_per_second": rate * journal.images_per_step}
-        | {"watch": [str(episode) for episode in journal.watch.episodes], "config": resolve(config)},
+        | {"watch": [str(episode) for episode in journal.watch.episodes], "config": resolve(config)}
     )
+    if hosts.first():
+        append_row(workdir / "history.jsonl", row)
     for episode in journal.watch.episodes:
         print(f"watch: {episode}")
-    if signals.number and number < total:
-        raise StoppedError(signals.number, f"saved step {number} of {total}; the same command goes on from there")
+    if asked > 1 and number < total:
+        raise StoppedError(asked, f"saved step {number} of {total}; the same command goes on from there")
     if number < total:
         raise CollapseError(
-            f"stopped at step {number} and saved it: {journal.watch.episodes[-1]}; --config.watch.action=warn goes on"
+            f"stopped at step {number} and saved it: {', '.join(map(str, journal.watch.episodes[-1:]))}; "
+            f"--config.watch.action=warn goes on"
         )
     return state
 
