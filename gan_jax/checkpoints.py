@@ -32,11 +32,15 @@ class Checkpoints:
 
     def __init__(self, directory: str | Path, *, keep: int = 2, read_only: bool = False):
         self.directory, self._keep, self._read_only = Path(directory).absolute(), keep, read_only
+        if not read_only:
+            self.directory.mkdir(parents=True, exist_ok=True)
         commit_files = ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE)
         options = ocp.CheckpointManagerOptions(
             atomicity_options=commit_files,
             enable_async_checkpointing=False,
-            create=not read_only,
+            create=False,
+            # Orbax would wait for the other processes of a run, which have no checkpoints.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
         )
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "record"))
         self._scores: dict[int, float] = {}
