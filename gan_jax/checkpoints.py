@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -226,6 +227,7 @@ def state_digest(state: TrainState) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what a library says, for a message of one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    """What a library says, in a few words: the system's own where it quotes them, else its first line."""
+    system = re.search(r"([^:]+) \[os_error_code", str(error))
+    lines = [system[1]] if system else str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0].strip()[:200]}" if lines else type(error).__name__
