@@ -1,5 +1,6 @@
-"""What a number must carry to be believed: commit, versions, hardware; and rows of results as JSON lines."""
+"""What a number must carry to be believed: commit, versions, hardware, fingerprints; and rows of results as JSON lines."""
 
+import hashlib
 import json
 import os
 import platform
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -47,6 +49,16 @@ def evidence() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in _PACKAGES},
     }
+
+
+def fingerprint(*parts: Any) -> str:
+    """sha256 (hex) of pytrees of arrays, strings and numbers."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(parts):
+        array = None if isinstance(leaf, str) else np.asarray(leaf)
+        digest.update(leaf.encode() if array is None else f"{array.dtype}{array.shape}".encode())
+        digest.update(b"" if array is None else np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def append_row(path: str | Path, row: dict[str, Any]) -> None:

@@ -132,8 +132,11 @@ def _loop(
     return state
 
 
-def restore_run(workdir: str | Path) -> tuple[ConfigDict, GAN, TrainState]:
-    """A run that was trained in a workdir: its config and recipe, and the state of its newest checkpoint."""
+def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, GAN, TrainState]:
+    """A run that was trained in a workdir: its config and recipe, and the state of its newest checkpoint.
+
+    which: "final" or "best"; runs keep no record of what is best, so that both are the newest.
+    """
     directory = Path(workdir) / "checkpoints"
     if not directory.is_dir():
         raise InputError(f"--workdir={workdir}: no run is there; train one with experiments/train.py --workdir={workdir}")

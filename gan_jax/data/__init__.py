@@ -93,6 +93,7 @@ __all__ = [
     "DensityDataset",
     "Draw",
     "ImageDataset",
+    "Images",
     "StreamedDataset",
     "Transform",
     "from_arrays",
