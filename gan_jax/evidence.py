@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -67,3 +68,23 @@ def append_row(path: str | Path, row: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(row | evidence()) + "\n")
+
+
+def mean_and_error(numbers: Any) -> tuple[float, float]:
+    """Mean over seeds `[S]` and its standard error; one seed has none (nan)."""
+    array = np.asarray(numbers, np.float64)
+    error = np.std(array, ddof=1) / np.sqrt(len(array)) if len(array) > 1 else np.nan
+    return float(np.mean(array)), float(error)
+
+
+def plus_minus(numbers: Any) -> str:
+    """'0.123 ± 0.004' of numbers by seed `[S]`."""
+    mean, error = mean_and_error(numbers)
+    return f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} ± {float(f'{error:.1g}'):g}"
+
+
+def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Lines of a table as Markdown; numbers in four digits."""
+    rows = [[f"{entry:.4g}" if isinstance(entry, float) else str(entry) for entry in line.values()] for line in lines]
+    header = [list(lines[0]), ["---"] * len(lines[0])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in header + rows)
