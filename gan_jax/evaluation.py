@@ -3,7 +3,7 @@
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 
 from gan_jax.data import Dataset, DensityDataset, ImageDataset
 from gan_jax.errors import InputError, nearest
-from gan_jax.evidence import append_row, fingerprint
+from gan_jax.evidence import append_row, fingerprint, mean_and_error
 from gan_jax.features import Classifier, Features, has_classes, hold_out, make_classifier, make_pixels
 from gan_jax.metrics import (
     Moments,
@@ -222,6 +222,65 @@ def _measure_classes(features: Features, rows: Any, *, histogram: bool = False) 
     shares = {f"class_share/{name}": float(share) for name, share in zip(features.classes, found.histogram, strict=True)}
     named = {"classes_covered": found.covered, "confidence": found.confidence, "classifier_score": found.score}
     return named | (shares if histogram else {})
+
+
+class Reference(NamedTuple):
+    """The real side of measures: which, with which features, of which images, in words for the result row; their summary."""
+
+    metrics: tuple[str, ...]
+    features: Features
+    words: str
+    shape: tuple[int, ...]
+    real: Summary
+
+
+def make_reference(metrics: Collection[str], features: Features, source: ImageSource, words: str) -> Reference:
+    """Real images to measure others against."""
+    check_metrics(metrics, features, source.num)
+    shape = source.take(0, 1).shape[1:]
+    return Reference(tuple(metrics), features, words, shape, summarise(source, features, metrics, name="real images"))
+
+
+def score(reference: Reference, sources: Sequence[ImageSource], name: str) -> dict[str, Any]:
+    """A result row of sets of images of one kind, such as samples by seed: means over the sets, and what they depend on.
+
+    Raises:
+        InputError: too few images for a measure, or images of another shape or range than the reference's.
+    """
+    metrics, features, words, shape, real = reference
+    for source in sources:
+        check_metrics(metrics, features, source.num)
+        _check_images(name, source.take(0, min(source.num, _CHUNK)), shape, features)
+    by_set, notes = [], list[str]()
+    for index, source in enumerate(sources):
+        part = name if len(sources) == 1 else f"{name}, set {index + 1} of {len(sources)}"
+        found, notes = measure(metrics, real, summarise(source, features, metrics, name=part), features)
+        by_set.append(found)
+    row = {"samples": name, "num": sources[0].num, "real": words, "num_real": real.num}
+    row |= {"features": features.name, "weights_sha256": features.digest, "preparation": features.preparation}
+    if isinstance(features, Classifier):
+        row |= {"classifier_accuracy": features.accuracy}
+    return row | means_and_errors(by_set) | {"notes": notes}
+
+
+def means_and_errors(by_set: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """For a result row: how many sets, their means and, of several, standard errors and single numbers."""
+    columns = {key: mean_and_error([found[key] for found in by_set]) for key in by_set[0]}
+    row: dict[str, Any] = {"sets": len(by_set), "mean": {key: mean for key, (mean, _) in columns.items()}}
+    if len(by_set) > 1:
+        row |= {"standard_error": {key: error for key, (_, error) in columns.items()}, "by_set": list(by_set)}
+    return row
+
+
+def _check_images(name: str, images: np.ndarray, shape: tuple[int, ...], features: Features) -> None:
+    """Raise `InputError` where these cannot be compared to real images of that shape."""
+    size, channels = images.shape[1:3], images.shape[3]
+    if channels != shape[2]:
+        raise InputError(f"{name}: {channels} channels, the real images have {shape[2]}: give images with as many")
+    if size != shape[:2] and features.name != "inception":
+        raise InputError(f"{name}: {size[0]} × {size[1]}, the real images are {shape[0]} × {shape[1]}: give that size")
+    if images.max() <= 1:
+        raise InputError(f"{name}: grey levels from {images.min()} to {images.max()}: give 0 to 255")
 
 
 # During training
