@@ -1,7 +1,8 @@
 """What every script shares: `--config` flags whose mistakes end in one line, and errors that end without a traceback."""
 
-import os
+import errno
 import runpy
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +11,8 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from gan_jax.config import flatten
-from gan_jax.errors import InputError, NonFiniteError, WorkerError, nearest
-from gan_jax.process import keep_compiled_programs, keep_freed_memory
+from gan_jax.errors import InputError, RunError, nearest
+from gan_jax.process import exit_at_once, keep_compiled_programs, keep_freed_memory
 
 _COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Keep compiled programs in the user's cache folder.")
 
@@ -35,21 +36,15 @@ def run(main: Callable[[], None]) -> None:
         if _COMPILATION_CACHE.value:
             keep_compiled_programs()
         keep_freed_memory()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, exit_at_once)
         try:
             main()
-        except InputError as error:
-            fail(str(error), 2)
-        except (NonFiniteError, WorkerError) as error:
-            fail(str(error), 1)
+        except (InputError, RunError) as error:
+            fail(str(error), error.status)
         except OSError as error:
-            fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
-        except KeyboardInterrupt:
-            print(
-                "interrupted; the same command goes on from the newest checkpoint, if one was saved",
-                file=sys.stderr,
-                flush=True,
-            )
-            os._exit(130)  # at once: threads that still compile would crash an interpreter that is being taken down
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+            fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1 if full else 2)
 
     app.run(guarded, flags_parser=_parse)
 

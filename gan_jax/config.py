@@ -30,12 +30,13 @@ OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
     "sgd": lambda config: optax.sgd(config.learning_rate),
 }
 DTYPES = ("float32", "bfloat16")
+WATCH_ACTIONS = ("warn", "stop")
 
-# On which devices, how long, how often, how much is kept, where data is: a resumed run may change these. Anything else would
-# make another experiment of it.
+# On which devices, how long, how often, how much is kept, where data is, when to stop: a resumed run may change these.
+# Anything else would make another experiment of it.
 _FREE_ON_RESUME = (
     *("parallel", "steps_per_call", "num_steps", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
-    *("data.dir", "data.resident_mib", "data.workers"),
+    *("data.dir", "data.resident_mib", "data.workers", "watch.action", "watch.steps", "watch.diversity"),
 )
 
 
@@ -97,6 +98,8 @@ def check_config(config: ConfigDict) -> None:
     check_name("network.name", NETWORKS)
     check_name("network.dtype", DTYPES)
     check_name("parallel", MODES)
+    check_name("watch.action", WATCH_ACTIONS)
+    check("watch.diversity", 0 <= flat["watch.diversity"] < 1, "a share in [0, 1)")
     check("sync_batch_norm", isinstance(flat["sync_batch_norm"], bool), "true or false")
     if not is_image_set(flat["data.name"]):
         check_name("data.name", (*DATASETS, *(f"{kind}:{what}" for kind, what in KINDS.items())))
@@ -109,7 +112,7 @@ def check_config(config: ConfigDict) -> None:
     for key in (
         *("batch_size", "latent_dim", "disc_steps", "num_steps", "num_samples"),
         *("log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
-        *("data.channels", "network.dcgan.base_width"),
+        *("data.channels", "network.dcgan.base_width", "watch.steps"),
     ):
         check(key, flat[key] >= 1, "a whole number of at least 1")
     widths = flat["network.mlp.hidden"]

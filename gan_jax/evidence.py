@@ -1,7 +1,6 @@
 """What a number must carry to be believed: commit, versions, hardware, fingerprints; and rows of results as JSON lines."""
 
 import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -12,6 +11,8 @@ from typing import Any
 
 import jax
 import numpy as np
+
+from gan_jax.files import append_line
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -64,10 +65,7 @@ def fingerprint(*parts: Any) -> str:
 
 def append_row(path: str | Path, row: dict[str, Any]) -> None:
     """Add a row, with its evidence, to a file of JSON lines."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(row | evidence()) + "\n")
+    append_line(Path(path), row | evidence())
 
 
 def mean_and_error(numbers: Any) -> tuple[float, float]:

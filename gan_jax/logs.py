@@ -1,16 +1,17 @@
 """What a run says while it goes: metrics as JSON lines and TensorBoard events, and progress on the console."""
 
-import json
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import jax
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from gan_jax.files import RowFile
 from gan_jax.steps import Metrics
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -47,38 +48,32 @@ class MetricBuffer:
         ]
 
 
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file; a last line that was cut off in the middle is left out."""
-    rows = []
-    for line in Path(path).read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
-
-
 class MetricLogger:
-    """Rows of numbers, to `metrics.jsonl` and TensorBoard in the workdir; rows after `start` are a resumed run's to repeat."""
+    """Numbers of a run, to `metrics.jsonl`, `evaluation.jsonl` and TensorBoard in the workdir; see `RowFile` for `start`."""
 
     def __init__(self, workdir: Path, *, start: int):
-        self.path = workdir / "metrics.jsonl"
-        rows = [row for row in read_rows(self.path) if row["step"] <= start] if self.path.exists() else []
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        partial.replace(self.path)
-        self._file = self.path.open("a")
+        self.metrics = RowFile(workdir / "metrics.jsonl", start=start)
+        self.evaluations = RowFile(workdir / "evaluation.jsonl", start=start)
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
 
-    def write(self, step: int, numbers: dict[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
-        self._file.flush()
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        """What the step itself has measured."""
+        self._write(self.metrics, step, numbers)
+
+    def write_evaluation(self, step: int, numbers: Mapping[str, float]) -> None:
+        """What samples drawn after the step have shown."""
+        self._write(self.evaluations, step, numbers)
+
+    def _write(self, rows: RowFile, step: int, numbers: Mapping[str, float]) -> None:
+        rows.write({"step": step, **numbers})
         for name, number in numbers.items():
             self._events.add_scalar(name, number, step)
 
     def close(self) -> None:
-        self._file.close()
+        """Close them all."""
         self._events.close()
+        self.metrics.close()
+        self.evaluations.close()
 
 
 class Progress:
@@ -123,6 +118,10 @@ class Progress:
                 file=self._stream,
                 flush=True,
             )
+
+    def say(self, line: str) -> None:
+        """A line between those of the progress."""
+        tqdm.write(line, file=self._stream)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from gan_jax.files import write_whole
 from gan_jax.objectives import VALUE_AT_EQUILIBRIUM, VALUE_WHEN_DISJOINT
 
 _MIN_TILE = 64  # pixels: smaller images are enlarged, for people
@@ -35,7 +36,7 @@ def save_grid(images: np.ndarray, path: str | Path, *, columns: int | None = Non
     for index, tile in enumerate(tiles):
         top, left = index // columns * height + 2, index % columns * width + 2
         canvas[top : top + height - 2, left : left + width - 2] = tile
-    _save(lambda file: Image.fromarray(canvas).save(file, format="PNG"), path)
+    write_whole(path, lambda file: Image.fromarray(canvas).save(file, format="PNG"))
 
 
 def save_pairs(samples: np.ndarray, neighbours: np.ndarray, path: str | Path) -> None:
@@ -119,21 +120,12 @@ def save_animation(frames: Sequence[Path], path: str | Path, *, seconds: float =
     images = [Image.open(frames[index]).convert("P", palette=Image.Palette.ADAPTIVE) for index in chosen]
     each = int(1000 * seconds / len(images))
     durations = [each] * (len(images) - 1) + [max(each, 2000)]
-    _save(
-        lambda file: images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0),
+    write_whole(
         path,
+        lambda file: images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0),
     )
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """A matplotlib figure as a PNG."""
-    _save(lambda file: figure.savefig(file, format="png", dpi=100), path)
-
-
-def _save(write: Callable[[Path], None], path: str | Path) -> None:
-    """Write beside the target and rename: a picture on disk is always whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    partial.replace(path)
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=100))

@@ -1,11 +1,12 @@
 """From a config to a trained GAN: the one loop, with its logs, pictures and checkpoints."""
 
 import json
+import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,42 +17,53 @@ from gan_jax import plots
 from gan_jax.checkpoints import Checkpoints
 from gan_jax.config import check_config, differences, make_configured_dataset, make_gan, resolve, steps_per_call
 from gan_jax.data import DENSITIES, Dataset
-from gan_jax.errors import InputError, NonFiniteError
+from gan_jax.errors import CollapseError, InputError, NonFiniteError, StoppedError
 from gan_jax.evidence import append_row
-from gan_jax.logs import MetricBuffer, MetricLogger, Progress, read_rows
+from gan_jax.files import read_rows, write_whole
+from gan_jax.logs import MetricBuffer, MetricLogger, Progress
+from gan_jax.metrics import mean_pairwise_distance
 from gan_jax.parallel import choose_devices, make_step
+from gan_jax.process import StopSignals, sole_writer
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState, abstract_state, create_state
+from gan_jax.steps import Metrics
+from gan_jax.watch import CollapseWatch, Episode
 
 
 def train(config: ConfigDict, workdir: str | Path) -> TrainState:
-    """Train to `config.num_steps`, from the newest checkpoint of the workdir where there is one; return the last state.
+    """Train to `config.num_steps`, from the newest whole checkpoint of the workdir where there is one; return the last state.
 
-    Writes config.json, metrics.jsonl, tensorboard/, samples/, checkpoints/, curves.png, training.gif and, for each call that
-    trained, a row of history.jsonl: steps, devices, times, config, commit, hardware, versions.
+    Writes config.json, metrics.jsonl, evaluation.jsonl, tensorboard/, samples/, checkpoints/, curves.png, training.gif and, for
+    each call that trained, a row of history.jsonl: steps, devices, times, how it ended, config, commit, hardware, versions.
 
     Raises:
-        InputError: the config cannot be trained, or is not the one of the run that the workdir holds.
-        NonFiniteError: a loss or a leaf of the state is nan or inf; the last good checkpoint stays.
+        InputError: the config cannot be trained, or is not the one of the run that the workdir holds, or another process trains
+            there.
+        NonFiniteError: a loss or a leaf of the state is nan or inf.
+        CollapseError: the GAN has failed, and `config.watch.action` is to stop.
         WorkerError: a process that loads data died; so does it.
+        SaveError: a checkpoint could not be written.
+        StoppedError: SIGTERM or SIGINT; the state of that step is saved.
     """
     check_config(config)
     workdir, resolved, gan = Path(workdir), resolve(config), make_gan(config)
     rngs = dict(zip(("init", "train", "sample"), jax.random.split(jax.random.key(config.seed), 3), strict=True))
+
+    def template(saved: dict[str, Any]) -> TrainState:
+        if changes := differences(saved, resolved):
+            raise InputError(
+                f"{workdir} holds a run with another config ({', '.join(changes)}): give another --workdir, or its values"
+            )
+        return abstract_state(gan)
+
     with (
         closing(make_configured_dataset(config)) as dataset,
+        sole_writer(workdir),
         Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints) as checkpoints,
     ):
-        saved = checkpoints.latest_step()
-        if saved is not None:
-            if changes := differences(checkpoints.restore_config(saved), resolved):
-                raise InputError(
-                    f"{workdir} holds a run with another config ({', '.join(changes)}): give another --workdir, or its values"
-                )
-            state = checkpoints.restore(saved, abstract_state(gan))
-        else:
-            state = create_state(gan, rngs["init"])
-        (workdir / "config.json").write_text(json.dumps(resolved, indent=2) + "\n")
+        restored = checkpoints.restore("final", template)
+        state = create_state(gan, rngs["init"]) if restored is None else restored
+        write_whole(workdir / "config.json", lambda file: file.write_text(json.dumps(resolved, indent=2) + "\n"))
         start = int(state.step)
         if start < config.num_steps:
             begun = f"resuming at step {start}" if start else "a new run"
@@ -61,6 +73,81 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
             print(f"{workdir}: the run is complete at step {start}; a larger config.num_steps continues it")
     print(f"pictures: {', '.join(str(path) for path in _finish(workdir))}", flush=True)
     return state
+
+
+class _Journal:
+    """What a run writes while it goes: rows, pictures, progress, and the warnings of its collapse watch."""
+
+    def __init__(self, config: ConfigDict, workdir: Path, gan: GAN, rng: jax.Array, *, start: int, per_call: int):
+        self._config, self._workdir, self._gan, self._rng = config, workdir, gan, rng
+        self.images_per_step = config.batch_size * config.disc_steps
+        self._logger = MetricLogger(workdir, start=start)
+        self._buffer = MetricBuffer(chunk=-(-config.log_every // per_call))
+        self.progress = Progress(total=config.num_steps, images_per_step=self.images_per_step)
+        self.watch = CollapseWatch(config.watch.steps, config.watch.diversity)
+        for row in self._logger.metrics.rows:
+            self.watch.metrics(row["step"], row)
+        for row in self._logger.evaluations.rows:
+            if "samples/diversity" in row:
+                self.watch.samples(row["step"], row["samples/diversity"])
+        self._spread = 0.0  # mean pairwise distance of real examples
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.close()
+        self._logger.close()
+
+    @property
+    def stop(self) -> bool:
+        """Whether the watch sees a collapse, and the config says to stop there."""
+        return self._config.watch.action == "stop" and self.watch.ongoing()
+
+    def due(self, number: int, every: int) -> bool:
+        return number % every == 0 or number == self._config.num_steps
+
+    def look_at_data(self, batch: Mapping[str, jax.Array]) -> None:
+        """Take a batch `[k, B, …]` of real examples as the measure of how far apart samples should be."""
+        self._spread = _spread(np.asarray(batch["images"])[0]) if self._config.batch_size > 1 else 0.0
+
+    def push(self, steps: range, metrics: Metrics, check: Callable[[int, Mapping[str, float]], None]) -> None:
+        """Take the metrics of one call; those that have arrived by now are checked and written."""
+        self._record(self._buffer.push(steps, metrics), check)
+        self.progress.update(steps[-1])
+
+    def drain(self, check: Callable[[int, Mapping[str, float]], None]) -> None:
+        """Wait for the device, and write what is left."""
+        self._record(self._buffer.drain(), check)
+
+    def _record(self, rows: Iterable[tuple[int, dict[str, float]]], check: Callable[[int, Mapping[str, float]], None]) -> None:
+        for number, metrics in rows:
+            check(number, metrics)
+            self._warn(self.watch.metrics(number, metrics))
+            if self.due(number, self._config.log_every):
+                rate = self.progress.rate()
+                speed = {"steps_per_second": rate, "images_per_second": rate * self.images_per_step}
+                self._logger.write(number, {"images_seen": number * self.images_per_step, **metrics, **speed})
+                self.progress.report(number, metrics["value"])
+
+    def picture(self, state: TrainState) -> None:
+        """Draw the samples of the run's own latents, and see how far apart they are."""
+        samples = sample(self._gan, state, self._rng, self._config.num_samples)
+        number = int(state.step)
+        save_samples(self._gan, state, self._config, samples, self._workdir / "samples" / f"{number:08d}.png")
+        if self._spread and len(samples) > 1:
+            scaled = samples / 127.5 - 1 if samples.dtype == np.uint8 else samples
+            diversity = _spread(scaled) / self._spread
+            self._logger.write_evaluation(number, {"samples/diversity": diversity})
+            self._warn(self.watch.samples(number, diversity))
+
+    def _warn(self, episodes: Iterable[Episode]) -> None:
+        for episode in episodes:
+            self.progress.say(f"warning: {episode}")
+
+
+def _spread(examples: np.ndarray) -> float:
+    return mean_pairwise_distance(examples.reshape(len(examples), -1))
 
 
 def _loop(
@@ -74,35 +161,17 @@ def _loop(
 ) -> TrainState:
     mode, devices = choose_devices(config.parallel, config.batch_size)
     step = make_step(gan, dataset, parallel=mode, sync_batch_norm=config.sync_batch_norm)
-    start, total = int(state.step), config.num_steps
-    images_per_step = config.batch_size * config.disc_steps
-    logger = MetricLogger(workdir, start=start)
-    per_call = steps_per_call(config, gan)
-    buffer = MetricBuffer(chunk=-(-config.log_every // per_call))
-    progress = Progress(total=total, images_per_step=images_per_step)
+    start, total, per_call = int(state.step), config.num_steps, steps_per_call(config, gan)
+    number, compile_seconds, intervals = start, 0.0, (config.sample_every, config.checkpoint_every)
 
-    def due(number: int, every: int) -> bool:
-        return number % every == 0 or number == total
+    def check(number: int, metrics: Mapping[str, float]) -> None:
+        check_finite(number, metrics, state, checkpoints.latest_step)
 
-    def save_picture() -> None:
-        samples = sample(gan, state, rngs["sample"], config.num_samples)
-        save_samples(gan, state, config, samples, workdir / "samples" / f"{int(state.step):08d}.png")
-
-    def record(rows: Iterable[tuple[int, dict[str, float]]]) -> None:
-        for number, metrics in rows:
-            check_finite(number, metrics, state, checkpoints.latest_step())
-            if due(number, config.log_every):
-                rate = progress.rate()
-                speed = {"steps_per_second": rate, "images_per_second": rate * images_per_step}
-                logger.write(number, {"images_seen": number * images_per_step, **metrics, **speed})
-                progress.report(number, metrics["value"])
-
-    if start == 0:
-        save_picture()
-    began = time.perf_counter()
-    number, intervals = start, (config.sample_every, config.checkpoint_every)
-    try:
-        while number < total:
+    with _Journal(config, workdir, gan, rngs["sample"], start=start, per_call=per_call) as journal, StopSignals() as signals:
+        if start == 0:
+            journal.picture(state)
+        began = time.perf_counter()
+        while number < total and signals.number is None and not journal.stop:
             boundary = min(total, *(number + every - number % every for every in intervals))
             count = per_call if boundary - number >= per_call else 1
             draws = [dataset.draw(config.seed, number + offset) for offset in range(count)]
@@ -112,41 +181,57 @@ def _loop(
                 normed = "whole batch" if config.sync_batch_norm else "device's part of it"
                 over = f", {mode} over {len(devices)} devices, batch norm over the {normed}" if len(devices) > 1 else ""
                 print(f"compiled the step in {compile_seconds:.1f} s{over}", flush=True)
-                progress.begin(start + count)
+                journal.look_at_data(dataset.load(dataset.arrays, draws[0]))
+                journal.progress.begin(start + count)
             number += count
-            record(buffer.push(range(number - count + 1, number + 1), metrics))
-            progress.update(number)
-            if due(number, config.sample_every):
-                save_picture()
-            if due(number, config.checkpoint_every):
-                record(buffer.drain())
-                check_finite(number, {}, state, checkpoints.latest_step())
+            journal.push(range(number - count + 1, number + 1), metrics, check)
+            if journal.due(number, config.sample_every):
+                journal.picture(state)
+            if number % config.checkpoint_every == 0:
+                journal.drain(check)
+                check(number, {})
                 checkpoints.save(state, resolve(config))
-    finally:
-        progress.close()
-        logger.close()
-    seconds = {"compile_seconds": compile_seconds, "seconds": time.perf_counter() - began}
-    speed = {"steps_per_second": progress.rate(), "images_per_second": progress.rate() * images_per_step}
-    run = {"from_step": start, "to_step": total, "parallel": mode, "devices": len(devices)}
-    append_row(workdir / "history.jsonl", {**run, **seconds, **speed, "config": resolve(config)})
+        journal.drain(check)
+        check(number, {})
+        checkpoints.save(state, resolve(config))
+        checkpoints.wait()
+    rate = journal.progress.rate()
+    ended = "complete" if number == total else signal.Signals(signals.number).name if signals.number else "collapse"
+    append_row(
+        workdir / "history.jsonl",
+        {"from_step": start, "to_step": number, "ended": ended, "parallel": mode, "devices": len(devices)}
+        | {"compile_seconds": compile_seconds, "seconds": time.perf_counter() - began}
+        | {"steps_per_second": rate, "images_per_second": rate * journal.images_per_step}
+        | {"watch": [str(episode) for episode in journal.watch.episodes], "config": resolve(config)},
+    )
+    for episode in journal.watch.episodes:
+        print(f"watch: {episode}")
+    if signals.number and number < total:
+        raise StoppedError(signals.number, f"saved step {number} of {total}; the same command goes on from there")
+    if number < total:
+        raise CollapseError(
+            f"stopped at step {number} and saved it: {journal.watch.episodes[-1]}; --config.watch.action=warn goes on"
+        )
     return state
 
 
 def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, GAN, TrainState]:
-    """A run that was trained in a workdir: its config and recipe, and the state of its newest checkpoint.
-
-    which: "final" or "best"; runs keep no record of what is best, so that both are the newest.
-    """
+    """A run that was trained in a workdir: its config and recipe, and the state of its newest checkpoint, or its best."""
     directory = Path(workdir) / "checkpoints"
     if not directory.is_dir():
         raise InputError(f"--workdir={workdir}: no run is there; train one with experiments/train.py --workdir={workdir}")
+    configs: dict[str, Any] = {}
+
+    def template(saved: dict[str, Any]) -> TrainState:
+        configs.update(saved)
+        return abstract_state(make_gan(ConfigDict(saved)))
+
     with Checkpoints(directory, read_only=True) as checkpoints:
-        newest = checkpoints.latest_step()
-        if newest is None:
-            raise InputError(f"--workdir={workdir}: the run there has no checkpoint yet; train it to config.checkpoint_every")
-        config = ConfigDict(checkpoints.restore_config(newest))
-        gan = make_gan(config)
-        return config, gan, checkpoints.restore(newest, abstract_state(gan))
+        state = checkpoints.restore(which, template)
+    if state is None:
+        raise InputError(f"--workdir={workdir}: the run there has no checkpoint yet; train it to config.checkpoint_every")
+    config = ConfigDict(configs)
+    return config, make_gan(config), state
 
 
 @jax.jit
@@ -154,7 +239,7 @@ def _finite_leaves(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)), tree)
 
 
-def check_finite(step: int, metrics: Mapping[str, float], state: TrainState, last_good: int | None) -> None:
+def check_finite(step: int, metrics: Mapping[str, float], state: TrainState, last_good: Callable[[], int | None]) -> None:
     """Raise `NonFiniteError` where a metric of this step is nan or inf or, given no metrics, where a leaf of the state is.
 
     The state may be of a few steps after the metrics: the leaf it names is bad, others may have gone bad first.
@@ -165,7 +250,8 @@ def check_finite(step: int, metrics: Mapping[str, float], state: TrainState, las
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(_finite_leaves(state)))
     bad_leaves = [f"state{jax.tree_util.keystr(path)} has nan or inf" for path, finite in leaves if not finite]
     if bad_metrics or bad_leaves:
-        kept = "no checkpoint was saved yet" if last_good is None else f"the checkpoint of step {last_good} is kept"
+        saved = last_good()
+        kept = "no checkpoint was saved yet" if saved is None else f"the checkpoint of step {saved} is kept"
         others = f" (and {len(bad_leaves) - 1} leaves more)" if len(bad_leaves) > 1 else ""
         raise NonFiniteError(f"step {step}: {', '.join(bad_metrics[:2] + bad_leaves[:1])}{others}; {kept}")
 

@@ -14,7 +14,7 @@ from small import random_images, small_config, small_gan
 from gan_jax import Players, from_arrays, make_step
 from gan_jax.config import check_config
 from gan_jax.errors import InputError
-from gan_jax.logs import read_rows
+from gan_jax.files import read_rows
 from gan_jax.parallel import MODES, choose_devices
 from gan_jax.train import train
 

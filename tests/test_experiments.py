@@ -13,7 +13,7 @@ from conftest import ROOT
 from PIL import Image
 from small import assert_trees_equal
 
-from gan_jax.logs import read_rows
+from gan_jax.files import read_rows
 from gan_jax.train import restore_run
 
 SMALL = ("--config.data.image_size=16", "--config.network.dcgan.base_width=4", "--config.batch_size=8", "--config.log_every=10")

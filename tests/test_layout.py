@@ -9,8 +9,8 @@ from conftest import ROOT
 
 # A module imports from ranks below its own only; those of one rank do not know one another.
 RANKS = [
-    {"errors", "objectives", "distributions", "evidence", "process"},
-    {"state", "divergences"},
+    {"errors", "objectives", "distributions", "files", "watch"},
+    {"state", "divergences", "process", "evidence"},
     {"networks", "steps", "data", "checkpoints", "plots", "metrics"},
     {"parallel", "sampling", "logs", "features"},
     {"config", "evaluation"},

@@ -6,7 +6,8 @@ import json
 import jax.numpy as jnp
 from tensorboardX.proto import event_pb2
 
-from gan_jax.logs import MetricBuffer, MetricLogger, Progress, read_rows
+from gan_jax.files import read_rows
+from gan_jax.logs import MetricBuffer, MetricLogger, Progress
 
 
 def test_buffer_gives_back_every_step_once_in_order_and_some_steps_late():
@@ -35,13 +36,13 @@ def test_rows_after_the_step_of_a_resume_are_dropped_and_a_cut_line_is_left_out(
     for step in (5, 10, 15):
         logger.write(step, {"value": -1.0 / step})
     logger.close()
-    with logger.path.open("a") as file:
+    with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 20, "val')
-    assert [row["step"] for row in read_rows(logger.path)] == [5, 10, 15]
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [5, 10, 15]
     again = MetricLogger(tmp_path, start=10)
     again.write(15, {"value": 7.0})
     again.close()
-    lines = [json.loads(line) for line in logger.path.read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["value"]) for row in lines] == [(5, -0.2), (10, -0.1), (15, 7.0)]
 
 

@@ -12,7 +12,7 @@ from gan_jax.config import steps_per_call
 from gan_jax.data import DensityDataset
 from gan_jax.distributions import ring
 from gan_jax.errors import InputError
-from gan_jax.logs import read_rows
+from gan_jax.files import read_rows
 from gan_jax.train import train
 
 RNG = jax.random.key(1)

@@ -13,7 +13,7 @@ from gan_jax import create_state, parallel
 from gan_jax import train as train_module
 from gan_jax.config import flatten, make_configured_dataset, make_gan, resolve
 from gan_jax.errors import InputError, NonFiniteError
-from gan_jax.logs import read_rows
+from gan_jax.files import read_rows
 from gan_jax.train import restore_run, train
 
 METRICS = {"value", "jsd/lower_bound", "loss/disc", "loss/gen", "logits/real", "logits/fake", "prob/real", "prob/fake"}

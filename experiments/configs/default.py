@@ -51,6 +51,11 @@ def get_config() -> ConfigDict:
     config.sample_every = 250  # steps between pictures
     config.num_samples = 64  # in each picture, of the same latents throughout
     config.checkpoint_every = 500
-    config.keep_checkpoints = 2  # the newest ones
+    config.keep_checkpoints = 2  # the newest ones, beside the best
+
+    config.watch = ConfigDict()  # for a D that is sure, a V stuck at 0, samples that are nearly identical
+    config.watch.action = "warn"  # or stop
+    config.watch.steps = 500  # for so many in a row
+    config.watch.diversity = 0.2  # identical: their mean pairwise distance, as a share of the data's
 
     return config.lock()

@@ -1,0 +1,69 @@
+"""Files that survive what happens to a run: written whole or not at all, or row by row and mended after a cut."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an `OSError` that does not: what is written to an open file knows no name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make the file beside its place, and rename it: what is there is always whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with naming(path):
+        try:
+            write(partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines, without those that were cut off or damaged; none where there is no file."""
+    path = Path(path)
+    rows = []
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        with suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def append_line(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a row, on a line of its own even where the last one was cut off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path), path.open("a+b") as file:
+        file.seek(-min(1, file.tell()), 2)
+        file.write((b"" if file.read(1) in (b"", b"\n") else b"\n") + json.dumps(row).encode() + b"\n")
+
+
+class RowFile:
+    """A file of JSON lines with a step each. Those after `start`, a resumed run's to repeat, are dropped, and damaged ones."""
+
+    def __init__(self, path: Path, *, start: int):
+        self._path = path
+        self.rows = [row for row in read_rows(path) if row["step"] <= start]
+        write_whole(path, lambda file: file.write_text("".join(json.dumps(row) + "\n" for row in self.rows)))
+        self._file = path.open("a")
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add a row, at once on disk."""
+        with naming(self._path):
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file, also where what it still holds does not fit on the disk."""
+        with naming(self._path):
+            self._file.close()
