@@ -12,7 +12,7 @@ RANKS = [
     {"errors", "objectives", "distributions", "evidence", "process"},
     {"state", "divergences"},
     {"networks", "steps", "data", "checkpoints", "plots", "metrics"},
-    {"parallel", "sampling", "logs"},
+    {"parallel", "sampling", "logs", "features"},
     {"config"},
     {"train", "cli"},
 ]
