@@ -6,7 +6,7 @@ Command: python experiments/evaluate.py --workdir=runs/mnist --features=classifi
 --real: real images that are not those compared to, a floor under every other row.
 --neighbours: the samples that are nearest to a training image, beside it, as neighbours.png.
 A run on points in the plane has mode statistics instead.
-Each row goes to evaluation.jsonl in the workdir, or to --out=FILE.jsonl; the rows of the last call to the .json beside it.
+Each row goes to scores.jsonl in the workdir, or to --out=FILE.jsonl; those of the last call to evaluation.json beside it.
 Ctrl-C loses nothing: features are kept in the cache until their row is there, and the same command goes on.
 """
 
@@ -35,6 +35,7 @@ from gan_jax.evaluation import (
 )
 from gan_jax.evidence import append_row
 from gan_jax.features import FEATURES, hold_out
+from gan_jax.files import write_whole
 from gan_jax.metrics import mode_statistics, nearest_neighbours
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
@@ -52,7 +53,7 @@ _NUM_REAL = flags.DEFINE_integer("num_real", 0, "Real images; 0: up to 10000, fo
 _SEEDS = flags.DEFINE_integer("seeds", 0, "Sets of samples; 0: 3, for Inception on a CPU 1.", lower_bound=0)
 _SPLIT = flags.DEFINE_string("split", "", "TFDS split of the real images; default: the one that the config trains on.")
 _NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Nearest training images too.")
-_OUT = flags.DEFINE_string("out", "", "File for the rows, of JSON lines; default: WORKDIR/evaluation.jsonl.")
+_OUT = flags.DEFINE_string("out", "", "File for the rows, of JSON lines; default: WORKDIR/scores.jsonl.")
 
 _MAX_REAL = 10_000
 _MAX_LOOKED_AT, _PAIRS = 2000, 32  # samples whose neighbours are looked for, and drawn
@@ -104,12 +105,18 @@ def choose_real(config: ConfigDict, images: Any, num: int) -> tuple[ImageSource,
 
 def restored(workdir: str) -> Iterator[tuple[str, dict[str, Any], GAN, TrainState, bool]]:
     """The best and the final step of a run, once where they are one, by EMA and raw: (name, fields, gan, state, ema)."""
-    best, final = (restore_run(workdir, which)[1:] for which in ("best", "final"))
-    one = int(best[1].step) == int(final[1].step)
-    for which, (gan, state) in ({"best and final": final} if one else {"best": best, "final": final}).items():
+    steps = {"final": restore_run(workdir)[1:]}
+    try:
+        steps["best"] = restore_run(workdir, "best")[1:]
+    except InputError as error:
+        print(f"no best step: {error}", flush=True)
+    by_step = {int(state.step): (which, gan, state) for which, (gan, state) in steps.items()}
+    if len(by_step) < len(steps):
+        by_step = {step: ("best and final", gan, state) for step, (_, gan, state) in by_step.items()}
+    for step, (which, gan, state) in by_step.items():
         for ema in (True, False) if state.ema is not None else (False,):
-            fields = {"step": int(state.step), "which": which, "weights": "EMA" if ema else "raw"}
-            name = f"step {fields['step']} ({which}), {fields['weights']} weights"
+            fields = {"step": step, "which": which, "weights": "EMA" if ema else "raw"}
+            name = f"step {step} ({which}), {fields['weights']} weights"
             yield name, {"workdir": workdir, **fields, "batch_norm": "running statistics"}, gan, state, ema
 
 
@@ -193,8 +200,8 @@ def look_at_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str
 def rows_path() -> Path:
     """Where rows go."""
     if not (_WORKDIR.value or _OUT.value):
-        raise InputError("--out: give a file for the rows, such as --out=evaluation.jsonl")
-    return Path(_OUT.value or Path(_WORKDIR.value) / "evaluation.jsonl")
+        raise InputError("--out: give a file for the rows, such as --out=scores.jsonl")
+    return Path(_OUT.value or Path(_WORKDIR.value) / "scores.jsonl")
 
 
 def main() -> None:
@@ -211,7 +218,7 @@ def main() -> None:
         append_row(path, row)
         rows.append(row)
         print(describe(row), *(f"warning: {note}" for note in row.get("notes", [])), sep="\n", flush=True)
-        path.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
+    write_whole(path.with_name("evaluation.json"), lambda file: file.write_text(json.dumps(rows, indent=2) + "\n"))
     print(f"rows: {path}")
 
 

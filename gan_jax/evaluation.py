@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from gan_jax.data import Dataset, DensityDataset, ImageDataset
 from gan_jax.errors import InputError, nearest
 from gan_jax.evidence import append_row, fingerprint, mean_and_error
 from gan_jax.features import Classifier, Features, has_classes, hold_out, make_classifier, make_pixels
+from gan_jax.files import write_bytes
 from gan_jax.metrics import (
     Moments,
     class_statistics,
@@ -109,7 +111,7 @@ def summarise(source: ImageSource, features: Features, metrics: Collection[str],
         if keeps_rows:
             rows.append(chunk)
     if running is not None and features.digest:
-        _write_whole(cached, lambda file: np.savez(file, **running._asdict()))
+        write_bytes(cached, lambda file: np.savez(file, **running._asdict()))
     return Summary(source.num, running, np.concatenate(rows) if keeps_rows else None)
 
 
@@ -134,7 +136,7 @@ def _feature_chunks(source: ImageSource, features: Features, folder: Path | None
             chunk = _extract(features, source.take(start, stop))
             made += len(chunk)
             if path:
-                _write_whole(path, lambda file, chunk=chunk: np.save(file, chunk))  # type: ignore[misc]
+                write_bytes(path, partial(np.save, arr=chunk))
         yield chunk
         now = time.perf_counter()
         if name and made and now - last_line >= _SECONDS_BETWEEN_LINES:
@@ -166,14 +168,6 @@ def _read_moments(path: Path) -> Moments | None:
             return Moments(int(found["num"]), found["mean"], found["scatter"])
     except (OSError, ValueError, KeyError, EOFError):
         return None
-
-
-def _write_whole(path: Path, write: Callable[[Any], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        write(file)
-    partial.replace(path)
 
 
 # Measures
@@ -351,13 +345,13 @@ def _density_evaluator(gan: GAN, dataset: DensityDataset, num: int) -> Evaluator
 
 
 def final_report(evaluator: Evaluator, state: TrainState, workdir: str | Path) -> None:
-    """Print what the evaluator says of the state, and beneath it of real examples; both as a row of evaluation.jsonl."""
+    """Print what the evaluator says of the state, and beneath it of real examples; both as a row of scores.jsonl."""
     found, (num_real, real) = evaluator(state), evaluator.of_real()
     weights = "EMA weights" if state.ema is not None else "raw weights"
     print(f"{evaluator.num} samples of step {int(state.step)}, {weights}: {_in_words(found)}")
     print(f"{num_real} real ones that the measure has not learned from: {_in_words(real)}", flush=True)
     row = {"step": int(state.step), "weights": weights, "num": evaluator.num, **found, "num_real": num_real, "real": real}
-    append_row(Path(workdir) / "evaluation.jsonl", row)
+    append_row(Path(workdir) / "scores.jsonl", row)
 
 
 _WORDS = {

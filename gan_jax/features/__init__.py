@@ -9,7 +9,7 @@ from gan_jax.features.pixels import make_pixels
 
 
 def _make_inception() -> Features:
-    from gan_jax.features.inception import make_inception  # reads 87 MB of weights: only where it is asked for
+    from gan_jax.features.inception import make_inception  # most runs need neither it nor what it reads its weights with
 
     return make_inception()
 

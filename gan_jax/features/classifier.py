@@ -4,7 +4,6 @@ Its numbers are its own: they compare runs on one set with one classifier, and a
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from flax import linen as nn
 from gan_jax.errors import InputError
 from gan_jax.evidence import fingerprint
 from gan_jax.features.extractor import Features
+from gan_jax.files import write_bytes
 from gan_jax.networks.conv import Conv
 from gan_jax.process import cache_dir
 
@@ -99,7 +99,8 @@ def make_classifier(images: Any, labels: Any, *, recipe: Mapping[str, Any] = REC
     fresh = variables is None
     if fresh:
         variables = jax.device_get(_train(network, images[learned], targets[learned], recipe))
-        _write(path, variables)
+        named = {jax.tree_util.keystr(name): leaf for name, leaf in jax.tree_util.tree_leaves_with_path(variables)}
+        write_bytes(path, lambda file: np.savez(file, **named))
 
     def apply(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         padded = np.concatenate([images, np.zeros((_BATCH_SIZE - len(images), *images.shape[1:]), np.uint8)])
@@ -163,7 +164,7 @@ def _train(network: _Network, images: np.ndarray, targets: np.ndarray, recipe: M
 
 
 def _read(path: Path, template: Any) -> Any:
-    """The variables that `_write` left, or None where there are none, or other ones."""
+    """The variables in a file of arrays by their names, or None where there are none, or other ones."""
     paths, structure = jax.tree_util.tree_flatten_with_path(template)
     try:
         with np.load(path) as cached:
@@ -172,11 +173,3 @@ def _read(path: Path, template: Any) -> Any:
             )
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
-
-
-def _write(path: Path, variables: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_suffix(f".{os.getpid()}.tmp")
-    with partial_path.open("wb") as file:
-        np.savez(file, **{jax.tree_util.keystr(name): leaf for name, leaf in jax.tree_util.tree_leaves_with_path(variables)})
-    partial_path.replace(path)
