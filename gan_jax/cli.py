@@ -59,7 +59,7 @@ def _parse(argv: list[str]) -> list[str]:
     """absl's flags, with one line for what it would answer with a traceback or a page of help."""
     try:
         if "config" in flags.FLAGS:
-            check_overrides(argv, flags.FLAGS["config"].default_unparsed)
+            check_overrides(argv, getattr(flags.FLAGS["config"], "default_unparsed", None))  # a default has been parsed
         rest: list[str] = flags.FLAGS(argv)
         return rest
     except flags.UnrecognizedFlagError as error:
