@@ -7,7 +7,7 @@ WORKDIR ?= runs/mnist
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev train sample test lint format format-check typecheck theory bench bench-plot reproduce torture build clean
+.PHONY: help install install-dev train sample inception test lint format format-check typecheck theory bench bench-plot reproduce torture build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -32,6 +32,9 @@ train: install ## train the default DCGAN on digits, or go on with it (CONFIG=, 
 
 sample: install ## draw samples from the trained run (WORKDIR=, ARGS=--num=64 …)
 	$(RUN) experiments/sample.py --workdir="$(WORKDIR)" $(ARGS)
+
+inception: install ## fetch the weights of Inception for FID, 81 MB, once
+	$(RUN) experiments/inception.py
 
 test: install-dev ## run the whole suite (ARGS=-k … for a part)
 	$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)

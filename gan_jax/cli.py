@@ -17,10 +17,10 @@ from gan_jax.process import exit_at_once, keep_compiled_programs, keep_freed_mem
 _COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Keep compiled programs in the user's cache folder.")
 
 
-def define_config() -> flags.FlagHolder[ConfigDict]:
+def define_config(default: str | None = None) -> flags.FlagHolder[ConfigDict]:
     """The flag `--config=FILE`, whose entries `--config.key=value` override."""
     holder: flags.FlagHolder[ConfigDict] = config_flags.DEFINE_config_file(
-        "config", None, "Config file; --config.key=value overrides an entry.", lock_config=True
+        "config", default, "Config file; --config.key=value overrides an entry.", lock_config=True
     )
     return holder
 
@@ -59,7 +59,7 @@ def _parse(argv: list[str]) -> list[str]:
     """absl's flags, with one line for what it would answer with a traceback or a page of help."""
     try:
         if "config" in flags.FLAGS:
-            check_overrides(argv)
+            check_overrides(argv, getattr(flags.FLAGS["config"], "default_unparsed", None))  # a default has been parsed
         rest: list[str] = flags.FLAGS(argv)
         return rest
     except flags.UnrecognizedFlagError as error:
@@ -80,14 +80,15 @@ def _arguments(argv: Sequence[str]) -> list[tuple[str, str | None]]:
     return pairs
 
 
-def check_overrides(argv: Sequence[str]) -> None:
-    """Raise `InputError` at the first `--config…` argument that the config file cannot take."""
+def check_overrides(argv: Sequence[str], default: str | None = None) -> None:
+    """Raise `InputError` at the first `--config…` argument that the config file, or its default, cannot take."""
     arguments = _arguments(argv)
     keys = [key for key, _ in arguments]
     if {"help", "helpfull", "helpshort"}.intersection(keys):
         return
     paths = [entry for key, entry in arguments if key == "config"]
-    if not paths or not (path := paths[-1]):
+    path = paths[-1] if paths else default
+    if not path:
         raise InputError("--config: give a config file, such as --config=experiments/configs/mnist.py")
     config = flatten(load_config(path).to_dict())
     for flag, entry in arguments:

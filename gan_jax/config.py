@@ -8,7 +8,17 @@ from typing import Any
 import optax
 from ml_collections import ConfigDict
 
-from gan_jax.data import DATASETS, KINDS, Dataset, is_image_set, make_dataset, make_sample_shape
+from gan_jax.data import (
+    DATASETS,
+    KINDS,
+    Dataset,
+    Images,
+    Transform,
+    is_image_set,
+    load_images,
+    make_dataset,
+    make_sample_shape,
+)
 from gan_jax.errors import InputError, nearest
 from gan_jax.networks import NETWORKS
 from gan_jax.objectives import OBJECTIVES
@@ -144,3 +154,18 @@ def make_configured_dataset(config: ConfigDict) -> Dataset:
     options = config.data.to_dict()
     data_dir = options.pop("dir")
     return make_dataset(data_dir=data_dir, batch_size=config.batch_size, disc_steps=config.disc_steps, **options)
+
+
+def load_configured_images(config: ConfigDict, split: str = "") -> Images:
+    """uint8 images `[N, S, S, C]` and labels `[N]` or None of a split, by default the one that the config trains on.
+
+    Raises:
+        InputError: no such split, or the data are no images.
+    """
+    name = config.data.name
+    if not is_image_set(name):
+        raise InputError(f"config.data.name={name}: no images; give a set of images")
+    if split and not name.startswith("tfds:") and split != config.data.split:
+        raise InputError(f"split={split}: {name} has one part only; sets of TFDS have others")
+    transform = Transform(config.data.image_size, config.data.channels, config.data.resize, config.data.background)
+    return load_images(name, transform, split=split or config.data.split, data_dir=config.data.dir)

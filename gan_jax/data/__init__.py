@@ -6,7 +6,7 @@ from gan_jax.data.cache import Images, load_decoded
 from gan_jax.data.datasets import RESIDENT_MIB, Dataset, DensityDataset, ImageDataset, StreamedDataset, from_arrays
 from gan_jax.data.decoding import Transform
 from gan_jax.data.digits import load_digits
-from gan_jax.data.sources import folder_source, load_numpy
+from gan_jax.data.sources import folder_source, load_numpy, read_numpy
 from gan_jax.data.streaming import Draw
 from gan_jax.distributions import GaussianMixture, grid, ring
 from gan_jax.errors import InputError
@@ -93,6 +93,7 @@ __all__ = [
     "DensityDataset",
     "Draw",
     "ImageDataset",
+    "Images",
     "StreamedDataset",
     "Transform",
     "from_arrays",
@@ -100,4 +101,5 @@ __all__ = [
     "load_images",
     "make_dataset",
     "make_sample_shape",
+    "read_numpy",
 ]
