@@ -7,7 +7,7 @@ WORKDIR ?= runs/mnist
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev train sample test lint format format-check typecheck theory bench bench-plot build clean
+.PHONY: help install install-dev train sample inception test lint format format-check typecheck theory bench bench-plot reproduce torture build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -33,6 +33,9 @@ train: install ## train the default DCGAN on digits, or go on with it (CONFIG=, 
 sample: install ## draw samples from the trained run (WORKDIR=, ARGS=--num=64 …)
 	$(RUN) experiments/sample.py --workdir="$(WORKDIR)" $(ARGS)
 
+inception: install ## fetch the weights of Inception for FID, 81 MB, once
+	$(RUN) experiments/inception.py
+
 test: install-dev ## run the whole suite (ARGS=-k … for a part)
 	$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
@@ -57,6 +60,12 @@ bench-plot: install ## draw the committed rows of the benchmark
 
 theory: install ## run the experiments of the theory and write experiments/results/theory.md (FULL=1 for the long forms)
 	$(RUN) experiments/theory/run_all.py $(if $(FULL),--full) $(ARGS)
+
+reproduce: install ## train a short run twice, and once with kill -9 in the middle: the bits must be the same
+	$(RUN) experiments/reproduce.py --config="$(CONFIG)" $(ARGS)
+
+torture: install ## inject faults into real runs and print what survived (ARGS=--kills=3 for the short form)
+	$(RUN) experiments/torture.py $(ARGS)
 
 build: install-dev ## build the wheel into dist/
 	$(RUN) -m build --wheel

@@ -35,7 +35,7 @@ def run(main: Callable[[], None]) -> None:
         if len(argv) > 1:
             fail(f"{argv[1]}: not a flag; flags begin with --, see --help", 2)
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # what libraries say in passing is not for the user
+            logging.set_verbosity(logging.FATAL)  # what libraries say in passing is not for the user; what they raise is
         if _COMPILATION_CACHE.value:
             keep_compiled_programs()
         keep_freed_memory()
@@ -55,8 +55,9 @@ def run(main: Callable[[], None]) -> None:
         except Exception as error:
             if not hosts.joined():
                 raise
-            if not isinstance(error, jax.errors.JaxRuntimeError):  # which is how a collective says that a process is gone
-                traceback.print_exc()
+            if isinstance(error, jax.errors.JaxRuntimeError):  # which is how a collective says that a process is gone
+                fail(f"{error}; if another process is gone, its own output says why, and the same command on all goes on", 1)
+            traceback.print_exc()
             fail(f"{type(error).__name__}: {error}", 1)
 
     app.run(guarded, flags_parser=_parse)
@@ -74,7 +75,7 @@ def _parse(argv: list[str]) -> list[str]:
     """absl's flags, with one line for what it would answer with a traceback or a page of help."""
     try:
         if "config" in flags.FLAGS:
-            check_overrides(argv, flags.FLAGS["config"].default)
+            check_overrides(argv, getattr(flags.FLAGS["config"], "default_unparsed", None))  # a default has been parsed
         rest: list[str] = flags.FLAGS(argv)
         return rest
     except flags.UnrecognizedFlagError as error:

@@ -1,13 +1,16 @@
-"""What a number must carry to be believed: commit, versions, hardware; and rows of results as JSON lines."""
+"""What a number must carry to be believed: commit, versions, hardware, fingerprints; and rows of results as JSON lines."""
 
+import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from gan_jax.files import append_line
 
@@ -50,6 +53,36 @@ def evidence() -> dict[str, Any]:
     }
 
 
+def fingerprint(*parts: Any) -> str:
+    """sha256 (hex) of pytrees of arrays, strings and numbers."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(parts):
+        array = None if isinstance(leaf, str) else np.asarray(leaf)
+        digest.update(leaf.encode() if array is None else f"{array.dtype}{array.shape}".encode())
+        digest.update(b"" if array is None else np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
 def append_row(path: str | Path, row: dict[str, Any]) -> None:
     """Add a row, with its evidence, to a file of JSON lines."""
     append_line(Path(path), row | evidence())
+
+
+def mean_and_error(numbers: Any) -> tuple[float, float]:
+    """Mean over seeds `[S]` and its standard error; one seed has none (nan)."""
+    array = np.asarray(numbers, np.float64)
+    error = np.std(array, ddof=1) / np.sqrt(len(array)) if len(array) > 1 else np.nan
+    return float(np.mean(array)), float(error)
+
+
+def plus_minus(numbers: Any) -> str:
+    """'0.123 ± 0.004' of numbers by seed `[S]`."""
+    mean, error = mean_and_error(numbers)
+    return f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} ± {float(f'{error:.1g}'):g}"
+
+
+def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Lines of a table as Markdown; numbers in four digits."""
+    rows = [[f"{entry:.4g}" if isinstance(entry, float) else str(entry) for entry in line.values()] for line in lines]
+    header = [list(lines[0]), ["---"] * len(lines[0])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in header + rows)

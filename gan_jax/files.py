@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 @contextmanager
@@ -28,6 +28,16 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
+    """The same for what writes to an open file: numpy would add an ending to the name."""
+
+    def write_open(partial: Path) -> None:
+        with partial.open("wb") as file:
+            write(file)
+
+    write_whole(path, write_open)
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:

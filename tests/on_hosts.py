@@ -49,7 +49,7 @@ def main():
     for name, dataset in datasets():
         with closing(dataset):
             seen |= {f"draw {name} {key}": leaf for key, leaf in dataset.draw(0, 3).items()}
-            for mode in MODES if name != "streamed" else MODES[:1]:
+            for mode in {"resident": MODES, "streamed": (), "points": MODES[1:]}[name]:
                 leaves = trained(mode, name, dataset)
                 seen |= {f"state {name} {mode} {number}": np.asarray(leaf) for number, leaf in enumerate(leaves)}
     each = BATCH_SIZE // jax.device_count()

@@ -12,8 +12,8 @@ RANKS = [
     {"errors", "objectives", "distributions", "files", "watch"},
     {"state", "divergences", "process", "hosts", "evidence"},
     {"networks", "steps", "data", "checkpoints", "plots", "metrics"},
-    {"parallel", "sampling", "logs"},
-    {"config"},
+    {"parallel", "sampling", "logs", "features"},
+    {"config", "evaluation"},
     {"train", "cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

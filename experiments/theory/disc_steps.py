@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 import known
 import report
 from gan_jax.distributions import GaussianMixture
+from gan_jax.evidence import mean_and_error, plus_minus
 
 DATA = GaussianMixture(np.array([[-2.0], [1.5]]), np.array([[0.5], [0.8]]))
 _MEANS, _LINE = ((-0.5,), (0.5,)), (-8.0, 8.0)
@@ -68,11 +69,11 @@ def table(row: report.Row) -> list[dict[str, Any]]:
     return [
         {
             "k, rate of D over that of G": name,
-            "share of G's steps that lower the JSD": report.plus_minus(game["share"]),
-            "of those before JSD < 0.01": report.plus_minus(game["share_far"]),
-            "final JSD": report.plus_minus(game["final_js"]),
-            "JSD − D's estimate": report.plus_minus(game["lag"]),
-            "mean of abs(D0* − D1*)": report.plus_minus(game["shift"]),
+            "share of G's steps that lower the JSD": plus_minus(game["share"]),
+            "of those before JSD < 0.01": plus_minus(game["share_far"]),
+            "final JSD": plus_minus(game["final_js"]),
+            "JSD − D's estimate": plus_minus(game["lag"]),
+            "mean of abs(D0* − D1*)": plus_minus(game["shift"]),
         }
         for name, game in row["games"].items()
     ]
@@ -87,17 +88,17 @@ def draw(row: report.Row) -> Figure:
     for ratio in settings["ratios"]:
         games = [row["games"][_name(k, ratio)] for k in settings["disc_steps"]]
         for axes, name in ((share, "share_far"), (final, "final_js")):
-            means, errors = np.transpose([report.mean_and_error(game[name]) for game in games])
+            means, errors = np.transpose([mean_and_error(game[name]) for game in games])
             axes.errorbar(settings["disc_steps"], means, errors, marker="o", capsize=3, label=f"rate of D {ratio:g} × G's")
     for axes, name in ((share, "share_far"), (final, "final_js")):
-        axes.axhline(report.mean_and_error(exact[name])[0], color="k", linestyle="--", label="D*, exact")
+        axes.axhline(mean_and_error(exact[name])[0], color="k", linestyle="--", label="D*, exact")
         axes.set(xscale="log", xlabel="k, ascents of D to a descent of G")
         axes.set_xticks(settings["disc_steps"], [str(k) for k in settings["disc_steps"]], minor=False)
         axes.minorticks_off()
         axes.legend(fontsize=8)
     share.axhline(0.5, color="grey", linestyle=":")
     share.set(title="share of steps that lower the JSD, before it is 0.01", ylim=(0.45, 1.02))
-    final.set(title=f"JSD at the end (D*: {report.mean_and_error(exact['final_js'])[0]:.0e})", yscale="log", ylim=(1e-6, 1e-2))
+    final.set(title=f"JSD at the end (D*: {mean_and_error(exact['final_js'])[0]:.0e})", yscale="log", ylim=(1e-6, 1e-2))
     number = np.arange(len(exact["js"])) * max(1, settings["steps"] // 100)
     for k in settings["disc_steps"]:
         course.plot(number, row["games"][_name(k, settings["ratios"][len(settings["ratios"]) // 2])]["js"], label=f"k = {k}")

@@ -25,6 +25,7 @@ import known
 import report
 from gan_jax.distributions import GaussianMixture
 from gan_jax.divergences import MAX_JSD
+from gan_jax.evidence import plus_minus
 from gan_jax.objectives import VALUE_AT_EQUILIBRIUM
 from gan_jax.state import GAN, create_state
 
@@ -131,8 +132,8 @@ def table(row: report.Row) -> list[dict[str, Any]]:
     learned = [
         {
             "D": f"learned, {name}",
-            "final JSD": report.plus_minus(case["final_js"]),
-            "JSD − D's estimate, mean over the game": report.plus_minus(case["gap"]),
+            "final JSD": plus_minus(case["final_js"]),
+            "JSD − D's estimate, mean over the game": plus_minus(case["gap"]),
         }
         for name, case in row["learned"].items()
     ]

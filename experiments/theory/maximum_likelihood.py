@@ -27,6 +27,7 @@ import known
 import report
 from gan_jax.distributions import GaussianMixture, gaussian, grid, ring
 from gan_jax.divergences import estimate, js_from_logs, kl_from_logs
+from gan_jax.evidence import plus_minus
 from gan_jax.state import create_state
 from gan_jax.steps import train_step
 
@@ -191,7 +192,7 @@ def table(row: report.Row) -> list[dict[str, Any]]:
     for name, case in row["data"].items():
         for fit, measures in case["measures"].items():
             columns = {"log-likelihood": "log_likelihood", "KL(p‖q)": "kl", "KL(q‖p)": "reverse_kl", "JSD": "js"}
-            numbers = {label: report.plus_minus([measure[key] for measure in measures]) for label, key in columns.items()}
+            numbers = {label: plus_minus([measure[key] for measure in measures]) for label, key in columns.items()}
             lines.append({"data": name, "fit": fit, **numbers})
     return lines
 

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 import report
 from gan_jax.distributions import GaussianMixture, grid, ring
+from gan_jax.evidence import plus_minus
 from gan_jax.metrics import ModeStatistics, mode_statistics
 from gan_jax.networks import NETWORKS
 from gan_jax.objectives import OBJECTIVES
@@ -106,15 +107,15 @@ def table(row: report.Row) -> list[dict[str, Any]]:
     for name, found in row["densities"].items():
         count = len(DENSITIES[name].means)
         for who, key in ((f"this GAN, {row['settings']['seeds']} seeds", "gan"), ("perfect sampler", "perfect")):
-            shares = report.plus_minus(100 * np.array(found[key]["high_quality"]))
+            shares = plus_minus(100 * np.array(found[key]["high_quality"]))
             lines.append(
                 {
                     "data": f"{name} of {count}",
                     "sampler": who,
-                    "modes": report.plus_minus(found[key]["modes"]),
+                    "modes": plus_minus(found[key]["modes"]),
                     "high quality": f"{shares} %",
-                    "reverse KL": report.plus_minus(found[key]["reverse_kl"]),
-                    "JSD": report.plus_minus(found[key]["js"]),
+                    "reverse KL": plus_minus(found[key]["reverse_kl"]),
+                    "JSD": plus_minus(found[key]["js"]),
                 }
             )
         cells = PUBLISHED[name]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from gan_jax import cli
 from gan_jax.errors import InputError
-from gan_jax.evidence import append_row
+from gan_jax.evidence import append_row, markdown
 from gan_jax.plots import save_figure
 
 _FULL = flags.DEFINE_boolean("full", False, "The long form: the numbers of the results folder.")
@@ -49,26 +49,6 @@ def plain(numbers: Any) -> Any:
         return [plain(entry) for entry in numbers]
     array = np.asarray(numbers, np.float64)
     return float(f"{array:.6g}") if array.ndim == 0 else [plain(entry) for entry in array]
-
-
-def mean_and_error(numbers: Any) -> tuple[float, float]:
-    """Mean over seeds `[S]` and its standard error; one seed has none (nan)."""
-    array = np.asarray(numbers, np.float64)
-    error = np.std(array, ddof=1) / np.sqrt(len(array)) if len(array) > 1 else np.nan
-    return float(np.mean(array)), float(error)
-
-
-def plus_minus(numbers: Any) -> str:
-    """'0.123 ± 0.004' of numbers by seed `[S]`."""
-    mean, error = mean_and_error(numbers)
-    return f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} ± {float(f'{error:.1g}'):g}"
-
-
-def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Lines of a table as Markdown; numbers in four digits."""
-    rows = [[f"{entry:.4g}" if isinstance(entry, float) else str(entry) for entry in line.values()] for line in lines]
-    header = [list(lines[0]), ["---"] * len(lines[0])]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in header + rows)
 
 
 def perform(experiment: Experiment, *, full: bool, folder: str | Path) -> Row:

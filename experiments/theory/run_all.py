@@ -14,6 +14,7 @@ import optimal_discriminator
 import report
 import saturation
 from gan_jax import cli
+from gan_jax.evidence import markdown
 
 SCRIPTS = (
     *(optimal_discriminator, jensen_shannon, disc_steps, saturation),
@@ -33,7 +34,7 @@ def page(folder: Path) -> str:
         name, link = experiment.name, f"{folder.name}/{experiment.name}"
         parts += [
             f"## {number}. {experiment.question}",
-            report.markdown(experiment.table(row)),
+            markdown(experiment.table(row)),
             f"![{experiment.question}]({link}.png)",
             f"[{name}.py](../theory/{name}.py), {row['form']} form, {row['seconds']} s on {row['hardware']}, "
             f"commit {row['commit']}: [row]({link}.jsonl)",

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 import report
 from gan_jax.distributions import ring
+from gan_jax.evidence import plus_minus
 from gan_jax.networks import NETWORKS
 from gan_jax.objectives import OBJECTIVES, non_saturating, saturating
 from gan_jax.state import GAN, Players, TrainState, create_state
@@ -85,9 +86,9 @@ def table(row: report.Row) -> list[dict[str, Any]]:
     return [
         {
             "D's lead, ascents": lead,
-            "E[D(G(z))]": report.plus_minus(by_seed["prob/fake"][:, column]),
-            "‖∇‖ of log(1 − D), minimax": report.plus_minus(by_seed["minimax"][:, column]),
-            "‖∇‖ of −log D, non-saturating": report.plus_minus(by_seed["non_saturating"][:, column]),
+            "E[D(G(z))]": plus_minus(by_seed["prob/fake"][:, column]),
+            "‖∇‖ of log(1 − D), minimax": plus_minus(by_seed["minimax"][:, column]),
+            "‖∇‖ of −log D, non-saturating": plus_minus(by_seed["non_saturating"][:, column]),
         }
         for column, lead in enumerate(row["settings"]["leads"])
     ]

@@ -6,7 +6,7 @@ from gan_jax.data.cache import Images, load_decoded
 from gan_jax.data.datasets import ALL_ROWS, RESIDENT_MIB, Dataset, DensityDataset, ImageDataset, StreamedDataset, from_arrays
 from gan_jax.data.decoding import Transform
 from gan_jax.data.digits import load_digits
-from gan_jax.data.sources import folder_source, load_numpy
+from gan_jax.data.sources import folder_source, load_numpy, read_numpy
 from gan_jax.data.streaming import Draw
 from gan_jax.distributions import GaussianMixture, grid, ring
 from gan_jax.errors import InputError
@@ -95,6 +95,7 @@ __all__ = [
     "DensityDataset",
     "Draw",
     "ImageDataset",
+    "Images",
     "StreamedDataset",
     "Transform",
     "from_arrays",
@@ -102,4 +103,5 @@ __all__ = [
     "load_images",
     "make_dataset",
     "make_sample_shape",
+    "read_numpy",
 ]

@@ -58,11 +58,7 @@ def load_numpy(path: str, transform: Transform) -> Images:
 
     An array that has the shape already is taken as it is, with any number of channels; another one is transformed and cached.
     """
-    file = Path(path).expanduser()
-    images, labels = _read_numpy(file)
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
-        raise InputError(f"numpy:{path}: {images.dtype} {list(images.shape)}: give uint8 [N, H, W, C] or [N, H, W]")
-    images = images if images.ndim == 4 else images[..., None]
+    images, labels = read_numpy(path)
     if labels is not None and labels.shape != images.shape[:1]:
         raise InputError(f"numpy:{path}: labels {list(labels.shape)} for {len(images)} images: give one for each")
     if images.shape[1:] == (transform.image_size, transform.image_size, transform.channels):
@@ -73,9 +69,18 @@ def load_numpy(path: str, transform: Transform) -> Images:
     def read(chunk: range) -> list[Item]:
         return [Item(f"image {index}", images[index], None if labels is None else int(labels[index])) for index in chunk]
 
+    file = Path(path).expanduser()
     status = file.stat()
     name = f"numpy:{file.resolve()}"
     return load_decoded(Source(name, [status.st_size, status.st_mtime_ns], len(images), read), transform)
+
+
+def read_numpy(path: str) -> Images:
+    """Images uint8 `[N, H, W, C]` of a `.npy`, which is mapped into memory, or `.npz`, and labels or None: as they are."""
+    images, labels = _read_numpy(Path(path).expanduser())
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
+        raise InputError(f"numpy:{path}: {images.dtype} {list(images.shape)}: give uint8 [N, H, W, C] or [N, H, W]")
+    return images if images.ndim == 4 else images[..., None], labels
 
 
 def _read_numpy(file: Path) -> tuple[np.ndarray, np.ndarray | None]:

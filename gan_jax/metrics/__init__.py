@@ -1,5 +1,6 @@
 """Measures of samples: arrays in, numbers out."""
 
+from gan_jax.metrics.classes import ClassStatistics, class_statistics
 from gan_jax.metrics.distances import Neighbours, mean_pairwise_distance, nearest_neighbours
 from gan_jax.metrics.frechet import Moments, frechet_distance, merge, moments
 from gan_jax.metrics.kernel import KernelDistance, kernel_distance
@@ -8,12 +9,14 @@ from gan_jax.metrics.parzen import Parzen, parzen_log_likelihood
 from gan_jax.metrics.precision_recall import PrecisionRecall, precision_recall
 
 __all__ = [
+    "ClassStatistics",
     "KernelDistance",
     "ModeStatistics",
     "Moments",
     "Neighbours",
     "Parzen",
     "PrecisionRecall",
+    "class_statistics",
     "frechet_distance",
     "kernel_distance",
     "mean_pairwise_distance",
