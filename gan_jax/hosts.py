@@ -25,6 +25,8 @@ def connect(
     coordinator: HOST:PORT at which process 0 listens. What is not given is what Slurm, Open MPI, GKE or a TPU pod says.
     patience: seconds until all have come.
     """
+    if coordinator and not re.fullmatch(r".+:\d+", coordinator):
+        raise InputError(f"--distributed: --coordinator={coordinator}: give HOST:PORT")
     given = (coordinator, num_processes, process_id)
     where = f"the coordinator {coordinator}" if coordinator else "the coordinator that the cluster names"
     absent = f"not all processes met at {where} within {patience:.0f} s: is process 0 there, and can its port be reached?"
