@@ -22,8 +22,11 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which one this is, from 
 def main() -> None:
     if not _WORKDIR.value:
         raise InputError("--workdir: give a folder for the run, such as --workdir=runs/mnist")
+    own_place = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _DISTRIBUTED.value:
-        hosts.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        hosts.connect(*own_place)
+    elif own_place != (None, None, None):
+        raise InputError("--coordinator, --num_processes and --process_id go with --distributed")
     train(_CONFIG.value, _WORKDIR.value)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 from PIL import UnidentifiedImageError
@@ -102,7 +103,7 @@ def _valid_record(path: Path, fingerprint: str) -> _Record | None:
 
 def _build(source: Source, transform: Transform, path: Path, fingerprint: str) -> _Record:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    partial = path.with_suffix(f".{uuid4().hex}.tmp")  # hosts that share the cache may share process numbers
     try:
         with partial.open("wb") as file:
             labels, left_out = _decode_all(source, transform, file)
