@@ -112,7 +112,7 @@ def _watch() -> None:
             wait(key=f"alive {beat}", timeout_ms=_SILENCE * 1000)
         except Exception as error:
             silent = re.search(r"task names:\s*([\d\s,]+)", str(error))
-            who = f"process {', '.join(silent[1].split())}" if silent else "process 0"
+            who = f"process {', '.join(silent[1].split())}" if silent else "another process"
             if not _left.is_set():
                 again = "the same command on all hosts goes on from the newest checkpoint"
                 quit_all(f"{who} has been silent for {_SILENCE} s, it or its host died; {again}", 1)

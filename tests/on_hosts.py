@@ -19,7 +19,7 @@ from gan_jax.steps import _draw_part
 jax.config.update("jax_num_cpu_devices", int(sys.argv[2]))
 jax.config.update("jax_numpy_rank_promotion", "raise")
 BATCH_SIZE = 8
-MODES = ("pmap", "shard_map")
+MODES = {"resident": "pmap", "points": "shard_map"}
 
 
 def datasets():
@@ -49,7 +49,7 @@ def main():
     for name, dataset in datasets():
         with closing(dataset):
             seen |= {f"draw {name} {key}": leaf for key, leaf in dataset.draw(0, 3).items()}
-            for mode in {"resident": MODES, "streamed": (), "points": MODES[1:]}[name]:
+            if mode := MODES.get(name):
                 leaves = trained(mode, name, dataset)
                 seen |= {f"state {name} {mode} {number}": np.asarray(leaf) for number, leaf in enumerate(leaves)}
     each = BATCH_SIZE // jax.device_count()
