@@ -1,9 +1,9 @@
 """How near does DCGAN come to clothes with the two losses of 2014, beside the published numbers?
 
 Lucic et al. 2018 (arXiv 1711.10337, table 2): 20 epochs of Fashion-MNIST, 10,000 samples against the 10,000 test images, FID of
-29.6 ± 1.6 for the true minimax loss and 26.5 ± 1.6 for the non-saturating one, the best of a wide search with networks of the size
-of InfoGAN's. Here: configs/fashion_mnist.py as it is, no search; several seeds, none left out; best and final step; and, as the
-floor, the distance of 10,000 training images.
+29.6 ± 1.6 for the true minimax loss and 26.5 ± 1.6 for the non-saturating one, the best of a wide search with networks of
+InfoGAN's size. Here: configs/fashion_mnist.py as it is, no search; several seeds, none left out; best and final step; and, as
+the floor, the distance of 10,000 training images.
 
 Command: python experiments/fashion_mnist.py --epochs=20 --seeds=5 --num=10000 --width=64
 FID needs `make inception`, and on a CPU an hour for each 10,000 images; --features=classifier takes seconds, and is no FID.
@@ -90,7 +90,7 @@ def page(rows: list[dict[str, Any]], floor: dict[str, Any]) -> str:
     return f"""# DCGAN on Fashion-MNIST, the two losses of 2014
 
 {floor["num"]} samples against {floor["num_real"]} test images; features: {floor["features"]} ({floor["preparation"]}).
-{_EPOCHS.value} epochs, width {_WIDTH.value}, raw weights, running statistics in batch norm; mean ± SE over seeds, none left out.
+{_EPOCHS.value} epochs, width {_WIDTH.value}, raw weights, running statistics in batch norm; mean ± SE over seeds.
 Rows: [fashion_mnist.jsonl](fashion_mnist.jsonl), by `experiments/fashion_mnist.py`. The published numbers are the best of a
 wide search, of other networks.
 

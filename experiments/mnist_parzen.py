@@ -1,9 +1,10 @@
 """How likely are unseen digits under a Parzen window on samples, the number that the paper of 2014 reported?
 
 Goodfellow et al. 2014, table 1: 225 ± 2 nats on MNIST (DBN 138, stacked CAE 121, deep GSN 214), by 10,000 samples, σ chosen on
-1,000 validation images, pixels in [0, 1], SE over the test images. The protocol here is the paper's, the data are not: of the 5,000
-digits that come with the install 3,000 are to train on, 1,000 to choose σ, 1,000 to test. A DCGAN stands in for the paper's dense
-networks. The measure ranks models badly (Theis et al. 2016): beside it stands what it says of the 3,000 training digits.
+1,000 validation images, pixels in [0, 1], SE over the test images. The protocol here is the paper's, the data are not: of the
+5,000 digits that come with the install 3,000 are to train on, 1,000 to choose σ, 1,000 to test. A DCGAN stands in for the
+paper's dense networks. The measure ranks models badly (Theis et al. 2016): beside it stands what it says of the 3,000
+training digits.
 
 Command: python experiments/mnist_parzen.py --steps=5000 --seeds=1      minutes: 2 for each seed on 2 cores
 Leaves runs below --runs, rows in mnist_parzen.jsonl and the page mnist_parzen.md in --results. Resumable; no row is made twice.
@@ -63,9 +64,10 @@ def page(rows: dict[str, dict[str, Any]], scores: list[float]) -> str:
     ]
     return f"""# Parzen windows on the embedded digits
 
-{_STEPS.value} steps of configs/mnist.py at width {_WIDTH.value}; final step, EMA weights. Of the 5,000 digits 3,000 are trained on,
-1,000 choose σ, 1,000 test. ± is the SE over the test digits, as in the paper, whose 225 ± 2 is of MNIST itself: not the same data.
-Over {len(scores)} seeds: {plus_minus(scores)}. Rows: [mnist_parzen.jsonl](mnist_parzen.jsonl), by `experiments/mnist_parzen.py`.
+{_STEPS.value} steps of configs/mnist.py at width {_WIDTH.value}; final step, EMA weights. Of the 5,000 digits 3,000 are to
+train on, 1,000 to choose σ, 1,000 to test. ± is the SE over the test digits, as in the paper, whose 225 ± 2 is of MNIST itself:
+not the same data. Over {len(scores)} seeds: {plus_minus(scores)}.
+Rows: [mnist_parzen.jsonl](mnist_parzen.jsonl), by `experiments/mnist_parzen.py`.
 
 {markdown(lines)}
 """
