@@ -350,7 +350,7 @@ def final_report(evaluator: Evaluator, state: TrainState, workdir: str | Path) -
     weights = "EMA weights" if state.ema is not None else "raw weights"
     print(f"{evaluator.num} samples of step {int(state.step)}, {weights}: {_in_words(found)}")
     print(f"{num_real} real ones that the measure has not learned from: {_in_words(real)}", flush=True)
-    row = {"step": int(state.step), "weights": weights, "num": evaluator.num, **found, "num_real": num_real, "real": real}
+    row = {"step": int(state.step), "weights": weights, "num": evaluator.num, "eval": found, "num_real": num_real, "real": real}
     append_row(Path(workdir) / "scores.jsonl", row)
 
 

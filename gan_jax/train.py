@@ -235,7 +235,7 @@ def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, 
 
 
 def restore_steps(workdir: str | Path) -> dict[str, tuple[GAN, TrainState]]:
-    """ "final" and, where a checkpoint has a score, "best": recipe and state of a run's steps that are worth a measure."""
+    """Recipe and state of a run's "final" step and, where checkpoints have scores, of its "best" one."""
     steps = {"final": restore_run(workdir)[1:]}
     try:
         steps["best"] = restore_run(workdir, "best")[1:]
