@@ -184,11 +184,8 @@ def look_at_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str
     closest = found.distances.argsort()[:_PAIRS]
     plots.save_pairs(samples[closest], images[found.indices[closest]], path)
     scale = flat[0].shape[1] ** 0.5
-    numbers = {
-        "least": found.distances.min(),
-        "median": np.median(found.distances),
-        "median_of_real": np.median(real.distances),
-    }
+    numbers = {"least": found.distances.min(), "median": np.median(found.distances)}
+    numbers |= {"real_least": real.distances.min(), "real_median": np.median(real.distances)}
     print(f"{path}: the {len(closest)} samples that are nearest to a training image, each beside it", flush=True)
     return {key: float(number / scale) for key, number in numbers.items()}
 

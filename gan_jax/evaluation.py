@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import jax
 import numpy as np
@@ -164,9 +165,9 @@ def _read_rows(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 
 def _read_moments(path: Path) -> Moments | None:
     try:
-        with np.load(path) as found:
+        with path.open("rb") as file, np.load(file) as found:
             return Moments(int(found["num"]), found["mean"], found["scatter"])
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
 
 
