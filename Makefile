@@ -7,7 +7,7 @@ WORKDIR ?= runs/mnist
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev train sample inception test lint format format-check typecheck theory bench bench-plot build clean
+.PHONY: help install install-dev train sample inception test lint format format-check typecheck theory bench bench-plot reproduce torture build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -60,6 +60,12 @@ bench-plot: install ## draw the committed rows of the benchmark
 
 theory: install ## run the experiments of the theory and write experiments/results/theory.md (FULL=1 for the long forms)
 	$(RUN) experiments/theory/run_all.py $(if $(FULL),--full) $(ARGS)
+
+reproduce: install ## train a short run twice, and once with kill -9 in the middle: the bits must be the same
+	$(RUN) experiments/reproduce.py --config="$(CONFIG)" $(ARGS)
+
+torture: install ## inject faults into real runs and print what survived (ARGS=--kills=3 for the short form)
+	$(RUN) experiments/torture.py $(ARGS)
 
 build: install-dev ## build the wheel into dist/
 	$(RUN) -m build --wheel

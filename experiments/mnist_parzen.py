@@ -66,7 +66,7 @@ def page(rows: dict[str, dict[str, Any]], scores: list[float]) -> str:
 
 {_STEPS.value} steps of configs/mnist.py at width {_WIDTH.value}; final step, EMA weights. Of the 5,000 digits 3,000 are to
 train on, 1,000 to choose σ, 1,000 to test. ± is the SE over the test digits, as in the paper, whose 225 ± 2 is of MNIST itself:
-not the same data. Over {len(scores)} seeds: {plus_minus(scores)}.
+not the same data. Mean over the seeds, ± SE: {plus_minus(scores)} nats.
 Rows: [mnist_parzen.jsonl](mnist_parzen.jsonl), by `experiments/mnist_parzen.py`.
 
 {markdown(lines)}

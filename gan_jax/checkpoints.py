@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -70,8 +71,18 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The one with the lowest score, the earliest of equals; None where none has a finite one."""
-        scores = {step: score for step in self.steps() if np.isfinite(score := self._score(step))}
+        scores = {step: score for step in self.steps() if np.isfinite(score := self.score(step))}
         return min(scores, key=lambda step: (scores[step], step), default=None)
+
+    def score(self, step: int) -> float:
+        """What the step was saved with; nan where that was nothing, or nothing that can be read."""
+        if step not in self._scores:
+            try:
+                score = self._record(step)["score"]
+            except DamagedError:
+                score = None
+            self._scores[step] = float("nan") if score is None else score
+        return self._scores[step]
 
     def save(self, state: TrainState, config: Mapping[str, Any], *, score: float | None = None) -> None:
         """Copy the state to the host, and leave the rest to the thread that writes. A step that is there stays as it is.
@@ -150,15 +161,6 @@ class Checkpoints:
             raise DamagedError("its record differs from its digest")
         return record
 
-    def _score(self, step: int) -> float:
-        if step not in self._scores:
-            try:
-                score = self._record(step)["score"]
-            except DamagedError:
-                score = None
-            self._scores[step] = float("nan") if score is None else score
-        return self._scores[step]
-
     def _read(self, step: int, make_template: Callable[[dict[str, Any]], TrainState]) -> TrainState:
         record = self._record(step)
         template = make_template(record["config"])
@@ -226,6 +228,7 @@ def state_digest(state: TrainState) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what a library says, for a message of one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    """What a library says, in a few words: the system's own where it quotes them, else its first line."""
+    system = re.search(r"([^:]+) \[os_error_code", str(error))
+    lines = [system[1]] if system else str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0].strip()[:200]}" if lines else type(error).__name__

@@ -32,7 +32,7 @@ def run(main: Callable[[], None]) -> None:
         if len(argv) > 1:
             fail(f"{argv[1]}: not a flag; flags begin with --, see --help", 2)
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # what libraries say in passing is not for the user
+            logging.set_verbosity(logging.FATAL)  # what libraries say in passing is not for the user; what they raise is
         if _COMPILATION_CACHE.value:
             keep_compiled_programs()
         keep_freed_memory()

@@ -36,7 +36,15 @@ WATCH_ACTIONS = ("warn", "stop")
 # Anything else would make another experiment of it.
 _FREE_ON_RESUME = (
     *("parallel", "steps_per_call", "num_steps", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
-    *("data.dir", "data.resident_mib", "data.workers", "watch.action", "watch.steps", "watch.diversity"),
+    *(
+        "eval_every",
+        "data.dir",
+        "data.resident_mib",
+        "data.workers",
+        "watch.action",
+        "watch.steps",
+        "watch.diversity",
+    ),
 )
 
 
@@ -71,7 +79,7 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
 def steps_per_call(config: ConfigDict, gan: GAN) -> int:
     """`config.steps_per_call`, where "auto" is what suits the device and the intervals at which the loop needs the state."""
     if config.steps_per_call == "auto":
-        interval = math.gcd(config.sample_every, config.checkpoint_every)
+        interval = math.gcd(config.sample_every, config.checkpoint_every, config.eval_every)
         return auto_steps_per_call(gan, interval, config.batch_size * config.disc_steps)
     return int(config.steps_per_call)
 
@@ -121,7 +129,8 @@ def check_config(config: ConfigDict) -> None:
     check("ema_decay", 0 <= flat["ema_decay"] < 1, "a decay in [0, 1), where 0 keeps no average")
     calls = flat["steps_per_call"]
     check("steps_per_call", calls == "auto" or (calls.isdecimal() and int(calls) >= 1), "auto or a whole number of at least 1")
-    for key in ("data.resident_mib", "data.workers"):
+    check("eval_num", flat["eval_num"] >= 100, "a whole number of at least 100")
+    for key in ("eval_every", "data.resident_mib", "data.workers"):
         check(key, flat[key] >= 0, "a whole number of at least 0")
     size = flat["data.image_size"]
     check("data.image_size", size >= 8 and size & (size - 1) == 0, "a power of two of at least 8")

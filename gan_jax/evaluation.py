@@ -349,8 +349,8 @@ def final_report(evaluator: Evaluator, state: TrainState, workdir: str | Path) -
     """Print what the evaluator says of the state, and beneath it of real examples; both as a row of scores.jsonl."""
     found, (num_real, real) = evaluator(state), evaluator.of_real()
     weights = "EMA weights" if state.ema is not None else "raw weights"
-    print(f"{evaluator.num} samples of step {int(state.step)}, {weights}: {_in_words(found)}")
-    print(f"{num_real} real ones that the measure has not learned from: {_in_words(real)}", flush=True)
+    print(f"{evaluator.num} samples of step {int(state.step)}, {weights}: {in_words(found)}")
+    print(f"{num_real} real ones that the measure has not learned from: {in_words(real)}", flush=True)
     row = {"step": int(state.step), "weights": weights, "num": evaluator.num, "eval": found, "num_real": num_real, "real": real}
     append_row(Path(workdir) / "scores.jsonl", row)
 
@@ -367,5 +367,5 @@ _WORDS = {
 }
 
 
-def _in_words(found: Mapping[str, float]) -> str:
+def in_words(found: Mapping[str, float]) -> str:
     return ", ".join(_WORDS[key].format(found[f"eval/{key}"]) for key in _WORDS if f"eval/{key}" in found)

@@ -1,17 +1,20 @@
 """What a run says while it goes: metrics as JSON lines and TensorBoard events, and progress on the console."""
 
+import os
 import sys
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
 import jax
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2, summary_pb2
 from tqdm import tqdm
 
-from gan_jax.files import RowFile
+from gan_jax.files import RowFile, naming
 from gan_jax.steps import Metrics
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -54,7 +57,13 @@ class MetricLogger:
     def __init__(self, workdir: Path, *, start: int):
         self.metrics = RowFile(workdir / "metrics.jsonl", start=start)
         self.evaluations = RowFile(workdir / "evaluation.jsonl", start=start)
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+        self._folder = workdir / "tensorboard"
+        self._folder.mkdir(exist_ok=True)
+        # Not tensorboardX's SummaryWriter: its thread would meet a full disk with a traceback, and the run would go on without.
+        self._events = EventsWriter(str(self._folder / "events"), f".{os.getpid()}.{start}")
+        self._flushed = time.monotonic()
+        purge = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # hides what came after `start`
+        self._events.write_event(event_pb2.Event(wall_time=time.time(), step=start + 1, session_log=purge))
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """What the step itself has measured."""
@@ -66,14 +75,18 @@ class MetricLogger:
 
     def _write(self, rows: RowFile, step: int, numbers: Mapping[str, float]) -> None:
         rows.write({"step": step, **numbers})
-        for name, number in numbers.items():
-            self._events.add_scalar(name, number, step)
+        with naming(self._folder):
+            for name, number in numbers.items():
+                values = summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=name, simple_value=number)])
+                self._events.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=values))
+            if time.monotonic() - self._flushed > _SECONDS_BETWEEN_LINES:
+                self._events.flush()
+                self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Close them all."""
-        self._events.close()
-        self.metrics.close()
-        self.evaluations.close()
+        with closing(self.metrics), closing(self.evaluations), naming(self._folder):
+            self._events.close()
 
 
 class Progress:

@@ -18,6 +18,7 @@ from gan_jax.checkpoints import Checkpoints
 from gan_jax.config import check_config, differences, make_configured_dataset, make_gan, resolve, steps_per_call
 from gan_jax.data import DENSITIES, Dataset
 from gan_jax.errors import CollapseError, InputError, NonFiniteError, StoppedError
+from gan_jax.evaluation import Evaluator, final_report, in_words, make_evaluator
 from gan_jax.evidence import append_row
 from gan_jax.files import read_rows, write_whole
 from gan_jax.logs import MetricBuffer, MetricLogger, Progress
@@ -141,6 +142,14 @@ class _Journal:
             self._logger.write_evaluation(number, {"samples/diversity": diversity})
             self._warn(self.watch.samples(number, diversity))
 
+    def evaluate(self, evaluator: Evaluator, state: TrainState) -> float:
+        """Measure samples of the state; the number by which the best step is chosen."""
+        began = time.perf_counter()
+        found = evaluator(state)
+        self._logger.write_evaluation(int(state.step), found)
+        self.progress.say(f"step {int(state.step)}: {in_words(found)} ({time.perf_counter() - began:.1f} s)")
+        return found[evaluator.best]
+
     def _warn(self, episodes: Iterable[Episode]) -> None:
         for episode in episodes:
             self.progress.say(f"warning: {episode}")
@@ -162,12 +171,14 @@ def _loop(
     mode, devices = choose_devices(config.parallel, config.batch_size)
     step = make_step(gan, dataset, parallel=mode, sync_batch_norm=config.sync_batch_norm)
     start, total, per_call = int(state.step), config.num_steps, steps_per_call(config, gan)
-    number, compile_seconds, intervals = start, 0.0, (config.sample_every, config.checkpoint_every)
+    number, compile_seconds = start, 0.0
+    intervals = (config.sample_every, config.checkpoint_every, config.eval_every or total)
 
     def check(number: int, metrics: Mapping[str, float]) -> None:
         check_finite(number, metrics, state, checkpoints.latest_step)
 
     with _Journal(config, workdir, gan, rngs["sample"], start=start, per_call=per_call) as journal, StopSignals() as signals:
+        evaluator = make_evaluator(gan, dataset, num=config.eval_num) if config.eval_every else None
         if start == 0:
             journal.picture(state)
         began = time.perf_counter()
@@ -187,10 +198,12 @@ def _loop(
             journal.push(range(number - count + 1, number + 1), metrics, check)
             if journal.due(number, config.sample_every):
                 journal.picture(state)
-            if number % config.checkpoint_every == 0:
+            look = evaluator if evaluator and journal.due(number, config.eval_every) else None
+            if look or number % config.checkpoint_every == 0:
                 journal.drain(check)
                 check(number, {})
-                checkpoints.save(state, resolve(config))
+                score = journal.evaluate(look, state) if look else None
+                checkpoints.save(state, resolve(config), score=score)
         journal.drain(check)
         check(number, {})
         checkpoints.save(state, resolve(config))
@@ -206,6 +219,12 @@ def _loop(
     )
     for episode in journal.watch.episodes:
         print(f"watch: {episode}")
+    if evaluator is not None and number == total:
+        final_report(evaluator, state, workdir)
+        best = checkpoints.best_step()
+        if best is not None:
+            scores = " and ".join(f"{checkpoints.score(step):.4g} at step {step}" for step in (best, total))
+            print(f"{evaluator.best} of the best and the final checkpoint, both kept: {scores}", flush=True)
     if signals.number and number < total:
         raise StoppedError(signals.number, f"saved step {number} of {total}; the same command goes on from there")
     if number < total:

@@ -53,6 +53,6 @@ def small_config(**overrides: object) -> ConfigDict:
     """The default config cut down to seconds: 8 × 8 digits, 20 steps; `overrides` as {"data.name": "ring"}."""
     config = default.get_config()
     small = {"num_steps": 20, "batch_size": 8, "latent_dim": 4, "num_samples": 4, "data.image_size": 8}
-    small |= {"network.dcgan.base_width": 4, "log_every": 5, "sample_every": 10, "checkpoint_every": 10}
+    small |= {"network.dcgan.base_width": 4, "log_every": 5, "sample_every": 10, "checkpoint_every": 10, "eval_every": 0}
     config.update_from_flattened_dict(small | overrides)
     return config

@@ -53,6 +53,9 @@ def get_config() -> ConfigDict:
     config.checkpoint_every = 500
     config.keep_checkpoints = 2  # the newest ones, beside the best
 
+    config.eval_every = 1000  # steps between looks at samples, and at the end; their lowest score is the best step; 0: none
+    config.eval_num = 2000  # samples in each
+
     config.watch = ConfigDict()  # for a D that is sure, a V stuck at 0, samples that are nearly identical
     config.watch.action = "warn"  # or stop
     config.watch.steps = 500  # for so many in a row
