@@ -62,7 +62,7 @@ def test_samples_are_looked_at_and_the_best_step_is_kept_beside_the_last(tmp_pat
     assert said.count("modes") == 5 + 2  # each look, and at the end samples and real points
     assert f"eval/js of the best and the final checkpoint, both kept: {looks[best]:.4g} at step {best} and" in said
     (scores,) = read_rows(tmp_path / "scores.jsonl")
-    assert (scores["step"], scores["eval/js"]) == (20, looks[20])
+    assert (scores["step"], scores["eval"]["eval/js"]) == (20, looks[20])
 
 
 @pytest.mark.parametrize("name", ["ring", "grid"])
