@@ -39,7 +39,7 @@ from gan_jax.files import write_whole
 from gan_jax.metrics import mode_statistics, nearest_neighbours
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
-from gan_jax.train import restore_run
+from gan_jax.train import restore_run, restore_steps
 
 _CONFIG = cli.define_config("experiments/configs/mnist.py")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run: its samples are measured, by its best and its final step.")
@@ -105,11 +105,7 @@ def choose_real(config: ConfigDict, images: Any, num: int) -> tuple[ImageSource,
 
 def restored(workdir: str) -> Iterator[tuple[str, dict[str, Any], GAN, TrainState, bool]]:
     """The best and the final step of a run, once where they are one, by EMA and raw: (name, fields, gan, state, ema)."""
-    steps = {"final": restore_run(workdir)[1:]}
-    try:
-        steps["best"] = restore_run(workdir, "best")[1:]
-    except InputError as error:
-        print(f"no best step: {error}", flush=True)
+    steps = restore_steps(workdir)
     by_step = {int(state.step): (which, gan, state) for which, (gan, state) in steps.items()}
     if len(by_step) < len(steps):
         by_step = {step: ("best and final", gan, state) for step, (_, gan, state) in by_step.items()}
@@ -188,11 +184,8 @@ def look_at_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str
     closest = found.distances.argsort()[:_PAIRS]
     plots.save_pairs(samples[closest], images[found.indices[closest]], path)
     scale = flat[0].shape[1] ** 0.5
-    numbers = {
-        "least": found.distances.min(),
-        "median": np.median(found.distances),
-        "median_of_real": np.median(real.distances),
-    }
+    numbers = {"least": found.distances.min(), "median": np.median(found.distances)}
+    numbers |= {"real_least": real.distances.min(), "real_median": np.median(real.distances)}
     print(f"{path}: the {len(closest)} samples that are nearest to a training image, each beside it", flush=True)
     return {key: float(number / scale) for key, number in numbers.items()}
 

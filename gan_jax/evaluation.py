@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import jax
 import numpy as np
@@ -164,9 +165,9 @@ def _read_rows(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 
 def _read_moments(path: Path) -> Moments | None:
     try:
-        with np.load(path) as found:
+        with path.open("rb") as file, np.load(file) as found:
             return Moments(int(found["num"]), found["mean"], found["scatter"])
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
 
 
@@ -350,7 +351,7 @@ def final_report(evaluator: Evaluator, state: TrainState, workdir: str | Path) -
     weights = "EMA weights" if state.ema is not None else "raw weights"
     print(f"{evaluator.num} samples of step {int(state.step)}, {weights}: {in_words(found)}")
     print(f"{num_real} real ones that the measure has not learned from: {in_words(real)}", flush=True)
-    row = {"step": int(state.step), "weights": weights, "num": evaluator.num, **found, "num_real": num_real, "real": real}
+    row = {"step": int(state.step), "weights": weights, "num": evaluator.num, "eval": found, "num_real": num_real, "real": real}
     append_row(Path(workdir) / "scores.jsonl", row)
 
 

@@ -281,6 +281,16 @@ def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, 
     return config, make_gan(config), state
 
 
+def restore_steps(workdir: str | Path) -> dict[str, tuple[GAN, TrainState]]:
+    """Recipe and state of a run's "final" step and, where checkpoints have scores, of its "best" one."""
+    steps = {"final": restore_run(workdir)[1:]}
+    try:
+        steps["best"] = restore_run(workdir, "best")[1:]
+    except InputError as error:
+        print(f"no best step: {error}", flush=True)
+    return steps
+
+
 @jax.jit
 def _finite_leaves(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)), tree)

@@ -167,7 +167,7 @@ def _read(path: Path, template: Any) -> Any:
     """The variables in a file of arrays by their names, or None where there are none, or other ones."""
     paths, structure = jax.tree_util.tree_flatten_with_path(template)
     try:
-        with np.load(path) as cached:
+        with path.open("rb") as file, np.load(file) as cached:
             return jax.tree.unflatten(
                 structure, [cached[jax.tree_util.keystr(name)].reshape(leaf.shape) for name, leaf in paths]
             )
