@@ -34,11 +34,10 @@ def pad(x, height, width, value=0.0):
 
 
 def plain_conv(x, kernel, stride=1, *, padded=True):
-    kernel = kernel.reshape(-1, kernel.shape[-3], *kernel.shape[-2:]) if kernel.ndim == 4 else kernel[None, None]
+    kernel = kernel.reshape((1, 1, *kernel.shape)[-4:])
     height, width = kernel.shape[:2]
-    return np.einsum(
-        "bhwcij,ijco->bhwo", windows(pad(x, height, width) if padded else x, height, width, stride), kernel, optimize=True
-    )
+    seen = windows(pad(x, height, width) if padded else x, height, width, stride)
+    return np.einsum("bhwcij,ijco->bhwo", seen, kernel, optimize=True)
 
 
 def plain_max(x, stride=1, *, padded=True):
