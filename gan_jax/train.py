@@ -3,10 +3,10 @@
 import json
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -17,18 +17,16 @@ from gan_jax import hosts, plots
 from gan_jax.checkpoints import Bystander, Checkpoints
 from gan_jax.config import check_config, differences, make_configured_dataset, make_gan, resolve, steps_per_call
 from gan_jax.data import DENSITIES, Dataset
-from gan_jax.errors import CollapseError, InputError, NonFiniteError, StoppedError
-from gan_jax.evaluation import Evaluator, final_report, in_words, make_evaluator
+from gan_jax.errors import CollapseError, InputError, StoppedError
+from gan_jax.evaluation import final_report, make_evaluator
 from gan_jax.evidence import append_row
 from gan_jax.files import read_rows, write_whole
-from gan_jax.logs import MetricBuffer, MetricLogger, Progress
-from gan_jax.metrics import mean_pairwise_distance
+from gan_jax.journal import Journal
 from gan_jax.parallel import choose_devices, make_step
 from gan_jax.process import StopSignals, sole_writer
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState, abstract_state, create_state
-from gan_jax.steps import Metrics
-from gan_jax.watch import CollapseWatch, Episode
+from gan_jax.watch import CollapseWatch
 
 
 def train(config: ConfigDict, workdir: str | Path) -> TrainState:
@@ -89,99 +87,6 @@ def _open_workdir(workdir: Path, resolved: Mapping[str, Any]) -> Iterator[Checkp
         yield checkpoints
 
 
-class _Journal:
-    """What a run writes while it goes: rows, pictures, progress, and the warnings of its collapse watch.
-
-    Of several processes, the first one keeps it; the others look at their metrics alone.
-    """
-
-    def __init__(self, config: ConfigDict, workdir: Path, gan: GAN, rng: jax.Array, *, start: int, per_call: int):
-        self._config, self._workdir, self._gan, self._rng = config, workdir, gan, rng
-        self.images_per_step = config.batch_size * config.disc_steps
-        self._logger = MetricLogger(workdir, start=start) if hosts.first() else None
-        self._buffer = MetricBuffer(chunk=-(-config.log_every // per_call))
-        self.progress = Progress(total=config.num_steps, images_per_step=self.images_per_step)
-        self.watch = CollapseWatch(config.watch.steps, config.watch.diversity)
-        for row in self._logger.metrics.rows if self._logger else ():
-            self.watch.metrics(row["step"], row)
-        for row in self._logger.evaluations.rows if self._logger else ():
-            if "samples/diversity" in row:
-                self.watch.samples(row["step"], row["samples/diversity"])
-        self._spread = 0.0  # mean pairwise distance of real examples
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.close()
-        if self._logger:
-            self._logger.close()
-
-    @property
-    def stop(self) -> bool:
-        """Whether the watch sees a collapse, and the config says to stop there."""
-        return self._config.watch.action == "stop" and self.watch.ongoing()
-
-    def due(self, number: int, every: int) -> bool:
-        return number % every == 0 or number == self._config.num_steps
-
-    def look_at_data(self, batch: Mapping[str, jax.Array]) -> None:
-        """Take a batch `[k, B, …]` of real examples as the measure of how far apart samples should be."""
-        images = np.asarray(batch["images"])[0]
-        self._spread = _spread(images) if len(images) > 1 else 0.0
-
-    def push(self, steps: range, metrics: Metrics, check: Callable[[int, Mapping[str, float]], None]) -> None:
-        """Take the metrics of one call; those that have arrived by now are checked and written."""
-        self._record(self._buffer.push(steps, metrics), check)
-        self.progress.update(steps[-1])
-
-    def drain(self, check: Callable[[int, Mapping[str, float]], None]) -> None:
-        """Wait for the device, and write what is left."""
-        self._record(self._buffer.drain(), check)
-
-    def _record(self, rows: Iterable[tuple[int, dict[str, float]]], check: Callable[[int, Mapping[str, float]], None]) -> None:
-        for number, metrics in rows:
-            check(number, metrics)
-            if self._logger is None:
-                continue
-            self._warn(self.watch.metrics(number, metrics))
-            if self.due(number, self._config.log_every):
-                rate = self.progress.rate()
-                speed = {"steps_per_second": rate, "images_per_second": rate * self.images_per_step}
-                self._logger.write(number, {"images_seen": number * self.images_per_step, **metrics, **speed})
-                self.progress.report(number, metrics["value"])
-
-    def picture(self, state: TrainState) -> None:
-        """Draw the samples of the run's own latents, and see how far apart they are."""
-        if self._logger is None:
-            return
-        samples = sample(self._gan, state, self._rng, self._config.num_samples)
-        number = int(state.step)
-        save_samples(self._gan, state, self._config, samples, self._workdir / "samples" / f"{number:08d}.png")
-        if self._spread and len(samples) > 1:
-            scaled = samples / 127.5 - 1 if samples.dtype == np.uint8 else samples
-            diversity = _spread(scaled) / self._spread
-            self._logger.write_evaluation(number, {"samples/diversity": diversity})
-            self._warn(self.watch.samples(number, diversity))
-
-    def evaluate(self, evaluator: Evaluator, state: TrainState) -> float:
-        """Measure samples of the state; the number by which the best step is chosen."""
-        began = time.perf_counter()
-        assert self._logger is not None
-        found = evaluator(state)
-        self._logger.write_evaluation(int(state.step), found)
-        self.progress.say(f"step {int(state.step)}: {in_words(found)} ({time.perf_counter() - began:.1f} s)")
-        return found[evaluator.best]
-
-    def _warn(self, episodes: Iterable[Episode]) -> None:
-        for episode in episodes:
-            self.progress.say(f"warning: {episode}")
-
-
-def _spread(examples: np.ndarray) -> float:
-    return mean_pairwise_distance(examples.reshape(len(examples), -1))
-
-
 def _loop(
     config: ConfigDict,
     workdir: Path,
@@ -197,14 +102,27 @@ def _loop(
     number, compile_seconds = start, 0.0
     intervals = (config.sample_every, config.checkpoint_every, config.eval_every or total)
 
-    def check(number: int, metrics: Mapping[str, float]) -> None:
-        check_finite(number, metrics, state, checkpoints.latest_step)
+    def draw_picture(state: TrainState, path: Path) -> np.ndarray:
+        samples = sample(gan, state, rngs["sample"], config.num_samples)
+        save_samples(gan, state, config, samples, path)
+        return samples / 127.5 - 1 if samples.dtype == np.uint8 else samples
 
-    with _Journal(config, workdir, gan, rngs["sample"], start=start, per_call=per_call) as journal, StopSignals() as signals:
+    journal = Journal(
+        workdir if hosts.first() else None,
+        start=start,
+        total=total,
+        log_every=config.log_every,
+        chunk=-(-config.log_every // per_call),
+        images_per_step=config.batch_size * config.disc_steps,
+        watch=CollapseWatch(config.watch.steps, config.watch.diversity, stops=config.watch.action == "stop"),
+        draw=draw_picture,
+        last_good=checkpoints.latest_step,
+    )
+    with journal, StopSignals() as signals:
         evaluator = make_evaluator(gan, dataset, num=config.eval_num) if config.eval_every and hosts.first() else None
         if start == 0:
             journal.picture(state)
-        asked = hosts.largest(int(journal.stop))  # to stop: by 1 for a collapse, or by the number of a signal
+        asked = hosts.largest(int(journal.watch.stop))  # to stop: by 1 for a collapse, or by the number of a signal
         began = time.perf_counter()
         while number < total and not asked:
             boundary = min(total, *(number + every - number % every for every in intervals))
@@ -219,19 +137,16 @@ def _loop(
                 journal.look_at_data(dataset.load(dataset.arrays, draws[0]))
                 journal.progress.begin(start + count)
             number += count
-            journal.push(range(number - count + 1, number + 1), metrics, check)
+            journal.push(range(number - count + 1, number + 1), metrics, state)
             if journal.due(number, config.sample_every):
                 journal.picture(state)
             look = evaluator if evaluator and journal.due(number, config.eval_every) else None
             if look or number % config.checkpoint_every == 0:
-                journal.drain(check)
-                check(number, {})
-                score = journal.evaluate(look, state) if look else None
-                checkpoints.save(state, resolve(config), score=score)
+                journal.drain(state)
+                checkpoints.save(state, resolve(config), score=journal.evaluate(look, state) if look else None)
             if not hosts.joined() or number // config.log_every > (number - count) // config.log_every:
-                asked = hosts.largest(signals.number or int(journal.stop))  # a collective: not at every step
-        journal.drain(check)
-        check(number, {})
+                asked = hosts.largest(signals.number or int(journal.watch.stop))  # a collective: not at every step
+        journal.drain(state)
         checkpoints.save(state, resolve(config))
         checkpoints.wait()
     rate = journal.progress.rate()
@@ -248,18 +163,25 @@ def _loop(
         print(f"watch: {episode}")
     if evaluator and isinstance(checkpoints, Checkpoints) and number == total:
         final_report(evaluator, state, workdir)
-        best = checkpoints.best_step()
-        if best is not None:
-            scores = " and ".join(f"{checkpoints.score(step):.4g} at step {step}" for step in (best, total))
-            print(f"{evaluator.best} of the best and the final checkpoint, both kept: {scores}", flush=True)
-    if asked > 1 and number < total:
-        raise StoppedError(asked, f"saved step {number} of {total}; the same command goes on from there")
+        _compare_best(checkpoints, evaluator.best, total)
     if number < total:
-        raise CollapseError(
-            f"stopped at step {number} and saved it: {', '.join(map(str, journal.watch.episodes[-1:]))}; "
-            f"--config.watch.action=warn goes on"
-        )
+        _raise_why(asked, number, total, journal.watch)
     return state
+
+
+def _compare_best(checkpoints: Checkpoints, name: str, total: int) -> None:
+    best = checkpoints.best_step()
+    if best is not None:
+        scores = " and ".join(f"{checkpoints.score(step):.4g} at step {step}" for step in (best, total))
+        print(f"{name} of the best and the final checkpoint, both kept: {scores}", flush=True)
+
+
+def _raise_why(asked: int, number: int, total: int, watch: CollapseWatch) -> NoReturn:
+    """The error of a run that was stopped: by a signal, or else by its watch, which on another process has no episodes."""
+    if asked > 1:
+        raise StoppedError(asked, f"saved step {number} of {total}; the same command goes on from there")
+    seen = "".join(f"{episode}; " for episode in watch.episodes[-1:])
+    raise CollapseError(f"stopped at step {number} and saved it: {seen}--config.watch.action=warn goes on")
 
 
 def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, GAN, TrainState]:
@@ -289,28 +211,6 @@ def restore_steps(workdir: str | Path) -> dict[str, tuple[GAN, TrainState]]:
     except InputError as error:
         print(f"no best step: {error}", flush=True)
     return steps
-
-
-@jax.jit
-def _finite_leaves(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)), tree)
-
-
-def check_finite(step: int, metrics: Mapping[str, float], state: TrainState, last_good: Callable[[], int | None]) -> None:
-    """Raise `NonFiniteError` where a metric of this step is nan or inf or, given no metrics, where a leaf of the state is.
-
-    The state may be of a few steps after the metrics: the leaf it names is bad, others may have gone bad first.
-    """
-    bad_metrics = [f"{name} is {number}" for name, number in metrics.items() if not np.isfinite(number)]
-    if metrics and not bad_metrics:
-        return
-    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(_finite_leaves(state)))
-    bad_leaves = [f"state{jax.tree_util.keystr(path)} has nan or inf" for path, finite in leaves if not finite]
-    if bad_metrics or bad_leaves:
-        saved = last_good()
-        kept = "no checkpoint was saved yet" if saved is None else f"the checkpoint of step {saved} is kept"
-        others = f" (and {len(bad_leaves) - 1} leaves more)" if len(bad_leaves) > 1 else ""
-        raise NonFiniteError(f"step {step}: {', '.join(bad_metrics[:2] + bad_leaves[:1])}{others}; {kept}")
 
 
 def save_samples(

@@ -23,11 +23,13 @@ class Episode:
 class CollapseWatch:
     """Names a symptom when it has held for `steps` steps in a row; `episodes` keeps those that were named.
 
-    diversity: samples count as collapsed below this share of the data's mean pairwise distance.
+    diversity: samples count as collapsed below this share of the data's mean pairwise distance. stops: what it names is to
+    stop the run.
     """
 
     steps: int
     diversity: float
+    stops: bool = False
     episodes: list[Episode] = field(default_factory=list)
     _held: dict[str, Episode] = field(default_factory=dict)
 
@@ -43,9 +45,10 @@ class CollapseWatch:
         """Look at the samples' mean pairwise distance, as a share of the data's."""
         return self._observe("the samples are nearly identical", step, diversity < self.diversity)
 
-    def ongoing(self) -> bool:
-        """Whether one that was named still holds."""
-        return any(episode in self.episodes for episode in self._held.values())
+    @property
+    def stop(self) -> bool:
+        """Whether the run is to stop: something that was named still holds."""
+        return self.stops and any(episode in self.episodes for episode in self._held.values())
 
     def _observe(self, symptom: str, step: int, holds: bool) -> list[Episode]:
         if not holds:

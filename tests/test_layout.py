@@ -14,6 +14,7 @@ RANKS = [
     {"networks", "steps", "data", "checkpoints", "plots", "metrics"},
     {"parallel", "sampling", "logs", "features"},
     {"config", "evaluation"},
+    {"journal"},
     {"train", "cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

@@ -13,13 +13,13 @@ SYMPTOMS = {
 
 @pytest.mark.parametrize("symptom", SYMPTOMS)
 def test_a_symptom_is_named_once_when_it_has_lasted_and_again_after_a_pause(symptom):
-    watch = CollapseWatch(steps=10, diversity=0.2)
+    watch = CollapseWatch(steps=10, diversity=0.2, stops=True)
     named = {}
     for step in range(1, 61):
         ill = 20 <= step < 35 or step >= 45
         for episode in watch.metrics(step, HEALTHY | (SYMPTOMS[symptom] if ill else {})):
             named[step] = str(episode)
-        assert watch.ongoing() == (30 <= step < 35 or step >= 55)
+        assert watch.stop == (30 <= step < 35 or step >= 55)
     assert named == {30: f"{symptom}, steps 20 to 30", 55: f"{symptom}, steps 45 to 55"}
     assert [str(episode) for episode in watch.episodes] == [f"{symptom}, steps 20 to 34", f"{symptom}, steps 45 to 60"]
 
@@ -39,9 +39,9 @@ def test_one_sure_logit_is_not_saturation():
 
 
 def test_samples_that_are_alike_are_named():
-    watch = CollapseWatch(steps=500, diversity=0.2)
+    watch = CollapseWatch(steps=500, diversity=0.2, stops=True)
     seen = [watch.samples(step, 0.19) for step in (250, 500, 750)]
     assert [len(episodes) for episodes in seen] == [0, 0, 1]
     assert str(seen[-1][0]) == "the samples are nearly identical, steps 250 to 750"
     assert watch.samples(1000, 0.2) == []
-    assert not watch.ongoing()
+    assert not watch.stop
