@@ -23,7 +23,7 @@ from configs import fashion_mnist
 from gan_jax import cli, plots
 from gan_jax.config import load_configured_images
 from gan_jax.errors import InputError, nearest
-from gan_jax.evaluation import Reference, generated_images, make_reference, real_images, score
+from gan_jax.evaluation import Reference, forget, generated_images, make_reference, real_images, score
 from gan_jax.evidence import append_row, find_row, markdown, plus_minus
 from gan_jax.features import FEATURES
 from gan_jax.files import write_whole
@@ -59,13 +59,18 @@ def settings() -> dict[str, Any]:
     return {"epochs": _EPOCHS.value, "width": _WIDTH.value, "num": _NUM.value, "features": _FEATURES.value}
 
 
-def measure_run(workdir: Path, reference: Reference) -> dict[str, Any]:
-    """Scores of the final and, where there is one, the best step."""
-    found = {}
-    for which, (gan, state) in restore_steps(workdir).items():
-        name = f"{workdir.name}, step {int(state.step)} ({which})"
-        found[which] = {"step": int(state.step), **score(reference, [generated_images(gan, state, 0, _NUM.value)], name)}
-    return found
+def measure_run(workdir: Path, reference: Reference, path: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Add the row of a run: scores of the final and, where there is one, the best step. Only then its features may go."""
+    steps = restore_steps(workdir)
+    sources = {which: generated_images(gan, state, 0, _NUM.value) for which, (gan, state) in steps.items()}
+    row = dict(fields)
+    for which, source in sources.items():
+        step = int(steps[which][1].step)
+        row[which] = {"step": step, **score(reference, [source], f"{workdir.name}, step {step} ({which})")}
+    append_row(path, row)
+    for source in sources.values():
+        forget(source, reference.features)
+    return row
 
 
 def table(rows: list[dict[str, Any]], floor: dict[str, Any]) -> list[dict[str, Any]]:
@@ -130,8 +135,7 @@ def main() -> None:
             if (row := find_row(path, fields)) is None:
                 workdir = Path(_RUNS.value) / f"{objective}-{seed}"
                 train(make_config(objective, seed), workdir)
-                row = fields | measure_run(workdir, reference)
-                append_row(path, row)
+                row = measure_run(workdir, reference, path, fields)
             rows.append(row)
     save_picture(results / "fashion_mnist.png")
     text = page(rows, floor)
