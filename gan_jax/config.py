@@ -35,16 +35,8 @@ WATCH_ACTIONS = ("warn", "stop")
 # On which devices, how long, how often, how much is kept, where data is, when to stop: a resumed run may change these.
 # Anything else would make another experiment of it.
 _FREE_ON_RESUME = (
-    *("parallel", "steps_per_call", "num_steps", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
-    *(
-        "eval_every",
-        "data.dir",
-        "data.resident_mib",
-        "data.workers",
-        "watch.action",
-        "watch.steps",
-        "watch.diversity",
-    ),
+    *("parallel", "steps_per_call", "num_steps", "log_every", "sample_every", "eval_every", "checkpoint_every"),
+    *("keep_checkpoints", "data.dir", "data.resident_mib", "data.workers", "watch.action", "watch.steps", "watch.diversity"),
 )
 
 

@@ -7,6 +7,7 @@ The network is Inception-v3 (Szegedy et al. 2016) as TensorFlow's frozen graph o
 import itertools
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -159,9 +160,8 @@ def make_inception(batch_size: int | None = None, *, quantise: bool = False) -> 
     at_most = batch_size or (8 if jax.default_backend() == "cpu" else 128)
 
     @jax.jit
-    def run(params: dict, images: jax.Array) -> jax.Array:
-        features: jax.Array = Inception().apply({"params": params}, prepare(images, quantise=quantise))
-        return features
+    def run(params: dict, images: jax.Array) -> Any:
+        return Inception().apply({"params": params}, prepare(images, quantise=quantise))
 
     def extract(images: np.ndarray) -> np.ndarray:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or not 0 < len(images) <= at_most:
