@@ -204,10 +204,13 @@ def main() -> None:
     if len(named) > 1:
         raise InputError(f"--{named[0].name} and --{named[1].name}: give one of them")
     path = rows_path()
-    config = restore_run(_WORKDIR.value)[0] if _WORKDIR.value else _CONFIG.value
-    check_config(config)
+    if _WORKDIR.value:
+        config = restore_run(_WORKDIR.value)[0]
+    else:
+        config = _CONFIG.value
+        check_config(config)
     rows = []
-    for row in measure_points(config) if config.data.name in DENSITIES else measure_images(config):
+    for row in measure_points(config) if config.data.name in DENSITIES and not named else measure_images(config):
         append_row(path, row)
         rows.append(row)
         print(describe(row), *(f"warning: {note}" for note in row.get("notes", [])), sep="\n", flush=True)

@@ -187,8 +187,13 @@ def check_metrics(metrics: Collection[str], features: Features, num: int) -> Non
         raise InputError(f"{num} images are too few for {', '.join(metrics)}: give at least {needed}")
 
 
-def measure(metrics: Collection[str], real: Summary, fake: Summary, features: Features) -> tuple[dict[str, float], list[str]]:
-    """Numbers by name, and what there is to warn of. Only Inception's are called fid and kid, all others by their features."""
+def measure(
+    metrics: Collection[str], real: Summary, fake: Summary, features: Features, *, subsets: int = 100, subset_size: int = 1000
+) -> tuple[dict[str, float], list[str]]:
+    """Numbers by name, and what there is to warn of. Only Inception's are called fid and kid, all others by their features.
+
+    subsets, subset_size: of the kernel distance; smaller where there are fewer images.
+    """
     frechet, kernel = (
         ("fid", "kid") if features.name == "inception" else (f"{features.name}_frechet", f"{features.name}_kernel")
     )
@@ -200,8 +205,10 @@ def measure(metrics: Collection[str], real: Summary, fake: Summary, features: Fe
             assert fake.moments is not None
             found[frechet] = frechet_distance(real.moments, fake.moments)
     if "kid" in metrics:
-        size = min(1000, real.num, fake.num)
-        found[kernel], found[f"{kernel}_subset_error"] = kernel_distance(real.rows, fake.rows, subset_size=size)
+        size = min(subset_size, real.num, fake.num)
+        found[kernel], found[f"{kernel}_subset_error"] = kernel_distance(
+            real.rows, fake.rows, subsets=subsets, subset_size=size
+        )
     if "prdc" in metrics:
         found |= precision_recall(real.rows, fake.rows)._asdict()
     if "diversity" in metrics:
@@ -329,7 +336,8 @@ def make_evaluator(gan: GAN, dataset: Dataset, *, num: int = 2000) -> Evaluator:
 
     def measure_images(samples: np.ndarray) -> dict[str, float]:
         rows = _extract(features, samples)
-        found, _ = measure(metrics, real, Summary(len(rows), moments(rows), rows), features)
+        fake = Summary(len(rows), moments(rows) if "frechet" in metrics else None, rows)
+        found, _ = measure(metrics, real, fake, features, subsets=10, subset_size=500)  # seconds, not a minute
         return {f"eval/{name}": number for name, number in found.items() if not name.startswith("class_share/")}
 
     return Evaluator(gan, num, best, measure_images, lambda: images[held_out[:num]])

@@ -27,11 +27,14 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`run_script("train.py", "--config=…", status=2)`: a script of experiments/, from the root of the checkout."""
+    """`run_script("train.py", "--config=…", status=2)`: a script of experiments/, from the root of the checkout.
 
-    def run(script: str, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    fast: compiled like the tests, where bits do not matter.
+    """
+
+    def run(script: str, *arguments: str, status: int = 0, fast: bool = False) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, f"experiments/{script}", *arguments]
-        environment = os.environ | {"XLA_FLAGS": _USER_FLAGS}
+        environment = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"] if fast else _USER_FLAGS}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
