@@ -6,11 +6,13 @@ InfoGAN's size. Here: configs/fashion_mnist.py as it is, no search; several seed
 the floor, the distance of 10,000 training images.
 
 Command: python experiments/fashion_mnist.py --epochs=20 --seeds=5 --num=10000 --width=64
-FID needs `make inception`, and on a CPU an hour for each 10,000 images; --features=classifier takes seconds, and is no FID.
+FID needs `make inception`, and on a CPU ten minutes or more for each 10,000 images; --features=classifier takes seconds,
+and is no FID.
 Leaves a run for each loss and seed below --runs, and fashion_mnist.jsonl, .md and .png in --results.
-Resumable: a run goes on from its checkpoint, one that has its row is not repeated.
+Resumable: a run goes on from its checkpoint, a step that has its row is not measured again.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,9 @@ from gan_jax.errors import InputError, nearest
 from gan_jax.evaluation import Reference, forget, generated_images, make_reference, real_images, score
 from gan_jax.evidence import append_row, find_row, markdown, plus_minus
 from gan_jax.features import FEATURES
-from gan_jax.files import write_whole
+from gan_jax.files import read_rows, write_whole
 from gan_jax.sampling import sample
-from gan_jax.train import restore_run, restore_steps, train
+from gan_jax.train import restore_run, train
 
 _EPOCHS = flags.DEFINE_integer("epochs", 20, "Of each run.", lower_bound=1)
 _OBJECTIVES = flags.DEFINE_multi_enum("objective", ["minimax", "non_saturating"], ["minimax", "non_saturating"], "Losses.")
@@ -60,47 +62,53 @@ def settings() -> dict[str, Any]:
     return {"epochs": _EPOCHS.value, "width": _WIDTH.value, "num": _NUM.value, "features": _FEATURES.value}
 
 
-def measure_run(workdir: Path, reference: Reference, path: Path, fields: dict[str, Any]) -> dict[str, Any]:
-    """Add the row of a run: scores of the final and, where there is one, the best step. Only then its features may go."""
-    steps = restore_steps(workdir)
-    sources = {which: generated_images(gan, state, 0, _NUM.value) for which, (gan, state) in steps.items()}
-    row = dict(fields)
-    for which, source in sources.items():
-        step = int(steps[which][1].step)
-        row[which] = {"step": step, **score(reference, [source], f"{workdir.name}, step {step} ({which})")}
-    append_row(path, row)
-    for source in sources.values():
+def measure_step(objective: str, seed: int, which: str, reference: Reference, path: Path) -> dict[str, Any]:
+    """The row of a run's "final" or "best" step: out of the file where it has one, else measured, and added to it."""
+    fields = {"objective": objective, "seed": seed, "which": which, **settings()}
+    if row := find_row(path, fields):
+        return row
+    workdir = Path(_RUNS.value) / f"{objective}-{seed}"
+    train(make_config(objective, seed), workdir)
+    _, gan, state = restore_run(workdir, which)
+    step = int(state.step)
+    if row := find_row(path, {**fields, "which": "final", "step": step}):  # the last step is the best
+        row = row | fields
+    else:
+        source = generated_images(gan, state, 0, _NUM.value)
+        row = {**fields, "step": step, **score(reference, [source], f"{workdir.name}, step {step} ({which})")}
         forget(source, reference.features)
+    append_row(path, row)
     return row
 
 
-def table(rows: list[dict[str, Any]], floor: dict[str, Any]) -> list[dict[str, Any]]:
-    """Means over seeds ± SE beside what was published, which only FID can be compared to."""
-    distance, *_ = floor["mean"]
-
-    def line(samples: str, means: list[dict[str, float]], published: str = "") -> dict[str, Any]:
-        numbers = {key: plus_minus([mean[key] for mean in means]) for key in (distance, "precision", "recall")}
-        return {"samples": samples, "sets": str(len(means)), **numbers, "FID, Lucic et al. 2018": published}
-
-    lines = [line("training images", [floor["mean"]])]
-    for objective in _OBJECTIVES.value:
-        for which in ("best", "final"):
-            means = [row[which]["mean"] for row in rows if row["objective"] == objective and which in row]
-            if means:
-                lines.append(line(f"{objective}, {which} step", means, PUBLISHED[objective] if distance == "fid" else ""))
+def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over seeds ± SE of rows with one kind of features, beside what was published, which only FID can be compared to."""
+    distance, *_ = rows[0]["mean"]
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        kinds.setdefault(f"{row['objective']}, {row['which']} step" if "which" in row else "training images", []).append(row)
+    lines = []
+    for kind, members in kinds.items():
+        numbers = {key: plus_minus([row["mean"][key] for row in members]) for key in (distance, "precision", "recall")}
+        published = PUBLISHED.get(members[0].get("objective", ""), "") if distance == "fid" else ""
+        lines.append({"samples": kind, "runs": str(len(members)), **numbers, "FID, Lucic et al. 2018": published})
     return lines
 
 
-def page(rows: list[dict[str, Any]], floor: dict[str, Any]) -> str:
-    """fashion_mnist.md."""
+def page(rows: list[dict[str, Any]]) -> str:
+    """fashion_mnist.md: a table for each kind of features, of all rows that share epochs, width and number."""
+    by_features: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_features.setdefault(f"{row['features']} ({row['preparation']})", []).append(row)
+    tables = "\n\n".join(f"Features: {name}.\n\n{markdown(table(found))}" for name, found in by_features.items())
     return f"""# DCGAN on Fashion-MNIST, the two losses of 2014
 
-{floor["num"]} samples against {floor["num_real"]} test images; features: {floor["features"]} ({floor["preparation"]}).
-{_EPOCHS.value} epochs, width {_WIDTH.value}, raw weights, running statistics in batch norm; mean ± SE over seeds.
-Rows: [fashion_mnist.jsonl](fashion_mnist.jsonl), by `experiments/fashion_mnist.py`. The published numbers are the best of a
-wide search, of other networks.
+{_NUM.value} samples against as many test images; {_EPOCHS.value} epochs, width {_WIDTH.value}, raw weights, running
+statistics in batch norm; mean ± SE over seeds. The best step is that with the lowest classifier Fréchet distance to training images, looked at every
+1000 steps. Rows: [fashion_mnist.jsonl](fashion_mnist.jsonl), by `experiments/fashion_mnist.py`. The published numbers are the
+best of a wide search, of other networks.
 
-{markdown(table(rows, floor))}
+{tables}
 
 ![Samples of {", ".join(_OBJECTIVES.value)} from left to right, first seed, final step](fashion_mnist.png)
 """
@@ -125,23 +133,17 @@ def main() -> None:
     features = FEATURES[_FEATURES.value](images, labels)
     test = real_images(load_configured_images(config, "test")[0]).first(_NUM.value)
     reference = make_reference(METRICS, features, test, f"{config.data.name} test")
-    floor = find_row(path, {"samples": "train", **settings()})
-    if floor is None:
-        floor = settings() | score(reference, [real_images(images).first(_NUM.value)], "train")
-        append_row(path, floor)
-    rows = []
-    for seed in range(_SEEDS.value):
-        for objective in _OBJECTIVES.value:
-            fields = {"objective": objective, "seed": seed, **settings()}
-            if (row := find_row(path, fields)) is None:
-                workdir = Path(_RUNS.value) / f"{objective}-{seed}"
-                train(make_config(objective, seed), workdir)
-                row = measure_run(workdir, reference, path, fields)
-            rows.append(row)
+    if not find_row(path, {"samples": "train", **settings()}):
+        append_row(path, settings() | score(reference, [real_images(images).first(_NUM.value)], "train"))
+    for which in ("final", "best"):
+        for seed in range(_SEEDS.value):
+            for objective in _OBJECTIVES.value:
+                measure_step(objective, seed, which, reference, path)
+                shared = {key: entry for key, entry in settings().items() if key != "features"}
+                text = page([row for row in read_rows(path) if shared.items() <= row.items()])
+                write_whole(results / "fashion_mnist.md", partial(Path.write_text, data=text))
     save_picture(results / "fashion_mnist.png")
-    text = page(rows, floor)
-    write_whole(results / "fashion_mnist.md", lambda file: file.write_text(text))
-    print(markdown(table(rows, floor)))
+    print(text)
 
 
 if __name__ == "__main__":
