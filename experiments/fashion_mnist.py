@@ -104,9 +104,9 @@ def page(rows: list[dict[str, Any]]) -> str:
     return f"""# DCGAN on Fashion-MNIST, the two losses of 2014
 
 {_NUM.value} samples against as many test images; {_EPOCHS.value} epochs, width {_WIDTH.value}, raw weights, running
-statistics in batch norm; mean ± SE over seeds. The best step is that with the lowest classifier Fréchet distance to training images, looked at every
-1000 steps. Rows: [fashion_mnist.jsonl](fashion_mnist.jsonl), by `experiments/fashion_mnist.py`. The published numbers are the
-best of a wide search, of other networks.
+statistics in batch norm; mean ± SE over seeds. The best step is that with the lowest classifier Fréchet distance to training
+images, looked at every 1000 steps. Rows: [fashion_mnist.jsonl](fashion_mnist.jsonl), by `experiments/fashion_mnist.py`. The
+published numbers are the best of a wide search, of other networks.
 
 {tables}
 
