@@ -14,5 +14,6 @@ def get_config() -> ConfigDict:
     config.num_steps = 5_000
     config.batch_size = 32
     config.ema_decay = 0.995
+    config.eval_every = 500
     config.network.dcgan.base_width = 32
     return config
