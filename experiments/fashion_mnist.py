@@ -96,7 +96,7 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def page(rows: list[dict[str, Any]]) -> str:
-    """fashion_mnist.md: a table for each kind of features, of all rows that share epochs, width and number."""
+    """A table for each kind of features, and what they have in common."""
     by_features: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_features.setdefault(f"{row['features']} ({row['preparation']})", []).append(row)
@@ -112,6 +112,14 @@ published numbers are the best of a wide search, of other networks.
 
 ![Samples of {", ".join(_OBJECTIVES.value)} from left to right, first seed, final step](fashion_mnist.png)
 """
+
+
+def write_page(path: Path) -> str:
+    """fashion_mnist.md beside the rows, of those that share epochs, width and number."""
+    shared = {key: entry for key, entry in settings().items() if key != "features"}
+    text = page([row for row in read_rows(path) if shared.items() <= row.items()])
+    write_whole(path.with_suffix(".md"), partial(Path.write_text, data=text))
+    return text
 
 
 def save_picture(path: Path) -> None:
@@ -133,17 +141,15 @@ def main() -> None:
     features = FEATURES[_FEATURES.value](images, labels)
     test = real_images(load_configured_images(config, "test")[0]).first(_NUM.value)
     reference = make_reference(METRICS, features, test, f"{config.data.name} test")
-    if not find_row(path, {"samples": "train", **settings()}):
-        append_row(path, settings() | score(reference, [real_images(images).first(_NUM.value)], "train"))
-    for which in ("final", "best"):
+    for which in ("final", "best"):  # what is slow is measured in the order of its interest
         for seed in range(_SEEDS.value):
             for objective in _OBJECTIVES.value:
                 measure_step(objective, seed, which, reference, path)
-                shared = {key: entry for key, entry in settings().items() if key != "features"}
-                text = page([row for row in read_rows(path) if shared.items() <= row.items()])
-                write_whole(results / "fashion_mnist.md", partial(Path.write_text, data=text))
+                write_page(path)
+        if not find_row(path, {"samples": "train", **settings()}):
+            append_row(path, settings() | score(reference, [real_images(images).first(_NUM.value)], "train"))
     save_picture(results / "fashion_mnist.png")
-    print(text)
+    print(write_page(path))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def begin(workdir: Path, **environment: str) -> subprocess.Popen[str]:
     """The run of this command line, in a process of its own."""
     entries = [argument for argument in sys.argv[1:] if argument.startswith("--config")]
     half, whole = _STEPS.value // 2, _STEPS.value
-    entries += [f"--config.num_steps={whole}", f"--config.checkpoint_every={half}", "--config.keep_checkpoints=9"]
+    entries += [f"--config.num_steps={whole}", f"--config.checkpoint_every={half}", "--config.eval_every=0"]
     command = [sys.executable, str(_TRAIN), *entries, f"--workdir={workdir}"]
     return subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
