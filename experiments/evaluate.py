@@ -160,7 +160,10 @@ def measured(
         other, words = make_other()
         yield words, {}, [other.first(_NUM.value or min(other.num, choice.num))]
     elif _NPZ.value:
-        found = real_images(read_numpy(_NPZ.value)[0])
+        images = read_numpy(_NPZ.value)[0]
+        if images[:_MAX_LOOKED_AT].max() <= 1:
+            raise InputError(f"--npz={_NPZ.value}: grey levels from {images.min()} to {images.max()}: give 0 to 255")
+        found = real_images(images)
         yield _NPZ.value, {}, [found.first(_NUM.value or found.num)]
     elif _FOLDER.value:
         data = config.data
@@ -201,6 +204,8 @@ def main() -> None:
     named = [flag for flag in (_REAL, _NPZ, _FOLDER) if flag.value]
     if not (_WORKDIR.value or named):
         raise InputError("--workdir: give the folder of a run, or images by --npz, --folder or --real with --config")
+    if _REAL.value and _NEIGHBOURS.value:
+        raise InputError("--real and --neighbours: real images are their own neighbours; give one of them")
     if len(named) > 1:
         raise InputError(f"--{named[0].name} and --{named[1].name}: give one of them")
     path = rows_path()

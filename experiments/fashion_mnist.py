@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from configs import fashion_mnist
 from gan_jax import cli, plots
-from gan_jax.config import load_configured_images
+from gan_jax.config import flatten, load_configured_images, resolve
 from gan_jax.errors import InputError, nearest
 from gan_jax.evaluation import Reference, forget, generated_images, make_reference, real_images, score
 from gan_jax.evidence import append_row, find_row, markdown, plus_minus
@@ -59,25 +59,31 @@ def make_config(objective: str, seed: int) -> ConfigDict:
 
 def settings() -> dict[str, Any]:
     """What the rows of one table share."""
-    return {"epochs": _EPOCHS.value, "width": _WIDTH.value, "num": _NUM.value, "features": _FEATURES.value}
+    return {"epochs": _EPOCHS.value, "width": _WIDTH.value, "num": _NUM.value}
 
 
 def measure_step(objective: str, seed: int, which: str, reference: Reference, path: Path) -> dict[str, Any]:
     """The row of a run's "final" or "best" step: out of the file where it has one, else measured, and added to it."""
-    fields = {"objective": objective, "seed": seed, "which": which, **settings()}
-    if row := find_row(path, fields):
+    config = make_config(objective, seed)
+    entries = {key: entry for key, entry in flatten(resolve(config)).items() if key not in ("data.dir", "data.workers")}
+    fields = {"objective": objective, "seed": seed, **settings(), "features": reference.features.name, "config": entries}
+    if row := find_row(path, {**fields, "which": which}):
         return row
     workdir = Path(_RUNS.value) / f"{objective}-{seed}"
-    train(make_config(objective, seed), workdir)
+    train(config, workdir)
     _, gan, state = restore_run(workdir, which)
-    step = int(state.step)
-    if row := find_row(path, {**fields, "which": "final", "step": step}):  # the last step is the best
-        row = row | fields
-    else:
-        source = generated_images(gan, state, 0, _NUM.value)
-        row = {**fields, "step": step, **score(reference, [source], f"{workdir.name}, step {step} ({which})")}
-        forget(source, reference.features)
+    if which == "final" and int(state.step) != config.num_steps:
+        raise InputError(f"{workdir}: a run of {int(state.step)} steps, not {config.num_steps}; give another --runs")
+    fields["step"] = int(state.step)
+    if row := find_row(path, {**fields, "which": "final"}):  # the last step is the best
+        row = row | {"which": which}
+        append_row(path, row)
+        return row
+    source = generated_images(gan, state, 0, _NUM.value)
+    scores = score(reference, [source], f"{workdir.name}, step {int(state.step)} ({which})")
+    row = {**fields, "which": which, "weights": "raw", "batch_norm": "running statistics", **scores}
     append_row(path, row)
+    forget(source, reference.features)
     return row
 
 
@@ -116,8 +122,8 @@ published numbers are the best of a wide search, of other networks.
 
 def write_page(path: Path) -> str:
     """fashion_mnist.md beside the rows, of those that share epochs, width and number."""
-    shared = {key: entry for key, entry in settings().items() if key != "features"}
-    text = page([row for row in read_rows(path) if shared.items() <= row.items()])
+    rows = [row for row in read_rows(path) if settings().items() <= row.items() or row.get("samples") == "train"]
+    text = page([row for row in rows if row["num"] == _NUM.value])
     write_whole(path.with_suffix(".md"), partial(Path.write_text, data=text))
     return text
 
@@ -146,8 +152,9 @@ def main() -> None:
             for objective in _OBJECTIVES.value:
                 measure_step(objective, seed, which, reference, path)
                 write_page(path)
-        if not find_row(path, {"samples": "train", **settings()}):
-            append_row(path, settings() | score(reference, [real_images(images).first(_NUM.value)], "train"))
+        floor = {"samples": "train", "num": _NUM.value, "features": features.name, "weights_sha256": features.digest}
+        if not find_row(path, floor):
+            append_row(path, score(reference, [real_images(images).first(_NUM.value)], "train"))
     save_picture(results / "fashion_mnist.png")
     print(write_page(path))
 

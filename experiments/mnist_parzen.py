@@ -19,6 +19,7 @@ from absl import flags
 from configs import mnist
 from gan_jax import cli
 from gan_jax.data import Transform, load_images
+from gan_jax.errors import InputError
 from gan_jax.evaluation import generated_images
 from gan_jax.evidence import append_row, find_row, markdown, plus_minus
 from gan_jax.features import hold_out
@@ -53,6 +54,8 @@ def train_on(digits: np.ndarray, seed: int) -> np.ndarray:
     workdir = Path(_RUNS.value) / f"seed-{seed}"
     train(config, workdir)
     _, gan, state = restore_run(workdir)
+    if int(state.step) != config.num_steps:
+        raise InputError(f"{workdir}: a run of {int(state.step)} steps, not {config.num_steps}; give another --runs")
     return generated_images(gan, state, 0, _NUM.value).take(0, _NUM.value)
 
 

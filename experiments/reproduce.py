@@ -35,7 +35,7 @@ _TRAIN = Path(__file__).parent / "train.py"
 
 def begin(workdir: Path, **environment: str) -> subprocess.Popen[str]:
     """The run of this command line, in a process of its own."""
-    entries = [argument for argument in sys.argv[1:] if argument.startswith("--config")]
+    entries = [argument for argument in sys.argv[1:] if not argument.startswith(("--steps", "--devices", "--out"))]
     half, whole = _STEPS.value // 2, _STEPS.value
     entries += [f"--config.num_steps={whole}", f"--config.checkpoint_every={half}", "--config.eval_every=0"]
     command = [sys.executable, str(_TRAIN), *entries, f"--workdir={workdir}"]

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 import jax
 import numpy as np
@@ -117,18 +118,19 @@ class Checkpoints:
     ) -> TrainState | None:
         """The newest state that is whole, or the best, on this process's default device; None where no step is there.
 
-        which: "final" or "best". template: maps the saved config to the state's shapes, as of `jax.eval_shape`, or refuses it.
-        Damaged checkpoints are skipped, with a line each to `say`; a writer removes them, as the run will come to them again.
+        which: "final", or "best" of those that are whole. template: maps the saved config to the state's shapes, as of
+        `jax.eval_shape`, or refuses it. Damaged checkpoints are skipped, with a line each to `say`; a writer renames them, as
+        the run will come to their steps again.
 
         Raises:
             InputError: the state is another than the template's, or no checkpoint is whole, or there is no best one.
         """
         candidates = self.steps()[::-1]
         if which == "best":
-            best = self.best_step()
-            if best is None and candidates:
-                raise InputError(f"{self.directory}: no checkpoint has a score; take the final one")
-            candidates = [best] if best is not None else []
+            scored = {step: score for step in candidates if np.isfinite(score := self.score(step))}
+            if candidates and not scored:
+                raise InputError(f"{self.directory}: no checkpoint has a score that can be read; take the final one")
+            candidates = sorted(scored, key=lambda step: (scored[step], step))
         damaged = []
         for step in candidates:
             try:
@@ -138,10 +140,10 @@ class Checkpoints:
                 damaged.append(step)
             else:
                 for old in damaged if not self._read_only else []:
-                    self._remove(old)
+                    self._set_aside(old)
                 return state
         if damaged:
-            raise InputError(f"{self.directory}: no checkpoint of {which} is whole; move the folder away to begin anew")
+            raise InputError(f"{self.directory}: no checkpoint there is whole; move the folder away to begin anew")
         return None
 
     def _write(self, step: int, state: TrainState, config: Mapping[str, Any], score: float | None) -> None:
@@ -190,33 +192,18 @@ class Checkpoints:
         self._scores.pop(step, None)
         self._manager.delete(step)
 
+    def _set_aside(self, step: int) -> None:
+        """Out of the run's way, and not deleted: what cannot be read here and now may be whole after all."""
+        self._scores.pop(step, None)
+        (self.directory / str(step)).rename(self.directory / f"damaged-{step}-{uuid4().hex[:8]}")
+        self._manager.reload()
+
     def _sweep(self) -> None:
         """Remove what a save that was cut off has left: the run will come to that step again."""
         whole = {str(step) for step in self.steps()}
         for entry in self.directory.iterdir():
             if entry.is_dir() and entry.name not in whole and entry.name.split(".")[0].isdecimal():
                 shutil.rmtree(entry)
-
-
-class Bystander:
-    """What the other processes of a run have in place of its checkpoints: the first one restores and saves for all."""
-
-    def __init__(self) -> None:
-        self._step: int | None = None
-
-    def latest_step(self) -> int | None:
-        """The newest that the first process has been given to save since the start."""
-        return self._step
-
-    def save(self, state: TrainState, config: Mapping[str, Any], *, score: float | None = None) -> None:
-        """Remember the step."""
-        self._step = int(state.step)
-
-    def wait(self) -> None:
-        """Nothing is under way here."""
-
-    def restore(self, which: str, template: Callable[[dict[str, Any]], TrainState]) -> None:
-        """Nothing is here."""
 
 
 @cache

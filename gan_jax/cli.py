@@ -42,16 +42,18 @@ def run(main: Callable[[], None]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, exit_at_once)
         try:
-            main()
+            try:
+                main()
+            except (CollapseError, StoppedError):  # on which all processes agree
+                hosts.leave()
+                raise
             hosts.leave()
-        except (CollapseError, StoppedError) as error:  # on which all processes agree
-            hosts.leave()
-            fail(str(error), error.status)
         except (InputError, RunError) as error:
             fail(str(error), error.status)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-            fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1 if full else 2)
+            kept = "; the same command goes on from the newest checkpoint, if one was saved" if full else ""
+            fail(f"{error.filename or 'input or output'}: {error.strerror or error}{kept}", 1 if full else 2)
         except Exception as error:
             if not hosts.joined():
                 raise

@@ -17,7 +17,6 @@ from gan_jax.data import Dataset, DensityDataset, ImageDataset
 from gan_jax.errors import InputError, nearest
 from gan_jax.evidence import append_row, fingerprint, mean_and_error
 from gan_jax.features import Classifier, Features, has_classes, hold_out, make_classifier, make_pixels
-from gan_jax.files import write_bytes
 from gan_jax.metrics import (
     Moments,
     class_statistics,
@@ -29,7 +28,7 @@ from gan_jax.metrics import (
     moments,
     precision_recall,
 )
-from gan_jax.process import cache_dir
+from gan_jax.process import cache_dir, keep_in_cache
 from gan_jax.sampling import generate, sample
 from gan_jax.state import GAN, TrainState, generator_variables
 from gan_jax.steps import draw_latents
@@ -40,6 +39,7 @@ score; mean distance of two samples."""
 
 _CHUNK = 256  # images whose features are kept at a time: a minute of Inception on a slow CPU
 _SECONDS_BETWEEN_LINES = 20.0
+_LATENTS = 2**31  # seed of the latents of a look, away from the small ones that people give
 _MAX_REAL = 10_000  # images that samples are compared to during training
 
 
@@ -112,7 +112,7 @@ def summarise(source: ImageSource, features: Features, metrics: Collection[str],
         if keeps_rows:
             rows.append(chunk)
     if running is not None and features.digest:
-        write_bytes(cached, lambda file: np.savez(file, **running._asdict()))
+        keep_in_cache(cached, lambda file: np.savez(file, **running._asdict()))
     return Summary(source.num, running, np.concatenate(rows) if keeps_rows else None)
 
 
@@ -137,7 +137,7 @@ def _feature_chunks(source: ImageSource, features: Features, folder: Path | None
             chunk = _extract(features, source.take(start, stop))
             made += len(chunk)
             if path:
-                write_bytes(path, partial(np.save, arr=chunk))
+                keep_in_cache(path, partial(np.save, arr=chunk))
         yield chunk
         now = time.perf_counter()
         if name and made and now - last_line >= _SECONDS_BETWEEN_LINES:
@@ -281,8 +281,6 @@ def _check_images(name: str, images: np.ndarray, shape: tuple[int, ...], feature
         raise InputError(f"{name}: {channels} channels, the real images have {shape[2]}: give images with as many")
     if size != shape[:2] and features.name != "inception":
         raise InputError(f"{name}: {size[0]} × {size[1]}, the real images are {shape[0]} × {shape[1]}: give that size")
-    if images.max() <= 1:
-        raise InputError(f"{name}: grey levels from {images.min()} to {images.max()}: give 0 to 255")
 
 
 # During training
@@ -292,7 +290,8 @@ def _check_images(name: str, images: np.ndarray, shape: tuple[int, ...], feature
 class Evaluator:
     """A cheap look at a state: `evaluator(state)` measures num samples, the averaged generator's where there is one.
 
-    The latents are the same at every call. best: the key whose lowest value is the best step. of_real: the same measures of as
+    The latents are the same at every call, and no others' than its own: what is best by them is not so by chance in other
+    measures. best: the key whose lowest value is the best step. of_real: the same measures of as
     many real examples, or as there are, which no part of the measure has seen; the generator may have.
     """
 
@@ -304,7 +303,7 @@ class Evaluator:
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """Numbers by name, `eval/…`."""
-        return self.measure(sample(self.gan, state, jax.random.key(0), self.num))
+        return self.measure(sample(self.gan, state, jax.random.key(_LATENTS), self.num))
 
     def of_real(self) -> tuple[int, dict[str, float]]:
         """How many, and their numbers: what a perfect generator would get, apart from chance."""
@@ -340,7 +339,8 @@ def make_evaluator(gan: GAN, dataset: Dataset, *, num: int = 2000) -> Evaluator:
         found, _ = measure(metrics, real, fake, features, subsets=10, subset_size=500)  # seconds, not a minute
         return {f"eval/{name}": number for name, number in found.items() if not name.startswith("class_share/")}
 
-    return Evaluator(gan, num, best, measure_images, lambda: images[held_out[:num]])
+    held_out_images = images[held_out[:num]]
+    return Evaluator(gan, num, best, measure_images, lambda: held_out_images)
 
 
 def _density_evaluator(gan: GAN, dataset: DensityDataset, num: int) -> Evaluator:
@@ -353,9 +353,9 @@ def _density_evaluator(gan: GAN, dataset: DensityDataset, num: int) -> Evaluator
     return Evaluator(gan, num, "eval/js", measure_points, lambda: density.sample(jax.random.key(1), (num,)))
 
 
-def final_report(evaluator: Evaluator, state: TrainState, workdir: str | Path) -> None:
-    """Print what the evaluator says of the state, and beneath it of real examples; both as a row of scores.jsonl."""
-    found, (num_real, real) = evaluator(state), evaluator.of_real()
+def final_report(evaluator: Evaluator, state: TrainState, found: Mapping[str, float], workdir: str | Path) -> None:
+    """Print what the evaluator has found of the state, and beneath it of real examples; both as a row of scores.jsonl."""
+    num_real, real = evaluator.of_real()
     weights = "EMA weights" if state.ema is not None else "raw weights"
     print(f"{evaluator.num} samples of step {int(state.step)}, {weights}: {in_words(found)}")
     print(f"{num_real} real ones that the measure has not learned from: {in_words(real)}", flush=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` make the file beside its place, and rename it: what is there is always whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")  # two processes may make the same file at once
     with naming(path):
         try:
             write(partial)

@@ -1,5 +1,7 @@
 """Many processes, one run: they find one another, agree, and stop together. A process alone passes through all of it."""
 
+import hashlib
+import json
 import os
 import re
 import sys
@@ -84,6 +86,17 @@ def largest(number: int) -> int:
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.process_allgather(np.int32(number)).max())
+
+
+def agree(settings: Any) -> None:
+    """Raise `InputError` on all processes where they were not all given the same: one would wait for another for ever."""
+    if jax.process_count() == 1:
+        return
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).digest()
+    all_digests = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
+    others = [index for index, other in enumerate(all_digests) if not np.array_equal(other, all_digests[0])]
+    if others:
+        raise InputError(f"process {others[0]} has another config, or other data, than process 0: give all the same")
 
 
 def leave() -> None:

@@ -46,6 +46,7 @@ class Journal:
         self._buffer = MetricBuffer(chunk=chunk)
         self.progress = Progress(total=total, images_per_step=images_per_step)
         self._spread = 0.0  # mean pairwise distance of real examples
+        self.found: dict[str, float] = {}  # by the last look at samples
         for row in self._logger.metrics.rows if self._logger else ():
             watch.metrics(row["step"], row)
         for row in self._logger.evaluations.rows if self._logger else ():
@@ -94,10 +95,10 @@ class Journal:
         """Measure samples of the state; the number by which the best step is chosen."""
         assert self._logger is not None
         began, number = time.perf_counter(), int(state.step)
-        found = evaluator(state)
-        self._logger.write_evaluation(number, found)
-        self.progress.say(f"step {number}: {in_words(found)} ({time.perf_counter() - began:.1f} s)")
-        return found[evaluator.best]
+        self.found = evaluator(state)
+        self._logger.write_evaluation(number, self.found)
+        self.progress.say(f"step {number}: {in_words(self.found)} ({time.perf_counter() - began:.1f} s)")
+        return self.found[evaluator.best]
 
     def _record(self, rows: Iterable[tuple[int, dict[str, float]]], state: TrainState) -> None:
         for number, metrics in rows:

@@ -135,6 +135,7 @@ class Progress:
     def say(self, line: str) -> None:
         """A line between those of the progress."""
         tqdm.write(line, file=self._stream)
+        self._stream.flush()
 
     def close(self) -> None:
         if self._bar is not None:

@@ -7,21 +7,31 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 import jax
 
 from gan_jax.errors import InputError
+from gan_jax.files import write_bytes
 
+_STOP = (signal.SIGTERM, signal.SIGINT)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # glibc, malloc.h
 
 
 def cache_dir() -> Path:
     """The user's cache folder for gan_jax: `$XDG_CACHE_HOME/gan_jax`, by default `~/.cache/gan_jax`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan_jax"
+
+
+def keep_in_cache(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file of the cache folder; where that cannot be, say so and go on: it is a saving of time and no more."""
+    try:
+        write_bytes(path, write)
+    except OSError as error:
+        print(f"not kept for the next time: {error.filename or path}: {error.strerror or error}", flush=True)
 
 
 def keep_compiled_programs() -> None:
@@ -47,7 +57,7 @@ def keep_freed_memory() -> None:
 
 
 class StopSignals:
-    """Within it, SIGTERM and SIGINT are a request, `number`, to be met at the end of a step; a second SIGINT exits at once.
+    """Within it, SIGTERM and SIGINT are a request, `number`, to be met at the end of a step; a SIGINT after that exits at once.
 
     A thread reads them, as Python itself calls no handler while a step, or its compilation, runs outside of Python.
     """
@@ -60,17 +70,17 @@ class StopSignals:
         if self._active:
             self._read, self._write = os.pipe()
             os.set_blocking(self._write, False)
-            self._previous = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
-            self._wakeup = signal.set_wakeup_fd(self._write)
             self._reader = threading.Thread(target=self._follow, daemon=True)
             self._reader.start()
+            self._wakeup = signal.set_wakeup_fd(self._write)
+            self._previous = {number: signal.signal(number, lambda *_: None) for number in _STOP}
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._active:
-            signal.set_wakeup_fd(self._wakeup)
             for number, handler in self._previous.items():
                 signal.signal(number, handler)
+            signal.set_wakeup_fd(self._wakeup)
             os.close(self._write)
             self._reader.join()
             os.close(self._read)
@@ -80,7 +90,7 @@ class StopSignals:
             number = received[0]
             if number == signal.SIGINT and self.number is not None:
                 os._exit(128 + number)
-            if number in self._previous and self.number is None:
+            if number in _STOP and self.number is None:
                 self.number = number
                 print(f"{signal.Signals(number).name}: saving at the end of this step", file=sys.stderr, flush=True)
 
@@ -105,6 +115,8 @@ def sole_writer(workdir: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise InputError(f"{workdir}: {holder} is training there; wait for it, or give another --workdir") from None
+        for partial in workdir.rglob(".*.partial"):  # of a process that was killed while it wrote
+            partial.unlink()
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

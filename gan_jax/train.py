@@ -14,9 +14,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan_jax import hosts, plots
-from gan_jax.checkpoints import Bystander, Checkpoints
-from gan_jax.config import check_config, differences, make_configured_dataset, make_gan, resolve, steps_per_call
-from gan_jax.data import DENSITIES, Dataset
+from gan_jax.checkpoints import Checkpoints
+from gan_jax.config import check_config, differences, flatten, make_configured_dataset, make_gan, resolve, steps_per_call
+from gan_jax.data import DENSITIES, Dataset, ImageDataset
 from gan_jax.errors import CollapseError, InputError, StoppedError
 from gan_jax.evaluation import final_report, make_evaluator
 from gan_jax.evidence import append_row
@@ -61,7 +61,10 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         closing(make_configured_dataset(config)) as dataset,
         _open_workdir(workdir, resolved) as checkpoints,
     ):
-        restored = checkpoints.restore("final", template)
+        host_own = ("data.dir", "data.resident_mib", "data.workers")
+        shared = {key: entry for key, entry in flatten(resolved).items() if key not in host_own}
+        hosts.agree([shared, len(dataset.images) if isinstance(dataset, ImageDataset) else None])
+        restored = checkpoints.restore("final", template) if checkpoints else None
         state = hosts.of_first(create_state(gan, rngs["init"]) if restored is None else restored)
         if hosts.first():
             write_whole(workdir / "config.json", lambda file: file.write_text(json.dumps(resolved, indent=2) + "\n"))
@@ -72,16 +75,16 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
             state = _loop(config, workdir, gan, dataset, state, checkpoints, rngs)
         else:
             print(f"{workdir}: the run is complete at step {start}; a larger config.num_steps continues it")
-    if hosts.first():
-        print(f"pictures: {', '.join(str(path) for path in _finish(workdir))}", flush=True)
+        if checkpoints:
+            print(f"pictures: {', '.join(str(path) for path in _finish(workdir))}", flush=True)
     return state
 
 
 @contextmanager
-def _open_workdir(workdir: Path, resolved: Mapping[str, Any]) -> Iterator[Checkpoints | Bystander]:
-    """The checkpoints of a run, for the one process that writes there; the others stand by."""
+def _open_workdir(workdir: Path, resolved: Mapping[str, Any]) -> Iterator[Checkpoints | None]:
+    """The checkpoints of a run, for the one process that writes there; the others have none."""
     if not hosts.first():
-        yield Bystander()
+        yield None
         return
     with sole_writer(workdir), Checkpoints(workdir / "checkpoints", keep=resolved["keep_checkpoints"]) as checkpoints:
         yield checkpoints
@@ -93,7 +96,7 @@ def _loop(
     gan: GAN,
     dataset: Dataset,
     state: TrainState,
-    checkpoints: Checkpoints | Bystander,
+    checkpoints: Checkpoints | None,
     rngs: Mapping[str, jax.Array],
 ) -> TrainState:
     mode, devices = choose_devices(config.parallel, config.batch_size)
@@ -116,13 +119,15 @@ def _loop(
         images_per_step=config.batch_size * config.disc_steps,
         watch=CollapseWatch(config.watch.steps, config.watch.diversity, stops=config.watch.action == "stop"),
         draw=draw_picture,
-        last_good=checkpoints.latest_step,
+        last_good=checkpoints.latest_step if checkpoints else lambda: None,
     )
     with journal, StopSignals() as signals:
         evaluator = make_evaluator(gan, dataset, num=config.eval_num) if config.eval_every and hosts.first() else None
+        journal.look_at_data(dataset.batches(config.seed, 0))
         if start == 0:
             journal.picture(state)
-        asked = hosts.largest(int(journal.watch.stop))  # to stop: by 1 for a collapse, or by the number of a signal
+        # To stop: by the number of a signal, or by 1 for a collapse. All processes agree, by a collective: not at every step.
+        asked = hosts.largest(signals.number or int(journal.watch.stop))
         began = time.perf_counter()
         while number < total and not asked:
             boundary = min(total, *(number + every - number % every for every in intervals))
@@ -134,7 +139,6 @@ def _loop(
                 normed = "whole batch" if config.sync_batch_norm else "device's part of it"
                 over = f", {mode} over {len(devices)} devices, batch norm over the {normed}" if len(devices) > 1 else ""
                 print(f"compiled the step in {compile_seconds:.1f} s{over}", flush=True)
-                journal.look_at_data(dataset.load(dataset.arrays, draws[0]))
                 journal.progress.begin(start + count)
             number += count
             journal.push(range(number - count + 1, number + 1), metrics, state)
@@ -143,12 +147,17 @@ def _loop(
             look = evaluator if evaluator and journal.due(number, config.eval_every) else None
             if look or number % config.checkpoint_every == 0:
                 journal.drain(state)
-                checkpoints.save(state, resolve(config), score=journal.evaluate(look, state) if look else None)
+                score = journal.evaluate(look, state) if look else None
+                if checkpoints:
+                    checkpoints.save(state, resolve(config), score=score)
             if not hosts.joined() or number // config.log_every > (number - count) // config.log_every:
-                asked = hosts.largest(signals.number or int(journal.watch.stop))  # a collective: not at every step
+                asked = hosts.largest(signals.number or int(journal.watch.stop))
         journal.drain(state)
-        checkpoints.save(state, resolve(config))
-        checkpoints.wait()
+        if checkpoints:
+            checkpoints.save(state, resolve(config))
+            checkpoints.wait()
+        if not asked:
+            asked = hosts.largest(signals.number or 0)
     rate = journal.progress.rate()
     ended = "complete" if number == total else signal.Signals(asked).name if asked > 1 else "collapse"
     row = (
@@ -161,10 +170,10 @@ def _loop(
         append_row(workdir / "history.jsonl", row)
     for episode in journal.watch.episodes:
         print(f"watch: {episode}")
-    if evaluator and isinstance(checkpoints, Checkpoints) and number == total:
-        final_report(evaluator, state, workdir)
+    if evaluator and checkpoints and number == total:
+        final_report(evaluator, state, journal.found, workdir)
         _compare_best(checkpoints, evaluator.best, total)
-    if number < total:
+    if number < total or asked > 1:
         _raise_why(asked, number, total, journal.watch)
     return state
 
@@ -234,7 +243,12 @@ def save_samples(
 
 def _finish(workdir: Path) -> list[Path]:
     """Curves and animation, from what the run has left on disk; the pictures worth a look."""
-    frames = sorted((workdir / "samples").glob("*.png"))
-    plots.save_curves(read_rows(workdir / "metrics.jsonl"), workdir / "curves.png")
-    plots.save_animation(frames, workdir / "training.gif")
-    return [frames[-1], workdir / "curves.png", workdir / "training.gif"]
+    frames, rows = sorted((workdir / "samples").glob("*.png")), read_rows(workdir / "metrics.jsonl")
+    pictures = frames[-1:]
+    if rows:
+        plots.save_curves(rows, workdir / "curves.png")
+        pictures.append(workdir / "curves.png")
+    if frames:
+        plots.save_animation(frames, workdir / "training.gif")
+        pictures.append(workdir / "training.gif")
+    return pictures

@@ -56,7 +56,7 @@ class CollapseWatch:
             return []
         episode = self._held.setdefault(symptom, Episode(symptom, step, step))
         episode.last = step
-        if step - episode.first < self.steps or episode in self.episodes:
+        if step - episode.first + 1 < self.steps or episode in self.episodes:
             return []
         self.episodes.append(episode)
         return [episode]

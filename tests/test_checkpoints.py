@@ -125,6 +125,7 @@ def test_a_damaged_checkpoint_is_skipped_named_and_replaced(tmp_path, damage, pa
     assert folders(tmp_path) == [10, 20]  # a reader removes nothing
     restore(tmp_path, read_only=False)
     assert folders(tmp_path) == [10]
+    assert len(list(tmp_path.glob("damaged-20-*"))) == 1  # nothing is deleted
     save(tmp_path, 20)
     assert int(restore(tmp_path).step) == 20
 
@@ -139,8 +140,16 @@ def test_every_flipped_bit_is_found(tmp_path):
         try:
             assert_trees_equal(restore(tmp_path), at_step(1))
         except InputError as error:
-            refused += "no checkpoint of final is whole" in str(error)
+            refused += "no checkpoint there is whole" in str(error)
     assert refused > 20
+
+
+def test_the_best_that_is_whole_stands_in_for_a_damaged_best(tmp_path):
+    save(tmp_path, 10, 20, 30, scores=[3.0, 1.0, 2.0])
+    flip_a_bit(files_of(tmp_path / "20")["arrays"])
+    said = []
+    assert int(restore(tmp_path, "best", said=said).step) == 30
+    assert "the checkpoint of step 20 is damaged" in said[0]
 
 
 def test_a_score_of_a_damaged_record_is_not_believed(tmp_path):

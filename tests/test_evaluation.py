@@ -260,7 +260,6 @@ def test_few_samples_of_many_dimensions_are_noted():
         (random_images(5), "5 images are too few for frechet, prdc: give at least 6"),
         (random_images(9, channels=3), "3 channels, the real images have 1"),
         (random_images(9, 8), "8 × 8, the real images are 16 × 16"),
-        (random_images(9) // 128, "grey levels from 0 to 1: give 0 to 255"),
     ],
 )
 def test_images_that_cannot_be_compared_are_one_line(bad, message):
@@ -269,6 +268,14 @@ def test_images_that_cannot_be_compared_are_one_line(bad, message):
     with pytest.raises(InputError, match=message) as caught:
         evaluation.score(reference, [evaluation.real_images(bad)], "bad")
     assert "\n" not in str(caught.value)
+
+
+def test_a_generator_that_draws_nothing_is_measured_too():
+    real, black = (evaluation.real_images(images) for images in (random_images(9), np.zeros((9, 16, 16, 1), np.uint8)))
+    reference = evaluation.make_reference(["frechet", "prdc"], make_pixels((16, 16, 1)), real, "")
+    found = evaluation.score(reference, [black], "black")["mean"]
+    assert found["pixels_frechet"] > 100
+    assert found["coverage"] == 0
 
 
 def test_metrics_that_cannot_be_measured_are_one_line():
@@ -306,7 +313,7 @@ def test_an_evaluator_is_lowest_for_the_data_themselves(kind, monkeypatch, tmp_p
     assert num_real == 150
     assert found.keys() == real.keys()
     assert real[evaluator.best] < found[evaluator.best]
-    evaluation.final_report(evaluator, state, tmp_path)
+    evaluation.final_report(evaluator, state, evaluator(state), tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert "150 samples of step 0, EMA weights" in lines[0]
     assert "150 real ones" in lines[1]
@@ -350,9 +357,10 @@ def test_evaluate_a_run_and_images_from_elsewhere(run, run_script, tmp_path):
 
 def test_bad_input_is_one_line_and_status_2(run, run_script, tmp_path):
     np.save(tmp_path / "floats.npy", np.zeros((9, 8, 8, 1), np.float32))
+    np.save(tmp_path / "ones.npy", np.ones((9, 8, 8, 1), np.uint8))
     workdir = f"--workdir={run / 'run'}"
     for arguments, message in [
-        ((f"--workdir={tmp_path}/none",), "no run is there"),
+        ((workdir, "--features=pixels", f"--npz={tmp_path}/ones.npy"), "grey levels from 1 to 1: give 0 to 255"),
         ((workdir, "--features=pixels", f"--npz={tmp_path}/floats.npy"), "float32 [9, 8, 8, 1]: give uint8"),
     ]:
         done = run_script("evaluate.py", *arguments, status=2, fast=True)

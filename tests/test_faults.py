@@ -181,10 +181,10 @@ def test_samples_that_are_all_alike_are_named_and_stop_the_run_where_the_config_
     never_learns = {"watch.steps": 4, "sample_every": 2, "optimizer.gen.learning_rate": 1e-30}
     train(small_config(**never_learns), tmp_path / "warn")
     said = capsys.readouterr().out
-    assert "warning: the samples are nearly identical, steps 2 to 6" in said
-    assert "watch: the samples are nearly identical, steps 2 to 20" in said
+    assert "warning: the samples are nearly identical, steps 0 to 4" in said
+    assert "watch: the samples are nearly identical, steps 0 to 20" in said
     for _ in range(2):  # the second call finds them as they were
-        with pytest.raises(CollapseError, match="stopped at step 6 and saved it: the samples are nearly identical"):
+        with pytest.raises(CollapseError, match="stopped at step 4 and saved it: the samples are nearly identical"):
             train(small_config(**never_learns, **{"watch.action": "stop"}), tmp_path / "stop")
     assert int(train(small_config(**never_learns), tmp_path / "stop").step) == 20
 

@@ -19,8 +19,8 @@ def test_a_symptom_is_named_once_when_it_has_lasted_and_again_after_a_pause(symp
         ill = 20 <= step < 35 or step >= 45
         for episode in watch.metrics(step, HEALTHY | (SYMPTOMS[symptom] if ill else {})):
             named[step] = str(episode)
-        assert watch.stop == (30 <= step < 35 or step >= 55)
-    assert named == {30: f"{symptom}, steps 20 to 30", 55: f"{symptom}, steps 45 to 55"}
+        assert watch.stop == (29 <= step < 35 or step >= 54)
+    assert named == {29: f"{symptom}, steps 20 to 29", 54: f"{symptom}, steps 45 to 54"}
     assert [str(episode) for episode in watch.episodes] == [f"{symptom}, steps 20 to 34", f"{symptom}, steps 45 to 60"]
 
 

@@ -159,6 +159,9 @@ class StreamedDataset(ImageDataset):
         del arrays
         return _finish({name: leaf for name, leaf in draw.items() if name != "flip"}, draw)
 
+    def batches(self, seed: int, step: int) -> Batch:
+        return jax.jit(self.load)({}, self._gather(seed, step))  # here and now: what is read ahead stays ahead
+
     def close(self) -> None:
         self._stream.close()
 

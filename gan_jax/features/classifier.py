@@ -20,9 +20,8 @@ from flax import linen as nn
 from gan_jax.errors import InputError
 from gan_jax.evidence import fingerprint
 from gan_jax.features.extractor import Features
-from gan_jax.files import write_bytes
 from gan_jax.networks.conv import Conv
-from gan_jax.process import cache_dir
+from gan_jax.process import cache_dir, keep_in_cache
 
 RECIPE = {"width": 16, "dimensions": 64, "steps": 3000, "batch_size": 64, "learning_rate": 3e-3, "shift": 2, "seed": 0}
 """How it is trained: part of its name in the cache. shift: pixels by which a batch is moved at random."""
@@ -100,7 +99,7 @@ def make_classifier(images: Any, labels: Any, *, recipe: Mapping[str, Any] = REC
     if fresh:
         variables = jax.device_get(_train(network, images[learned], targets[learned], recipe))
         named = {jax.tree_util.keystr(name): leaf for name, leaf in jax.tree_util.tree_leaves_with_path(variables)}
-        write_bytes(path, lambda file: np.savez(file, **named))
+        keep_in_cache(path, lambda file: np.savez(file, **named))
 
     def apply(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         padded = np.concatenate([images, np.zeros((_BATCH_SIZE - len(images), *images.shape[1:]), np.uint8)])

