@@ -2,7 +2,8 @@
 
 Command: python experiments/train.py --config=experiments/configs/mnist.py --workdir=runs/mnist --config.num_steps=2000
 On many hosts: the same with --distributed on each (experiments/launch has a Slurm script and a Kubernetes manifest)
-Leaves in the workdir: samples/, curves.png, training.gif, metrics.jsonl, tensorboard/, checkpoints/, config.json, history.jsonl
+Leaves in the workdir: samples/, curves.png, training.gif, metrics.jsonl, evaluation.jsonl, scores.jsonl, tensorboard/,
+checkpoints/, config.json, history.jsonl
 """
 
 from absl import flags

@@ -34,8 +34,9 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
 
     Of several processes (see `hosts`) all call it, and process 0 alone touches the workdir.
 
-    Writes config.json, metrics.jsonl, evaluation.jsonl, tensorboard/, samples/, checkpoints/, curves.png, training.gif and, for
-    each call that trained, a row of history.jsonl: steps, devices, times, how it ended, config, commit, hardware, versions.
+    Writes config.json, metrics.jsonl, evaluation.jsonl, tensorboard/, samples/, checkpoints/, curves.png, training.gif, at the
+    end a row of scores.jsonl and, for each call that trained, one of history.jsonl: steps, devices, times, how it ended,
+    config, commit, hardware, versions.
 
     Raises:
         InputError: the config cannot be trained, or is not the one of the run that the workdir holds, or another process trains
