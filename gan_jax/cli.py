@@ -44,9 +44,10 @@ def run(main: Callable[[], None]) -> None:
         try:
             try:
                 main()
-            except (CollapseError, StoppedError):  # on which all processes agree
+            except (CollapseError, StoppedError) as stop:  # on which all processes agree
                 hosts.leave()
-                raise
+                print(f"{'' if isinstance(stop, StoppedError) else 'error: '}{stop}", file=sys.stderr)
+                sys.exit(stop.status)
             hosts.leave()
         except (InputError, RunError) as error:
             fail(str(error), error.status)

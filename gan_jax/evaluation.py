@@ -178,7 +178,9 @@ def check_metrics(metrics: Collection[str], features: Features, num: int) -> Non
     """Raise `InputError` where these cannot be measured of num images, before anything slow is done."""
     for name in metrics:
         if name not in METRICS:
-            raise InputError(f"metrics={name}: give some of {', '.join(METRICS)}{nearest(name, METRICS)}")
+            raise InputError(
+                f"metrics={name}: give some of {', '.join(METRICS)}; FID is frechet by features=inception{nearest(name, METRICS)}"
+            )
     if "classes" in metrics and not isinstance(features, Classifier):
         raise InputError(f"metrics=classes: needs features=classifier, not {features.name}")
     least = {"prdc": 6, "kid": 2, "frechet": 2, "diversity": 2}
@@ -205,7 +207,7 @@ def measure(
             assert fake.moments is not None
             found[frechet] = frechet_distance(real.moments, fake.moments)
     if "kid" in metrics:
-        size = min(subset_size, real.num, fake.num)
+        size = min(subset_size, max(2, min(real.num, fake.num) // 2))  # subsets of all would have no error to speak of
         found[kernel], found[f"{kernel}_subset_error"] = kernel_distance(
             real.rows, fake.rows, subsets=subsets, subset_size=size
         )

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import sys
 import threading
 from itertools import count
@@ -36,6 +37,7 @@ def connect(
     timer = threading.Timer(patience, quit_all, (f"--distributed: {absent}", 1))
     timer.daemon = True
     timer.start()
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}  # it waits in C++
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, which is the loop's own to handle
     try:
         jax.distributed.initialize(
@@ -49,6 +51,9 @@ def connect(
         raise InputError(f"--distributed: {str(error) or type(error).__name__}; {remedy}") from error
     finally:
         timer.cancel()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    print(f"process {jax.process_index()} of {jax.process_count()}: all have met", file=sys.stderr, flush=True)
     if jax.process_index():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     _joined.set()

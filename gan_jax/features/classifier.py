@@ -97,6 +97,7 @@ def make_classifier(images: Any, labels: Any, *, recipe: Mapping[str, Any] = REC
     variables = _read(path, template)
     fresh = variables is None
     if fresh:
+        print(f"training a classifier of {len(classes)} classes on {len(learned)} images, once: half a minute", flush=True)
         variables = jax.device_get(_train(network, images[learned], targets[learned], recipe))
         named = {jax.tree_util.keystr(name): leaf for name, leaf in jax.tree_util.tree_leaves_with_path(variables)}
         keep_in_cache(path, lambda file: np.savez(file, **named))
@@ -110,8 +111,7 @@ def make_classifier(images: Any, labels: Any, *, recipe: Mapping[str, Any] = REC
     accuracy = float(np.mean(np.concatenate(found).argmax(axis=1) == targets[held_out]))
     if fresh:
         print(
-            f"trained a classifier of {len(classes)} classes on {len(learned)} images, once: "
-            f"{100 * accuracy:.1f} % right on {len(held_out)} others",
+            f"the classifier is right on {100 * accuracy:.1f} % of {len(held_out)} others",
             flush=True,
         )
     head = variables["params"]["head"]
