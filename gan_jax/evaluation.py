@@ -178,9 +178,8 @@ def check_metrics(metrics: Collection[str], features: Features, num: int) -> Non
     """Raise `InputError` where these cannot be measured of num images, before anything slow is done."""
     for name in metrics:
         if name not in METRICS:
-            raise InputError(
-                f"metrics={name}: give some of {', '.join(METRICS)}; FID is frechet by features=inception{nearest(name, METRICS)}"
-            )
+            known = f"{', '.join(METRICS)} (FID is frechet with features=inception)"
+            raise InputError(f"metrics={name}: give some of {known}{nearest(name, METRICS)}")
     if "classes" in metrics and not isinstance(features, Classifier):
         raise InputError(f"metrics=classes: needs features=classifier, not {features.name}")
     least = {"prdc": 6, "kid": 2, "frechet": 2, "diversity": 2}
