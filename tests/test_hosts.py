@@ -179,7 +179,7 @@ def survivor(silence, tmp_path_factory):
 def test_a_signal_to_one_process_stops_all_at_one_step_which_is_saved(survivor):
     at = survivor["stopped_at"]
     assert [status for status, _, _ in survivor["stopped"]] == [143, 143]
-    assert f"error: SIGTERM: saved step {at} of {FOREVER}" in survivor["stopped"][0][2]
+    assert f"SIGTERM: saved step {at} of {FOREVER}" in survivor["stopped"][0][2]
     (row,) = read_rows(survivor["folder"] / "run" / "history.jsonl")
     assert (row["from_step"], row["to_step"], row["ended"]) == (survivor["killed_at"], at, "SIGTERM")
     assert (row["processes"], row["devices"]) == (2, 4)
@@ -204,7 +204,8 @@ def test_a_process_that_falls_silent_ends_the_others_with_a_reason_within_a_minu
     found = silence()
     assert found["status"] == 1
     assert found["seconds"] < 60
-    (line,) = found["said"].splitlines()
+    met, line = found["said"].splitlines()
+    assert met == "process 0 of 2: all have met"
     assert re.match("error: process 0: (process 1|another process) has been silent for 20 s", line)
 
 
