@@ -29,12 +29,12 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from costs import model_flops
-from gan_jax import cli
-from gan_jax.config import DTYPES, check_config, make_configured_dataset, make_gan, resolve
 from gan_jax.data import Dataset, Draw
 from gan_jax.errors import InputError
-from gan_jax.evidence import append_row, hardware
+from gan_jax.evaluation.results import append_row, hardware
 from gan_jax.parallel import make_step
+from gan_jax.run import cli
+from gan_jax.run.config import DTYPES, check_config, make_configured_dataset, make_gan, resolve
 from gan_jax.state import GAN, create_state
 from gan_jax.steps import draw_latents, train_step
 from peers.plain_flax import with_plain_layers

@@ -20,11 +20,11 @@ import jax
 import numpy as np
 from absl import flags
 
-from gan_jax import cli
-from gan_jax.config import check_config, make_gan, resolve
 from gan_jax.data import Dataset, from_arrays
-from gan_jax.evidence import append_row, hardware
+from gan_jax.evaluation.results import append_row, hardware
 from gan_jax.parallel import make_step
+from gan_jax.run import cli
+from gan_jax.run.config import check_config, make_gan, resolve
 from gan_jax.state import GAN, create_state
 
 _CONFIG = cli.define_config()

@@ -18,12 +18,12 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from gan_jax import cli
-from gan_jax.config import check_config, make_configured_dataset, make_gan, resolve
-from gan_jax.evidence import append_row, hardware
+from gan_jax.evaluation.results import append_row, hardware
 from gan_jax.parallel import make_step
+from gan_jax.run import cli
+from gan_jax.run.config import check_config, make_configured_dataset, make_gan, resolve
+from gan_jax.run.loop import train
 from gan_jax.state import create_state
-from gan_jax.train import train
 
 _CONFIG = cli.define_config()
 _STEPS = flags.DEFINE_integer("steps", 500, "Steps of a run; half as many in each bare timing.", lower_bound=2)

@@ -20,11 +20,9 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from gan_jax import cli, plots
-from gan_jax.config import check_config, load_configured_images
 from gan_jax.data import DENSITIES, Transform, load_images, read_numpy
 from gan_jax.errors import InputError, nearest
-from gan_jax.evaluation import (
+from gan_jax.evaluation.evaluator import (
     ImageSource,
     forget,
     generated_images,
@@ -33,13 +31,15 @@ from gan_jax.evaluation import (
     real_images,
     score,
 )
-from gan_jax.evidence import append_row
-from gan_jax.features import FEATURES, hold_out
+from gan_jax.evaluation.features import FEATURES, hold_out
+from gan_jax.evaluation.metrics import mode_statistics, nearest_neighbours
+from gan_jax.evaluation.results import append_row
 from gan_jax.files import write_whole
-from gan_jax.metrics import mode_statistics, nearest_neighbours
+from gan_jax.run import cli, plots
+from gan_jax.run.config import check_config, load_configured_images
+from gan_jax.run.loop import restore_run, restore_steps
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
-from gan_jax.train import restore_run, restore_steps
 
 _CONFIG = cli.define_config("experiments/configs/mnist.py")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run: its samples are measured, by its best and its final step.")

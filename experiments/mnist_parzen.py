@@ -17,15 +17,15 @@ import numpy as np
 from absl import flags
 
 from configs import mnist
-from gan_jax import cli
 from gan_jax.data import Transform, load_images
 from gan_jax.errors import InputError
-from gan_jax.evaluation import generated_images
-from gan_jax.evidence import append_row, find_row, markdown, plus_minus
-from gan_jax.features import hold_out
+from gan_jax.evaluation.evaluator import generated_images
+from gan_jax.evaluation.features import hold_out
+from gan_jax.evaluation.metrics import parzen_log_likelihood
+from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
 from gan_jax.files import write_bytes, write_whole
-from gan_jax.metrics import parzen_log_likelihood
-from gan_jax.train import restore_run, train
+from gan_jax.run import cli
+from gan_jax.run.loop import restore_run, train
 
 _STEPS = flags.DEFINE_integer("steps", 5000, "Of each run.", lower_bound=1)
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Runs.", lower_bound=1)

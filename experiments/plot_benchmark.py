@@ -10,8 +10,8 @@ from typing import Any
 from absl import flags
 from matplotlib.figure import Figure
 
-from gan_jax import cli
 from gan_jax.errors import InputError
+from gan_jax.run import cli
 
 _ROWS = flags.DEFINE_string("rows", "experiments/results/benchmark.jsonl", "Rows of experiments/benchmark.py.")
 _OUT = flags.DEFINE_string("out", "experiments/results/benchmark.png", "The picture.")

@@ -18,12 +18,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from gan_jax import cli
-from gan_jax.checkpoints import state_digest
 from gan_jax.errors import InputError
-from gan_jax.evidence import append_row, hardware
+from gan_jax.evaluation.results import append_row, hardware
+from gan_jax.run import cli
+from gan_jax.run.checkpoints import state_digest
+from gan_jax.run.loop import restore_run
 from gan_jax.state import TrainState
-from gan_jax.train import restore_run
 
 _CONFIG = cli.define_config()
 _STEPS = flags.DEFINE_integer("steps", 60, "Steps of a run.", lower_bound=4)

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from gan_jax import cli
 from gan_jax.errors import InputError
+from gan_jax.run import cli
+from gan_jax.run.loop import restore_run, save_samples
 from gan_jax.sampling import generate, slerp
 from gan_jax.state import generator_variables
 from gan_jax.steps import draw_latents
-from gan_jax.train import restore_run, save_samples
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
 _NUM = flags.DEFINE_integer("num", 64, "Number of samples.", lower_bound=1)

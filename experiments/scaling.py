@@ -9,9 +9,9 @@ import optax
 from absl import flags
 
 from costs import Interconnect, communication, efficiency, model_flops
-from gan_jax import cli
 from gan_jax.networks import NETWORKS
 from gan_jax.objectives import OBJECTIVES
+from gan_jax.run import cli
 from gan_jax.state import GAN, Players
 
 _OUT = flags.DEFINE_string("out", None, "Write the page to this file, instead of showing it.")

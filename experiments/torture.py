@@ -22,13 +22,13 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from gan_jax import cli
-from gan_jax.checkpoints import Checkpoints, state_digest
-from gan_jax.config import make_configured_dataset, make_gan
 from gan_jax.errors import InputError
-from gan_jax.evidence import append_row
+from gan_jax.evaluation.results import append_row
 from gan_jax.files import read_rows
 from gan_jax.parallel import make_step
+from gan_jax.run import cli
+from gan_jax.run.checkpoints import Checkpoints, state_digest
+from gan_jax.run.config import make_configured_dataset, make_gan
 from gan_jax.state import abstract_state, create_state
 
 _KILLS = flags.DEFINE_integer("kills", 40, "How often a run is killed at a random moment.", lower_bound=1)

@@ -8,9 +8,9 @@ checkpoints/, config.json, history.jsonl
 
 from absl import flags
 
-from gan_jax import cli, hosts
 from gan_jax.errors import InputError
-from gan_jax.train import train
+from gan_jax.run import cli, distributed
+from gan_jax.run.loop import train
 
 _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: its checkpoints, logs and pictures.")
@@ -25,7 +25,7 @@ def main() -> None:
         raise InputError("--workdir: give a folder for the run, such as --workdir=runs/mnist")
     own_place = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _DISTRIBUTED.value:
-        hosts.connect(*own_place)
+        distributed.connect(*own_place)
     elif own_place != (None, None, None):
         raise InputError("--coordinator, --num_processes and --process_id go with --distributed")
     train(_CONFIG.value, _WORKDIR.value)

@@ -1,7 +1,7 @@
 """GANs in JAX: pure functional players, ascent on D, descent on G.
 
-The names here make a GAN of your own data without a config. `gan_jax.train` has the loop with logs, pictures and checkpoints
-(`train(config, workdir)`), `gan_jax.plots` the pictures.
+The names here make a GAN of your own data without a config. `gan_jax.run.loop` has the loop with logs, pictures and checkpoints
+(`train(config, workdir)`), `gan_jax.run.plots` the pictures.
 """
 
 from gan_jax.data import from_arrays, make_dataset

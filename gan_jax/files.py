@@ -1,11 +1,16 @@
 """Files that survive what happens to a run: written whole or not at all, or row by row and mended after a cut."""
 
+import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
+
+import jax
+import numpy as np
 
 
 @contextmanager
@@ -78,3 +83,26 @@ class RowFile:
         """Close the file, also where what it still holds does not fit on the disk."""
         with naming(self._path):
             self._file.close()
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for gan_jax: `$XDG_CACHE_HOME/gan_jax`, by default `~/.cache/gan_jax`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan_jax"
+
+
+def keep_in_cache(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file of the cache folder; where that cannot be, say so and go on: it is a saving of time and no more."""
+    try:
+        write_bytes(path, write)
+    except OSError as error:
+        print(f"not kept for the next time: {error.filename or path}: {error.strerror or error}", flush=True)
+
+
+def fingerprint(*parts: Any) -> str:
+    """sha256 (hex) of pytrees of arrays, strings and numbers."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(parts):
+        array = None if isinstance(leaf, str) else np.asarray(leaf)
+        digest.update(leaf.encode() if array is None else f"{array.dtype}{array.shape}".encode())
+        digest.update(b"" if array is None else np.ascontiguousarray(array).data)
+    return digest.hexdigest()

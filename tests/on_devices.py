@@ -16,9 +16,9 @@ from small import random_images, small_config, small_gan, small_state
 
 from gan_jax import NETWORKS, Players, create_state, draw_latents, from_arrays, make_step
 from gan_jax.data import DensityDataset
-from gan_jax.distributions import ring
+from gan_jax.run.loop import train
 from gan_jax.steps import _draw_part
-from gan_jax.train import train
+from gan_jax.theory.distributions import ring
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -7,8 +7,8 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from configs import default
 from gan_jax import GAN, NETWORKS, OBJECTIVES, Players, TrainState, create_state
+from gan_jax.configs import default
 
 
 @cache

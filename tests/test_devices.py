@@ -12,11 +12,11 @@ from conftest import ROOT
 from small import random_images, small_config, small_gan
 
 from gan_jax import Players, from_arrays, make_step
-from gan_jax.config import check_config
 from gan_jax.errors import InputError
 from gan_jax.files import read_rows
 from gan_jax.parallel import MODES, choose_devices
-from gan_jax.train import train
+from gan_jax.run.config import check_config
+from gan_jax.run.loop import train
 
 MODES_OF_MANY = ("pmap", "shard_map")
 

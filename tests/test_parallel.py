@@ -8,12 +8,12 @@ import pytest
 from small import assert_trees_equal, random_images, small_config, small_gan
 
 from gan_jax import create_state, from_arrays, make_step, parallel, train_step
-from gan_jax.config import steps_per_call
 from gan_jax.data import DensityDataset
-from gan_jax.distributions import ring
 from gan_jax.errors import InputError
 from gan_jax.files import read_rows
-from gan_jax.train import train
+from gan_jax.run.config import steps_per_call
+from gan_jax.run.loop import train
+from gan_jax.theory.distributions import ring
 
 RNG = jax.random.key(1)
 

@@ -8,7 +8,7 @@ Command: python experiments/train.py --config=experiments/configs/cifar10.py --w
 
 from ml_collections import ConfigDict
 
-from configs import default
+from gan_jax.configs import default
 
 
 def get_config() -> ConfigDict:

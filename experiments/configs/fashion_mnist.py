@@ -8,7 +8,7 @@ Command: python experiments/train.py --config=experiments/configs/fashion_mnist.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from gan_jax.configs import default
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ The folder is ./images, or the PATH of --config.data.name=folder:PATH.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from gan_jax.configs import default
 
 
 def get_config() -> ConfigDict:

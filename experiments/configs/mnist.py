@@ -6,7 +6,7 @@ Command: python experiments/train.py --config=experiments/configs/mnist.py --wor
 
 from ml_collections import ConfigDict
 
-from configs import default
+from gan_jax.configs import default
 
 
 def get_config() -> ConfigDict:

@@ -20,11 +20,11 @@ from absl import flags
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from gan_jax import cli
 from gan_jax.data.digits import load_digits
-from gan_jax.evidence import append_row, hardware
-from gan_jax.features.inception import SIZE, make_inception
-from gan_jax.features.inception_weights import PACKAGE, download
+from gan_jax.evaluation.features.inception import SIZE, make_inception
+from gan_jax.evaluation.features.inception_weights import PACKAGE, download
+from gan_jax.evaluation.results import append_row, hardware
+from gan_jax.run import cli
 
 _BATCHES = flags.DEFINE_multi_integer("batch", [1, 8, 32], "Batch sizes to time.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Timings of each.", lower_bound=1)

@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 
 import known
 import report
-from gan_jax.distributions import GaussianMixture
-from gan_jax.evidence import mean_and_error, plus_minus
+from gan_jax.evaluation.results import mean_and_error, plus_minus
+from gan_jax.theory.distributions import GaussianMixture
 
 DATA = GaussianMixture(np.array([[-2.0], [1.5]]), np.array([[0.5], [0.8]]))
 _MEANS, _LINE = ((-0.5,), (0.5,)), (-8.0, 8.0)

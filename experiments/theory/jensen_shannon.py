@@ -23,11 +23,11 @@ from matplotlib.figure import Figure
 
 import known
 import report
-from gan_jax.distributions import GaussianMixture
-from gan_jax.divergences import MAX_JSD
-from gan_jax.evidence import plus_minus
+from gan_jax.evaluation.results import plus_minus
 from gan_jax.objectives import VALUE_AT_EQUILIBRIUM
 from gan_jax.state import GAN, create_state
+from gan_jax.theory.distributions import GaussianMixture
+from gan_jax.theory.divergences import MAX_JSD
 
 ONE = GaussianMixture(np.array([[1.0]]), 0.6)
 THREE = GaussianMixture(np.array([[-2.5], [0.0], [2.0]]), np.array([[0.5], [0.3], [0.7]]))

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from gan_jax.distributions import GaussianMixture
-from gan_jax.divergences import cells, js_from_logs, optimal_discriminator_logits, value_from_logs
 from gan_jax.networks.mlp import Discriminator
 from gan_jax.objectives import OBJECTIVES, VALUE_AT_EQUILIBRIUM
 from gan_jax.state import GAN, Players, TrainState, create_state
 from gan_jax.steps import gen_update, train_step
+from gan_jax.theory.distributions import GaussianMixture
+from gan_jax.theory.divergences import cells, js_from_logs, optimal_discriminator_logits, value_from_logs
 
 
 def density(params: Any) -> GaussianMixture:

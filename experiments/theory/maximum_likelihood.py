@@ -25,11 +25,11 @@ from sklearn.mixture import GaussianMixture as EMMixture
 
 import known
 import report
-from gan_jax.distributions import GaussianMixture, gaussian, grid, ring
-from gan_jax.divergences import estimate, js_from_logs, kl_from_logs
-from gan_jax.evidence import plus_minus
+from gan_jax.evaluation.results import plus_minus
 from gan_jax.state import create_state
 from gan_jax.steps import train_step
+from gan_jax.theory.distributions import GaussianMixture, gaussian, grid, ring
+from gan_jax.theory.divergences import estimate, js_from_logs, kl_from_logs
 
 _PLACE, _WIDTH = 3.0, 0.5
 TWO_MODES = GaussianMixture(np.array([[-_PLACE], [_PLACE]]), _WIDTH)

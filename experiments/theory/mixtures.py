@@ -20,13 +20,13 @@ import optax
 from matplotlib.figure import Figure
 
 import report
-from gan_jax.distributions import GaussianMixture, grid, ring
-from gan_jax.evidence import plus_minus
-from gan_jax.metrics import ModeStatistics, mode_statistics
+from gan_jax.evaluation.metrics import ModeStatistics, mode_statistics
+from gan_jax.evaluation.results import plus_minus
 from gan_jax.networks import NETWORKS
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.state import GAN, Players, TrainState, create_state, generator_variables
 from gan_jax.steps import draw_latents, train_step
+from gan_jax.theory.distributions import GaussianMixture, grid, ring
 
 DENSITIES = {"ring": ring(), "grid": grid()}
 _SAMPLES = 2500

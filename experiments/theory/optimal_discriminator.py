@@ -22,10 +22,10 @@ from matplotlib.figure import Figure
 
 import known
 import report
-from gan_jax.distributions import GaussianMixture, ring
-from gan_jax.divergences import cells, integrate, optimal_discriminator_logits, value_from_logs
 from gan_jax.state import GAN, TrainState, create_state
 from gan_jax.steps import disc_update, train_step
+from gan_jax.theory.distributions import GaussianMixture, ring
+from gan_jax.theory.divergences import cells, integrate, optimal_discriminator_logits, value_from_logs
 
 # Data, a fixed generator, and a box with the mass of both.
 CASES = {

@@ -11,10 +11,10 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from gan_jax import cli
 from gan_jax.errors import InputError
-from gan_jax.evidence import append_row, markdown
-from gan_jax.plots import save_figure
+from gan_jax.evaluation.results import append_row, markdown
+from gan_jax.run import cli
+from gan_jax.run.plots import save_figure
 
 _FULL = flags.DEFINE_boolean("full", False, "The long form: the numbers of the results folder.")
 RESULTS = flags.DEFINE_string("results", "experiments/results/theory", "Folder for the row and the figure.")

@@ -13,8 +13,8 @@ import mixtures
 import optimal_discriminator
 import report
 import saturation
-from gan_jax import cli
-from gan_jax.evidence import markdown
+from gan_jax.evaluation.results import markdown
+from gan_jax.run import cli
 
 SCRIPTS = (
     *(optimal_discriminator, jensen_shannon, disc_steps, saturation),

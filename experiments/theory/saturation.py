@@ -21,12 +21,12 @@ import optax
 from matplotlib.figure import Figure
 
 import report
-from gan_jax.distributions import ring
-from gan_jax.evidence import plus_minus
+from gan_jax.evaluation.results import plus_minus
 from gan_jax.networks import NETWORKS
 from gan_jax.objectives import OBJECTIVES, non_saturating, saturating
 from gan_jax.state import GAN, Players, TrainState, create_state
 from gan_jax.steps import disc_update, gen_update, train_step
+from gan_jax.theory.distributions import ring
 
 LOSSES = {"minimax": saturating, "non_saturating": non_saturating}
 

@@ -8,8 +8,8 @@ from gan_jax.data.decoding import Transform
 from gan_jax.data.digits import load_digits
 from gan_jax.data.sources import folder_source, load_numpy, read_numpy
 from gan_jax.data.streaming import Draw
-from gan_jax.distributions import GaussianMixture, grid, ring
 from gan_jax.errors import InputError
+from gan_jax.theory.distributions import GaussianMixture, grid, ring
 
 IMAGES = {"mnist5k": load_digits}
 """Name -> `load(image_size, channels)`, which gives uint8 images `[N, S, S, C]` and labels `[N]`."""

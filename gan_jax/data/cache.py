@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from gan_jax.data.decoding import Encoded, Transform, decode, pad
 from gan_jax.errors import InputError
-from gan_jax.process import cache_dir
+from gan_jax.files import cache_dir
 
 _FORMAT = 1  # of the cache: a change here rebuilds every one
 _CHUNK = 1024  # images between reading and writing

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.streaming import Draw, Stream
-from gan_jax.distributions import GaussianMixture
 from gan_jax.errors import InputError
+from gan_jax.theory.distributions import GaussianMixture
 
 Batch = dict[str, jax.Array]
 

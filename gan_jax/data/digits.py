@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from gan_jax.errors import InputError
-from gan_jax.process import cache_dir
+from gan_jax.files import cache_dir
 
 _COUNT, _SIZE, _PADDED = 5000, 28, 32
 

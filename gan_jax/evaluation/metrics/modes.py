@@ -1,0 +1,51 @@
+"""What a generator covers of a mixture in the plane whose components lie far apart (PacGAN, Lin et al. 2018, section 4.1)."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gan_jax.errors import InputError
+from gan_jax.theory.divergences import js_divergence, kl_divergence
+
+_SHELLS = np.array([1.0, 2.0, 3.0])  # radii, in standard deviations; beyond the last a sample is of no mode
+
+
+class ModeStatistics(NamedTuple):
+    """modes: those with a high-quality sample, one within 3 standard deviations of the nearest mean; high_quality: their share.
+
+    reverse_kl: KL of the high-quality samples' shares of the modes from equal shares, in nats; nan where there is none.
+    js: JSD of samples and data over the modes' discs and rings (0–1, 1–2, 2–3 standard deviations) and what lies outside: a
+    lower bound of the JSD of the densities, which sees missing modes, strays and wrong widths, but no finer shape.
+    """
+
+    modes: int
+    high_quality: float
+    reverse_kl: float
+    js: float
+
+
+def mode_statistics(samples: Any, means: Any, stddev: float) -> ModeStatistics:
+    """samples `[N, 2]`, means `[K, 2]` of an equal-weight mixture of isotropic Gaussians of one stddev.
+
+    A perfect sampler has 1 − exp(−9/2) = 98.89 % of high quality and, of n samples, a reverse KL of about (K − 1)/(2n).
+    """
+    samples, means = np.asarray(samples, np.float64), np.asarray(means, np.float64)
+    if samples.ndim != 2 or samples.shape[-1] != 2 or not len(samples) or means.shape[1:] != (2,):
+        raise InputError(f"samples {list(samples.shape)}, means {list(means.shape)}: give samples [N, 2] and means [K, 2]")
+    if not np.all(np.isfinite(samples)):
+        raise InputError("samples have nan or inf: give finite points")
+    distances = np.linalg.norm(samples[:, None] - means, axis=-1) / stddev
+    nearest, shell = distances.argmin(axis=-1), np.searchsorted(_SHELLS, distances.min(axis=-1))
+    inside = shell < len(_SHELLS)
+    cells = np.bincount(nearest[inside] * len(_SHELLS) + shell[inside], minlength=len(means) * len(_SHELLS))
+    counts = cells.reshape(len(means), -1).sum(axis=-1)
+    equal = np.full(len(means), 1 / len(means))
+    # The distance from the mean, in standard deviations, is Rayleigh: P(r > t) = exp(-t²/2).
+    tails = np.exp(-(np.array([0.0, *_SHELLS]) ** 2) / 2)
+    data = np.append(np.outer(equal, tails[:-1] - tails[1:]), tails[-1])
+    return ModeStatistics(
+        modes=int(np.count_nonzero(counts)),
+        high_quality=float(np.mean(inside)),
+        reverse_kl=float(kl_divergence(counts / counts.sum(), equal)) if counts.any() else float("nan"),
+        js=float(js_divergence(np.append(cells, np.sum(~inside)) / len(samples), data)),
+    )

@@ -1,0 +1,143 @@
+"""Every script in its short form, as a user runs it; exact resume in new processes; the README's example; the wheel."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+from small import assert_trees_equal
+
+from gan_jax.files import read_rows
+from gan_jax.run.loop import restore_run
+from gan_jax.sampling import sample as draw
+
+SMALL = ("--config.data.image_size=16", "--config.network.dcgan.base_width=4", "--config.batch_size=8", "--config.log_every=10")
+SPEEDS = ("steps_per_second", "images_per_second")
+
+
+def read_pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+@pytest.fixture(scope="module")
+def train_to(run_script):
+    def train(workdir, num_steps, *options):
+        config = "--config=experiments/configs/mnist.py"
+        resumable = ("--config.checkpoint_every=20", "--config.sample_every=20", f"--config.num_steps={num_steps}")
+        return run_script("train.py", config, f"--workdir={workdir}", *SMALL, *resumable, *options)
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def straight_run(train_to, tmp_path_factory):
+    """40 steps of the default recipe, cut down, with every source of randomness on."""
+    workdir = tmp_path_factory.mktemp("straight")
+    train_to(workdir, 40, "--config.data.flip=true", "--config.disc_steps=2")
+    return workdir
+
+
+def test_forty_steps_are_twenty_and_a_new_process_and_twenty_more_to_the_bit(straight_run, train_to, tmp_path):
+    for num_steps in (20, 40):
+        train_to(tmp_path, num_steps, "--config.data.flip=true", "--config.disc_steps=2")
+    straight, resumed = (restore_run(workdir)[2] for workdir in (straight_run, tmp_path))
+    assert int(straight.step) == 40
+    assert straight.ema is not None
+    assert_trees_equal(straight, resumed)
+    rows = [
+        [{key: entry for key, entry in row.items() if key not in SPEEDS} for row in read_rows(workdir / "metrics.jsonl")]
+        for workdir in (straight_run, tmp_path)
+    ]
+    assert [row["step"] for row in rows[0]] == [10, 20, 30, 40]
+    assert rows[0] == rows[1]
+    for name in ("00000000.png", "00000020.png", "00000040.png"):
+        assert (straight_run / "samples" / name).read_bytes() == (tmp_path / "samples" / name).read_bytes()
+
+
+def test_samples_on_demand(straight_run, run_script, tmp_path):
+    def sample(name, *options):
+        files = (f"--out={tmp_path / name}.png", f"--npz={tmp_path / name}.npz")
+        done = run_script("sample.py", f"--workdir={straight_run}", *files, *options)
+        return done.stdout, np.load(tmp_path / f"{name}.npz")["samples"]
+
+    line, few = sample("few", "--num=3", "--seed=1")
+    assert re.search(r"3 samples of step 40, EMA weights, seed 1: .*few\.png", line)
+    assert (few.shape, few.dtype) == ((3, 16, 16, 1), np.uint8)
+    assert read_pixels(tmp_path / "few.png").shape == (134, 134)
+    _, gan, state = restore_run(straight_run)
+    np.testing.assert_array_equal(few, draw(gan, state, jax.random.key(1), 70)[:3])
+    line, walk = sample("walk", "--num=16", "--interpolate", "--raw")
+    assert "raw weights" in line
+    assert walk.shape == (16, 16, 16, 1)
+    steps = np.abs(np.diff(walk.astype(float).reshape(2, 8, -1), axis=1)).mean(axis=-1)
+    assert np.all(steps < np.abs(walk[0].astype(float) - walk[8]).mean() + 1)
+
+
+def test_bad_input_is_one_line_and_status_2(straight_run, run_script, tmp_path):
+    config = "--config=experiments/configs/mnist.py"
+    for script, arguments, message in [
+        ("train.py", (config, f"--workdir={tmp_path}/new", "--config.num_stepz=3"), "did you mean num_steps?"),
+        (
+            "train.py",
+            (config, f"--workdir={tmp_path}/new", "--config.data.name=folder:nowhere"),
+            "nowhere: No such file or dir",
+        ),
+        ("train.py", (config, "--workdr=x"), "--workdr: no such flag; did you mean workdir?"),
+        ("sample.py", (f"--workdir={tmp_path}/none",), "no run is there"),
+        ("sample.py", (f"--workdir={straight_run}", "--out=grid.jpg"), "--out=grid.jpg: give a file that ends in .png"),
+        ("train.py", (config, f"--workdir={straight_run}/config.json"), "config.json"),
+    ]:
+        done = run_script(script, *arguments, status=2)
+        assert message in done.stderr
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert done.stdout == ""
+    assert not (tmp_path / "new").exists()
+
+
+def readme_example():
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return example.replace("range(1000)", "range(3)")
+
+
+def test_the_wheel_holds_the_package_and_runs_the_readmes_example(tmp_path):
+    source = tmp_path / "source"  # building leaves its products behind
+    shutil.copytree(ROOT / "gan_jax", source / "gan_jax", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
+    subprocess.run(build, check=True, capture_output=True, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(site)
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"gan_jax"}
+    assert {"gan_jax/py.typed", "gan_jax/networks/dcgan.py"} <= set(names)
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    (tmp_path / "example.py").write_text(readme_example() + "\nprint(gan_jax.__file__)\n")
+    done = subprocess.run(
+        [sys.executable, "example.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(site / "gan_jax" / "__init__.py")
+    assert read_pixels(tmp_path / "grid.png").std() > 1
+
+
+def test_make_help_lists_every_target():
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(targets) - {"help"} <= set(re.findall(r"make ([a-z-]+)", listed))

@@ -1,0 +1,69 @@
+"""Pictures hold what they were given, pixel by pixel where that can be said."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from small import random_images
+
+from gan_jax.run import plots
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (2, "L"), (4, "L")])
+def test_grid_holds_every_image_in_order(tmp_path, channels, mode):
+    images = random_images(5, 8, channels)
+    plots.save_grid(images, tmp_path / "deep" / "grid.png", columns=3)
+    with Image.open(tmp_path / "deep" / "grid.png") as picture:
+        assert picture.mode == mode
+        pixels = np.asarray(picture)
+    side = 64 if channels in (1, 3) else 64 * channels  # enlarged eight times; odd channels stand side by side
+    for index, image in enumerate(images):
+        top, left = 2 + index // 3 * 66, 2 + index % 3 * (side + 2)
+        tile = pixels[top : top + 64 : 8, left : left + side : 8]
+        expected = image if channels == 3 else np.concatenate(list(np.moveaxis(image, -1, 0)), axis=1)
+        np.testing.assert_array_equal(tile, expected.reshape(tile.shape))
+    assert np.all(pixels[68:132, 2 + 2 * (side + 2) :] == 255)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["grid.png"]
+
+
+def test_pairs_stand_side_by_side(tmp_path):
+    samples, neighbours = random_images(6, 64, 3), random_images(6, 64, 3, seed=1)
+    plots.save_pairs(samples, neighbours, tmp_path / "pairs.png")
+    with Image.open(tmp_path / "pairs.png") as picture:
+        assert picture.size == (2 * 130 + 2, 3 * 66 + 2)  # two pairs a row
+        last = np.asarray(picture)[134:198, 132:260]
+    np.testing.assert_array_equal(last, np.concatenate([samples[5], neighbours[5]], axis=1))
+
+
+def test_animation_shows_the_frames_in_order_and_few_of_many(tmp_path):
+    frames = []
+    for level in range(100):
+        frames.append(tmp_path / f"{level:03d}.png")
+        Image.fromarray(np.full((8, 8), 2 * level, np.uint8)).save(frames[-1])
+    plots.save_animation(frames, tmp_path / "out.gif")
+    with Image.open(tmp_path / "out.gif") as gif:
+        assert gif.n_frames == 60
+        levels = []
+        for index in range(gif.n_frames):
+            gif.seek(index)
+            levels.append(np.asarray(gif.convert("L"))[0, 0])
+    assert levels == sorted(levels)
+    assert (levels[0], levels[-1]) == (0, 198)
+
+
+def test_curves_and_points_are_drawn(tmp_path):
+    names = ("value", "loss/disc", "loss/gen", "prob/real", "prob/fake")
+    rows = [{"step": step, **dict.fromkeys(names, np.sin(step))} for step in range(1, 40)]
+    plots.save_curves(rows, tmp_path / "curves.png")
+    plots.save_curves(rows[:1], tmp_path / "one.png")
+    log_prob = lambda points: -np.sum(points**2, axis=-1)  # noqa: E731
+    plots.save_points(
+        np.zeros((5, 2)),
+        tmp_path / "points.png",
+        log_prob=log_prob,
+        disc_prob=lambda x: 1 / (1 + np.exp(x[:, 0])),
+        extent=2.0,
+        title="t",
+    )
+    for name in ("curves.png", "one.png", "points.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5
