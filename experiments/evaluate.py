@@ -34,7 +34,7 @@ from gan_jax.evaluation.evaluator import (
 from gan_jax.evaluation.features import FEATURES, hold_out
 from gan_jax.evaluation.metrics import mode_statistics, nearest_neighbours
 from gan_jax.evaluation.results import append_row
-from gan_jax.files import write_whole
+from gan_jax.files import write_atomic
 from gan_jax.run import cli, plots
 from gan_jax.run.config import check_config, load_configured_images
 from gan_jax.run.loop import restore_run, restore_steps
@@ -219,7 +219,7 @@ def main() -> None:
         append_row(path, row)
         rows.append(row)
         print(describe(row), *(f"warning: {note}" for note in row.get("notes", [])), sep="\n", flush=True)
-    write_whole(path.with_name("evaluation.json"), lambda file: file.write_text(json.dumps(rows, indent=2) + "\n"))
+    write_atomic(path.with_name("evaluation.json"), lambda file: file.write_text(json.dumps(rows, indent=2) + "\n"))
     print(f"rows: {path}")
 
 

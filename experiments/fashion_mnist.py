@@ -26,7 +26,7 @@ from gan_jax.errors import InputError, nearest
 from gan_jax.evaluation.evaluator import Reference, forget, generated_images, make_reference, real_images, score
 from gan_jax.evaluation.features import FEATURES
 from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
-from gan_jax.files import read_rows, write_whole
+from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli, plots
 from gan_jax.run.config import flatten, load_configured_images, resolve
 from gan_jax.run.loop import restore_run, train
@@ -123,9 +123,9 @@ Rows: [fashion_mnist.jsonl](fashion_mnist.jsonl), by `experiments/fashion_mnist.
 
 def write_page(path: Path) -> str:
     """fashion_mnist.md beside the rows, of those that share epochs, width and number."""
-    rows = [row for row in read_rows(path) if settings().items() <= row.items() or row.get("samples") == "train"]
+    rows = [row for row in read_jsonl(path) if settings().items() <= row.items() or row.get("samples") == "train"]
     text = page([row for row in rows if row["num"] == _NUM.value])
-    write_whole(path.with_suffix(".md"), partial(Path.write_text, data=text))
+    write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=text))
     return text
 
 

@@ -23,7 +23,7 @@ from gan_jax.evaluation.evaluator import generated_images
 from gan_jax.evaluation.features import hold_out
 from gan_jax.evaluation.metrics import parzen_log_likelihood
 from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
-from gan_jax.files import write_bytes, write_whole
+from gan_jax.files import write_atomic, write_atomic_bytes
 from gan_jax.run import cli
 from gan_jax.run.loop import restore_run, train
 
@@ -46,7 +46,7 @@ def as_rows(images: np.ndarray) -> np.ndarray:
 def train_on(digits: np.ndarray, seed: int) -> np.ndarray:
     """Samples uint8 `[num, 32, 32, 1]`, after a run on these digits."""
     path = Path(_RUNS.value) / "digits.npy"
-    write_bytes(path, lambda file: np.save(file, digits))
+    write_atomic_bytes(path, lambda file: np.save(file, digits))
     config = mnist.get_config()
     config.data.name, config.seed, config.num_steps = f"numpy:{path}", seed, _STEPS.value
     config.network.dcgan.base_width = _WIDTH.value
@@ -99,7 +99,7 @@ def main() -> None:
         rows[name] = row
     scores = [row["log_likelihood"] for name, row in rows.items() if name != "training digits"]
     text = page(rows, scores)
-    write_whole(results / "mnist_parzen.md", lambda file: file.write_text(text))
+    write_atomic(results / "mnist_parzen.md", lambda file: file.write_text(text))
     print(text)
 
 

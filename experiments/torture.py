@@ -24,7 +24,7 @@ from absl import flags
 
 from gan_jax.errors import InputError
 from gan_jax.evaluation.results import append_row
-from gan_jax.files import read_rows
+from gan_jax.files import read_jsonl
 from gan_jax.parallel import make_step
 from gan_jax.run import cli
 from gan_jax.run.checkpoints import Checkpoints, state_digest
@@ -69,7 +69,7 @@ class Subject:
             return 0
         step = int(state.step)
         whole = state_digest(state) == self.digests[step]
-        rows = [row["step"] for row in read_rows(workdir / "metrics.jsonl")]
+        rows = [row["step"] for row in read_jsonl(workdir / "metrics.jsonl")]
         return step if whole and rows == sorted(set(rows)) else -1
 
 
@@ -186,7 +186,7 @@ def cut_metrics(subject: Subject, workdir: Path, chance: random.Random) -> tuple
     path = workdir / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[: -chance.randrange(2, 100)])
     end(begin(subject.command(workdir)), signal.SIGTERM, after=1.0)
-    return subject.restored(workdir) > 0, f"{len(read_rows(path))} rows, none twice"
+    return subject.restored(workdir) > 0, f"{len(read_jsonl(path))} rows, none twice"
 
 
 def second_run(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool, str]:

@@ -13,7 +13,7 @@ from small import random_images, small_config, small_gan
 
 from gan_jax import Players, from_arrays, make_step
 from gan_jax.errors import InputError
-from gan_jax.files import read_rows
+from gan_jax.files import read_jsonl
 from gan_jax.parallel import MODES, choose_devices
 from gan_jax.run.config import check_config
 from gan_jax.run.loop import train
@@ -84,8 +84,8 @@ def test_a_run_on_many_devices_says_so_and_goes_on_on_one(seen, workdir, capsys)
     assert "resuming at step 10" in seen["runs"]
     assert int(train(small_config(num_steps=20, sync_batch_norm=False, parallel="jit"), workdir).step) == 20
     assert "resuming at step 15" in capsys.readouterr().out
-    assert [row["step"] for row in read_rows(workdir / "metrics.jsonl")] == [5, 10, 15, 20]
-    rows = read_rows(workdir / "history.jsonl")
+    assert [row["step"] for row in read_jsonl(workdir / "metrics.jsonl")] == [5, 10, 15, 20]
+    rows = read_jsonl(workdir / "history.jsonl")
     assert [(row["parallel"], row["devices"]) for row in rows] == [("pmap", 8), ("pmap", 8), ("jit", 1)]
     assert [row["config"]["sync_batch_norm"] for row in rows] == [False] * 3
 

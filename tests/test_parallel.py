@@ -10,7 +10,7 @@ from small import assert_trees_equal, random_images, small_config, small_gan
 from gan_jax import create_state, from_arrays, make_step, parallel, train_step
 from gan_jax.data import DensityDataset
 from gan_jax.errors import InputError
-from gan_jax.files import read_rows
+from gan_jax.files import read_jsonl
 from gan_jax.run.config import steps_per_call
 from gan_jax.run.loop import train
 from gan_jax.theory.distributions import ring
@@ -75,7 +75,7 @@ def test_intervals_stay_exact_whatever_goes_to_the_device_at_once(tmp_path, name
     }
     for calls in ("1", "3"):
         train(small_config(**run, steps_per_call=calls), tmp_path / calls)
-    rows = {calls: read_rows(tmp_path / calls / "metrics.jsonl") for calls in ("1", "3")}
+    rows = {calls: read_jsonl(tmp_path / calls / "metrics.jsonl") for calls in ("1", "3")}
     assert [row["step"] for row in rows["3"]] == [5, 10, 15, 20, 23]
     for one, three in zip(rows["1"], rows["3"], strict=True):
         assert one["value"] == three["value"]

@@ -28,7 +28,7 @@ from gan_jax.evaluation.metrics import (
     precision_recall,
 )
 from gan_jax.evaluation.results import append_row, mean_and_error
-from gan_jax.files import cache_dir, fingerprint, keep_in_cache
+from gan_jax.files import cache_dir, sha256_of, write_to_cache
 from gan_jax.sampling import generate, sample
 from gan_jax.state import GAN, TrainState, generator_variables
 from gan_jax.steps import draw_latents
@@ -67,7 +67,7 @@ def real_images(images: Any, order: np.ndarray | None = None) -> ImageSource:
     def take(start: int, stop: int) -> np.ndarray:
         return np.asarray(images[order[start:stop]])
 
-    identity = fingerprint([fingerprint(take(start, start + _CHUNK)) for start in range(0, len(order), _CHUNK)])
+    identity = sha256_of([sha256_of(take(start, start + _CHUNK)) for start in range(0, len(order), _CHUNK)])
     return ImageSource(len(order), take, identity)
 
 
@@ -79,7 +79,7 @@ def generated_images(gan: GAN, state: TrainState, seed: int, num: int, *, ema: b
         latents = draw_latents(jax.random.key(seed), stop - start, gan.latent_dim, first=start)
         return generate(gan, variables, latents)
 
-    return ImageSource(num, take, fingerprint(seed, repr(gan.networks.gen), jax.device_get(variables)))
+    return ImageSource(num, take, sha256_of(seed, repr(gan.networks.gen), jax.device_get(variables)))
 
 
 # Features
@@ -112,7 +112,7 @@ def summarise(source: ImageSource, features: Features, metrics: Collection[str],
         if keeps_rows:
             rows.append(chunk)
     if running is not None and features.digest:
-        keep_in_cache(cached, lambda file: np.savez(file, **running._asdict()))
+        write_to_cache(cached, lambda file: np.savez(file, **running._asdict()))
     return Summary(source.num, running, np.concatenate(rows) if keeps_rows else None)
 
 
@@ -122,7 +122,7 @@ def forget(source: ImageSource, features: Features) -> None:
 
 
 def _folder(source: ImageSource, features: Features) -> Path:
-    return cache_dir() / "features" / fingerprint(source.identity, features.name, features.digest, features.preparation)
+    return cache_dir() / "features" / sha256_of(source.identity, features.name, features.digest, features.preparation)
 
 
 def _feature_chunks(source: ImageSource, features: Features, folder: Path | None, name: str) -> Iterator[np.ndarray]:
@@ -137,7 +137,7 @@ def _feature_chunks(source: ImageSource, features: Features, folder: Path | None
             chunk = _extract(features, source.take(start, stop))
             made += len(chunk)
             if path:
-                keep_in_cache(path, partial(np.save, arr=chunk))
+                write_to_cache(path, partial(np.save, arr=chunk))
         yield chunk
         now = time.perf_counter()
         if name and made and now - last_line >= _SECONDS_BETWEEN_LINES:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax.files import append_line, read_rows
+from gan_jax.files import append_jsonl, read_jsonl
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -54,12 +54,12 @@ def evidence() -> dict[str, Any]:
 
 def append_row(path: str | Path, row: dict[str, Any]) -> None:
     """Add a row, with its evidence, to a file of JSON lines."""
-    append_line(Path(path), row | evidence())
+    append_jsonl(Path(path), row | evidence())
 
 
 def find_row(path: str | Path, fields: Mapping[str, Any]) -> dict[str, Any] | None:
     """The newest row of a file that has these fields, or None: what was measured is not measured again."""
-    found = [row for row in read_rows(path) if all(row.get(key) == entry for key, entry in fields.items())]
+    found = [row for row in read_jsonl(path) if all(row.get(key) == entry for key, entry in fields.items())]
     return found[-1] if found else None
 
 

@@ -17,7 +17,7 @@ from gan_jax.data import DENSITIES, Dataset, ImageDataset
 from gan_jax.errors import CollapseError, InputError, StoppedError
 from gan_jax.evaluation.evaluator import final_report, make_evaluator
 from gan_jax.evaluation.results import append_row
-from gan_jax.files import read_rows, write_whole
+from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.parallel import choose_devices, make_step
 from gan_jax.run import distributed, plots
 from gan_jax.run.checkpoints import Checkpoints
@@ -68,7 +68,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         restored = checkpoints.restore("final", template) if checkpoints else None
         state = distributed.of_first(create_state(gan, rngs["init"]) if restored is None else restored)
         if distributed.first():
-            write_whole(workdir / "config.json", lambda file: file.write_text(json.dumps(resolved, indent=2) + "\n"))
+            write_atomic(workdir / "config.json", lambda file: file.write_text(json.dumps(resolved, indent=2) + "\n"))
         start = int(state.step)
         if start < config.num_steps:
             begun = f"resuming at step {start}" if start else "a new run"
@@ -244,7 +244,7 @@ def save_samples(
 
 def _finish(workdir: Path) -> list[Path]:
     """Curves and animation, from what the run has left on disk; the pictures worth a look."""
-    frames, rows = sorted((workdir / "samples").glob("*.png")), read_rows(workdir / "metrics.jsonl")
+    frames, rows = sorted((workdir / "samples").glob("*.png")), read_jsonl(workdir / "metrics.jsonl")
     pictures = frames[-1:]
     if rows:
         plots.save_curves(rows, workdir / "curves.png")

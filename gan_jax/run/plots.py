@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gan_jax.files import write_whole
+from gan_jax.files import write_atomic
 from gan_jax.objectives import VALUE_AT_EQUILIBRIUM, VALUE_WHEN_DISJOINT
 
 _MIN_TILE = 64  # pixels: smaller images are enlarged, for people
@@ -36,7 +36,7 @@ def save_grid(images: np.ndarray, path: str | Path, *, columns: int | None = Non
     for index, tile in enumerate(tiles):
         top, left = index // columns * height + 2, index % columns * width + 2
         canvas[top : top + height - 2, left : left + width - 2] = tile
-    write_whole(path, lambda file: Image.fromarray(canvas).save(file, format="PNG"))
+    write_atomic(path, lambda file: Image.fromarray(canvas).save(file, format="PNG"))
 
 
 def save_pairs(samples: np.ndarray, neighbours: np.ndarray, path: str | Path) -> None:
@@ -120,7 +120,7 @@ def save_animation(frames: Sequence[Path], path: str | Path, *, seconds: float =
     images = [Image.open(frames[index]).convert("P", palette=Image.Palette.ADAPTIVE) for index in chosen]
     each = int(1000 * seconds / len(images))
     durations = [each] * (len(images) - 1) + [max(each, 2000)]
-    write_whole(
+    write_atomic(
         path,
         lambda file: images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0),
     )
@@ -128,4 +128,4 @@ def save_animation(frames: Sequence[Path], path: str | Path, *, seconds: float =
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """A matplotlib figure as a PNG."""
-    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=100))
+    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=100))

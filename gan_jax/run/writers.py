@@ -14,7 +14,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
 from tqdm import tqdm
 
-from gan_jax.files import RowFile, naming
+from gan_jax.files import JsonlWriter, name_in_errors
 from gan_jax.steps import Metrics
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -52,11 +52,11 @@ class MetricBuffer:
 
 
 class MetricLogger:
-    """Numbers of a run, to `metrics.jsonl`, `evaluation.jsonl` and TensorBoard in the workdir; see `RowFile` for `start`."""
+    """Numbers, to `metrics.jsonl`, `evaluation.jsonl` and TensorBoard in the workdir; see `JsonlWriter` for `start`."""
 
     def __init__(self, workdir: Path, *, start: int):
-        self.metrics = RowFile(workdir / "metrics.jsonl", start=start)
-        self.evaluations = RowFile(workdir / "evaluation.jsonl", start=start)
+        self.metrics = JsonlWriter(workdir / "metrics.jsonl", start=start)
+        self.evaluations = JsonlWriter(workdir / "evaluation.jsonl", start=start)
         self._folder = workdir / "tensorboard"
         self._folder.mkdir(exist_ok=True)
         # Not tensorboardX's SummaryWriter: its thread would meet a full disk with a traceback, and the run would go on without.
@@ -73,9 +73,9 @@ class MetricLogger:
         """What samples drawn after the step have shown."""
         self._write(self.evaluations, step, numbers)
 
-    def _write(self, rows: RowFile, step: int, numbers: Mapping[str, float]) -> None:
+    def _write(self, rows: JsonlWriter, step: int, numbers: Mapping[str, float]) -> None:
         rows.write({"step": step, **numbers})
-        with naming(self._folder):
+        with name_in_errors(self._folder):
             for name, number in numbers.items():
                 values = summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=name, simple_value=number)])
                 self._events.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=values))
@@ -85,7 +85,7 @@ class MetricLogger:
 
     def close(self) -> None:
         """Close them all."""
-        with closing(self.metrics), closing(self.evaluations), naming(self._folder):
+        with closing(self.metrics), closing(self.evaluations), name_in_errors(self._folder):
             self._events.close()
 
 

@@ -14,7 +14,7 @@ from gan_jax.evaluation import evaluator as evaluator_module
 from gan_jax.evaluation import metrics
 from gan_jax.evaluation.features import Features, classifier, has_classes, hold_out, make_classifier, make_pixels
 from gan_jax.evaluation.results import find_row, mean_and_error, plus_minus
-from gan_jax.files import fingerprint, read_rows
+from gan_jax.files import read_jsonl, sha256_of
 
 RECIPE = classifier.RECIPE | {"steps": 60, "width": 4, "dimensions": 8}
 
@@ -204,8 +204,8 @@ def test_samples_by_chunks_are_those_drawn_at_once():
 
 def test_fingerprints_see_shape_dtype_and_order():
     parts = [np.zeros(4, np.int32), np.zeros((2, 2), np.int32), np.zeros(4, np.float32), np.zeros(5, np.int32), "0", 0]
-    assert len({fingerprint(part) for part in parts}) == len(parts)
-    assert fingerprint("a", 1) == fingerprint("a", 1) != fingerprint(1, "a")
+    assert len({sha256_of(part) for part in parts}) == len(parts)
+    assert sha256_of("a", 1) == sha256_of("a", 1) != sha256_of(1, "a")
 
 
 def test_mean_and_error():
@@ -322,7 +322,7 @@ def test_an_evaluator_is_lowest_for_the_data_themselves(kind, monkeypatch, tmp_p
     lines = capsys.readouterr().out.splitlines()
     assert "150 samples of step 0, EMA weights" in lines[0]
     assert "150 real ones" in lines[1]
-    (row,) = read_rows(tmp_path / "scores.jsonl")
+    (row,) = read_jsonl(tmp_path / "scores.jsonl")
     assert (row["real"], row["eval"]) == (real, found)
 
 
@@ -343,7 +343,7 @@ def run(run_script, tmp_path_factory):
 def test_evaluate_a_run_and_images_from_elsewhere(run, run_script, tmp_path):
     flags = ("--features=pixels", "--num=60", "--seeds=2", "--metrics=frechet,kid,prdc,diversity")
     done = run_script("evaluate.py", f"--workdir={run / 'run'}", *flags, "--neighbours", fast=True)
-    rows = read_rows(run / "run" / "scores.jsonl")[-2:]
+    rows = read_jsonl(run / "run" / "scores.jsonl")[-2:]
     assert [(row["weights"], row["which"]) for row in rows] == [("EMA", "best and final"), ("raw", "best and final")]
     assert json.loads((run / "run" / "evaluation.json").read_text())[1]["mean"] == rows[1]["mean"]
     assert (rows[0]["step"], rows[0]["num"], rows[0]["num_real"], rows[0]["sets"]) == (20, 60, 180, 2)
@@ -355,7 +355,7 @@ def test_evaluate_a_run_and_images_from_elsewhere(run, run_script, tmp_path):
     np.save(tmp_path / "other.npy", images)
     files = (f"--npz={tmp_path}/other.npy", f"--out={tmp_path}/rows.jsonl")
     run_script("evaluate.py", f"--workdir={run / 'run'}", *files, *flags[::3], fast=True)
-    (row,) = read_rows(tmp_path / "rows.jsonl")
+    (row,) = read_jsonl(tmp_path / "rows.jsonl")
     assert row["num"] == 90
     assert row["mean"]["pixels_frechet"] < rows[0]["mean"]["pixels_frechet"] / 2
 
@@ -378,7 +378,7 @@ def test_fashion_mnist_in_small(run_script, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     small = ("--epochs=1", "--seeds=1", "--num=40", "--width=4", "--features=pixels", "--objective=minimax")
     run_script("fashion_mnist.py", *small, f"--runs={tmp_path}/runs", f"--results={tmp_path}", fast=True)
-    rows = read_rows(tmp_path / "fashion_mnist.jsonl")
+    rows = read_jsonl(tmp_path / "fashion_mnist.jsonl")
     assert [row.get("which") for row in rows] == ["final", None, "best"]
     assert [row["step"] for row in rows[::2]] == [1, 1]
     assert rows[0]["mean"] == rows[2]["mean"]
@@ -388,7 +388,7 @@ def test_fashion_mnist_in_small(run_script, tmp_path, monkeypatch):
 def test_parzen_in_small(run_script, tmp_path):
     small = ("--steps=2", "--num=20", "--width=4", f"--runs={tmp_path}/runs", f"--results={tmp_path}")
     run_script("mnist_parzen.py", *small, fast=True)
-    by_name = {row["samples"]: row["log_likelihood"] for row in read_rows(tmp_path / "mnist_parzen.jsonl")}
+    by_name = {row["samples"]: row["log_likelihood"] for row in read_jsonl(tmp_path / "mnist_parzen.jsonl")}
     assert by_name["training digits"] > by_name["DCGAN, seed 0"]
     assert "| DCGAN, seed 0 | 20 |" in (tmp_path / "mnist_parzen.md").read_text()
 

@@ -14,7 +14,7 @@ from conftest import ROOT
 from PIL import Image
 from small import assert_trees_equal
 
-from gan_jax.files import read_rows
+from gan_jax.files import read_jsonl
 from gan_jax.run.loop import restore_run
 from gan_jax.sampling import sample as draw
 
@@ -53,7 +53,7 @@ def test_forty_steps_are_twenty_and_a_new_process_and_twenty_more_to_the_bit(str
     assert straight.ema is not None
     assert_trees_equal(straight, resumed)
     rows = [
-        [{key: entry for key, entry in row.items() if key not in SPEEDS} for row in read_rows(workdir / "metrics.jsonl")]
+        [{key: entry for key, entry in row.items() if key not in SPEEDS} for row in read_jsonl(workdir / "metrics.jsonl")]
         for workdir in (straight_run, tmp_path)
     ]
     assert [row["step"] for row in rows[0]] == [10, 20, 30, 40]

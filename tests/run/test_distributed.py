@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from gan_jax.files import read_rows
+from gan_jax.files import read_jsonl
 from gan_jax.parallel import own_rows
 from gan_jax.run import distributed
 from gan_jax.run.loop import restore_run
@@ -180,7 +180,7 @@ def test_a_signal_to_one_process_stops_all_at_one_step_which_is_saved(survivor):
     at = survivor["stopped_at"]
     assert [status for status, _, _ in survivor["stopped"]] == [143, 143]
     assert f"SIGTERM: saved step {at} of {FOREVER}" in survivor["stopped"][0][2]
-    (row,) = read_rows(survivor["folder"] / "run" / "history.jsonl")
+    (row,) = read_jsonl(survivor["folder"] / "run" / "history.jsonl")
     assert (row["from_step"], row["to_step"], row["ended"]) == (survivor["killed_at"], at, "SIGTERM")
     assert (row["processes"], row["devices"]) == (2, 4)
 
@@ -195,7 +195,7 @@ def test_the_first_process_alone_speaks_and_writes(survivor):
     (_, first, _), (_, second, _) = survivor["stopped"]
     assert f"resuming at step {survivor['killed_at']}" in first
     assert second == ""
-    rows = read_rows(survivor["folder"] / "run" / "metrics.jsonl")
+    rows = read_jsonl(survivor["folder"] / "run" / "metrics.jsonl")
     assert [row["step"] for row in rows] == list(range(5, survivor["stopped_at"] + 1, 5))
     assert len(list((survivor["folder"] / "run" / "tensorboard").iterdir())) == 2  # a file for each time process 0 began
 

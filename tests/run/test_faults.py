@@ -19,7 +19,7 @@ from small import assert_trees_equal, small_config
 
 from gan_jax import parallel
 from gan_jax.errors import CollapseError, InputError, SaveError, StoppedError
-from gan_jax.files import read_rows
+from gan_jax.files import read_jsonl
 from gan_jax.run import loop
 from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.loop import restore_run, train
@@ -30,7 +30,7 @@ from gan_jax.run.runtime import StopSignals
 def undisturbed(tmp_path_factory):
     """The state and the metrics of 20 steps to which nothing happens."""
     workdir = tmp_path_factory.mktemp("undisturbed")
-    return train(small_config(), workdir), read_rows(workdir / "metrics.jsonl")
+    return train(small_config(), workdir), read_jsonl(workdir / "metrics.jsonl")
 
 
 def assert_same_run(workdir, undisturbed):
@@ -40,7 +40,7 @@ def assert_same_run(workdir, undisturbed):
     speeds = ("steps_per_second", "images_per_second")
     mine, its = (
         [{key: row[key] for key in row if key not in speeds} for row in each]
-        for each in (read_rows(workdir / "metrics.jsonl"), rows)
+        for each in (read_jsonl(workdir / "metrics.jsonl"), rows)
     )
     assert mine == its
 
@@ -79,7 +79,7 @@ def test_a_signal_saves_and_stops(tmp_path, undisturbed, monkeypatch, name):
     assert signal.getsignal(number) == handler
     assert int(restore_run(tmp_path)[2].step) == 13
     assert_same_run(tmp_path, undisturbed)
-    assert [row["ended"] for row in read_rows(tmp_path / "history.jsonl")] == [name, "complete"]
+    assert [row["ended"] for row in read_jsonl(tmp_path / "history.jsonl")] == [name, "complete"]
 
 
 def test_a_second_interrupt_exits_at_once():
@@ -151,8 +151,8 @@ def test_a_metrics_file_that_was_cut_in_mid_line(tmp_path, undisturbed, cut):
     train(small_config(num_steps=10), tmp_path)
     path = tmp_path / "metrics.jsonl"
     with path.open("a") as file:
-        file.write(json.dumps(read_rows(path)[-1] | {"step": 15})[:-cut])
-    assert [row["step"] for row in read_rows(path)] == [5, 10]
+        file.write(json.dumps(read_jsonl(path)[-1] | {"step": 15})[:-cut])
+    assert [row["step"] for row in read_jsonl(path)] == [5, 10]
     assert_same_run(tmp_path, undisturbed)
 
 
@@ -163,7 +163,7 @@ def test_a_clock_that_jumps_back(tmp_path, undisturbed, monkeypatch):
         patch.setattr(time, "time", lambda: real() - 1e7)
         train(small_config(num_steps=15), tmp_path)
     assert int(restore_run(tmp_path)[2].step) == 15
-    assert all(row["steps_per_second"] > 0 for row in read_rows(tmp_path / "metrics.jsonl"))
+    assert all(row["steps_per_second"] > 0 for row in read_jsonl(tmp_path / "metrics.jsonl"))
     assert_same_run(tmp_path, undisturbed)
 
 

@@ -11,7 +11,7 @@ from small import assert_trees_equal, small_config
 
 from gan_jax import create_state, parallel
 from gan_jax.errors import InputError, NonFiniteError
-from gan_jax.files import read_rows
+from gan_jax.files import read_jsonl
 from gan_jax.run import loop
 from gan_jax.run.config import flatten, make_configured_dataset, make_gan, resolve
 from gan_jax.run.loop import restore_run, train
@@ -28,7 +28,7 @@ def test_a_run_leaves_logs_pictures_and_a_checkpoint_and_a_second_call_changes_n
     config = small_config(num_steps=23, disc_steps=2)
     state = train(config, tmp_path)
     assert int(state.step) == 23
-    rows = read_rows(tmp_path / "metrics.jsonl")
+    rows = read_jsonl(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows] == [5, 10, 15, 20, 23]
     assert all(set(row) == METRICS for row in rows)
     assert rows[-1]["images_seen"] == 23 * 8 * 2
@@ -37,7 +37,7 @@ def test_a_run_leaves_logs_pictures_and_a_checkpoint_and_a_second_call_changes_n
         assert (picture.size, gif.n_frames) == ((134, 134), 4)
     assert (tmp_path / "curves.png").stat().st_size > 5000
     assert json.loads((tmp_path / "config.json").read_text())["disc_steps"] == 2
-    (row,) = read_rows(tmp_path / "history.jsonl")
+    (row,) = read_jsonl(tmp_path / "history.jsonl")
     assert (row["from_step"], row["to_step"], row["config"]["disc_steps"]) == (0, 23, 2)
     assert {"commit", "hardware", "versions", "compile_seconds", "seconds", "images_per_second"} <= set(row)
     last_line = capsys.readouterr().out.splitlines()[-1]
@@ -53,7 +53,7 @@ def test_a_run_leaves_logs_pictures_and_a_checkpoint_and_a_second_call_changes_n
 def test_samples_are_looked_at_and_the_best_step_is_kept_beside_the_last(tmp_path, capsys):
     points = {"data.name": "ring", "network.name": "mlp", "eval_every": 4, "eval_num": 100, "keep_checkpoints": 1}
     train(small_config(**points), tmp_path)
-    looks = {row["step"]: row["eval/js"] for row in read_rows(tmp_path / "evaluation.jsonl") if "eval/js" in row}
+    looks = {row["step"]: row["eval/js"] for row in read_jsonl(tmp_path / "evaluation.jsonl") if "eval/js" in row}
     assert list(looks) == [4, 8, 12, 16, 20]
     best = min(looks, key=lambda step: (looks[step], step))
     assert [int(restore_run(tmp_path, which)[2].step) for which in ("best", "final")] == [best, 20]
@@ -61,7 +61,7 @@ def test_samples_are_looked_at_and_the_best_step_is_kept_beside_the_last(tmp_pat
     said = capsys.readouterr().out
     assert said.count("modes") == 5 + 2  # each look, and at the end samples and real points
     assert f"eval/js of the best and the final checkpoint, both kept: {looks[best]:.4g} at step {best} and" in said
-    (scores,) = read_rows(tmp_path / "scores.jsonl")
+    (scores,) = read_jsonl(tmp_path / "scores.jsonl")
     assert (scores["step"], scores["eval"]["eval/js"]) == (20, looks[20])
 
 
@@ -141,7 +141,7 @@ def test_a_larger_number_of_steps_continues(shared_run, capsys):
     state = train(small_config(num_steps=25), workdir)
     assert int(state.step) == 25
     assert "resuming at step 20" in capsys.readouterr().out
-    assert [row["step"] for row in read_rows(workdir / "metrics.jsonl")] == [5, 10, 15, 20, 25]
+    assert [row["step"] for row in read_jsonl(workdir / "metrics.jsonl")] == [5, 10, 15, 20, 25]
 
 
 def test_a_nan_stops_the_run_names_step_and_leaf_and_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
@@ -168,7 +168,7 @@ def test_a_nan_stops_the_run_names_step_and_leaf_and_leaves_the_last_good_checkp
     assert "\n" not in str(error.value)
     monkeypatch.undo()
     assert int(restore_run(tmp_path)[2].step) == 10
-    assert all(np.isfinite(row["value"]) for row in read_rows(tmp_path / "metrics.jsonl"))
+    assert all(np.isfinite(row["value"]) for row in read_jsonl(tmp_path / "metrics.jsonl"))
     assert int(train(small_config(num_steps=30), tmp_path).step) == 30
 
 

@@ -6,7 +6,7 @@ import json
 import jax.numpy as jnp
 from tensorboardX.proto import event_pb2
 
-from gan_jax.files import read_rows
+from gan_jax.files import read_jsonl
 from gan_jax.run.writers import MetricBuffer, MetricLogger, Progress
 
 
@@ -38,7 +38,7 @@ def test_rows_after_the_step_of_a_resume_are_dropped_and_a_cut_line_is_left_out(
     logger.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 20, "val')
-    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [5, 10, 15]
+    assert [row["step"] for row in read_jsonl(tmp_path / "metrics.jsonl")] == [5, 10, 15]
     again = MetricLogger(tmp_path, start=10)
     again.write(15, {"value": 7.0})
     again.close()

