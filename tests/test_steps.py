@@ -11,6 +11,7 @@ from small import assert_trees_equal, small_gan, small_state, trees_differ
 
 from gan_jax import OBJECTIVES, Players, draw_latents, steps, value
 from gan_jax.objectives import Objective
+from gan_jax.state import update_ema
 
 NETWORKS_AND_OBJECTIVES = [(network, objective) for network in ("dcgan", "mlp") for objective in OBJECTIVES]
 # Compiled, for speed: the recipe is static.
@@ -156,6 +157,39 @@ def test_counts_of_the_two_optimisers(disc_steps):
     assert int(state.step) == 3
     assert int(optax.tree.get(state.opt_state.gen, "count")) == 3
     assert int(optax.tree.get(state.opt_state.disc, "count")) == 3 * disc_steps
+
+
+@both_networks
+@pytest.mark.parametrize("disc_steps", [1, 3])
+def test_g_moves_after_ds_ascents_to_the_bit(network, disc_steps):
+    """Algorithm 1, not simultaneous play: G's gradient is taken against D as its k ascents have left it."""
+    gan = small_gan(network, ema_decay=0.5)
+    before, rng = small_state(gan).replace(step=jnp.int32(4)), jax.random.key(1)
+    images = jnp.stack([real_batch(gan, seed=i) for i in range(disc_steps)])
+    keys = [jax.random.fold_in(jax.random.fold_in(rng, 4), index) for index in range(disc_steps + 1)]
+    state = before
+    for real, key in zip(images, keys[:-1], strict=True):
+        state, _ = steps.disc_update(gan, state, real, key)
+    expected, _ = steps.gen_update(gan, state, images.shape[1], keys[-1])
+    expected = update_ema(gan, expected.replace(step=jnp.int32(5)))
+    after, _ = steps.train_step(gan, before, {"images": images}, rng)  # op by op like the above: compilers round otherwise
+    assert_trees_equal(after, expected)
+    simultaneous, _ = steps.gen_update(gan, before, images.shape[1], keys[-1])
+    assert any(trees_differ(after.params.gen, simultaneous.params.gen))
+
+
+def test_metrics_of_a_step_are_those_of_its_last_ascent():
+    gan = small_gan("mlp")
+    before, rng = small_state(gan), jax.random.key(1)
+    images = jnp.stack([real_batch(gan, seed=i) for i in range(3)])
+    state, by_ascent = before, []
+    for index, real in enumerate(images):
+        state, metrics = steps.disc_update(gan, state, real, jax.random.fold_in(jax.random.fold_in(rng, 0), index))
+        by_ascent.append(metrics)
+    _, found = steps.train_step(gan, before, {"images": images}, rng)
+    for name, number in by_ascent[-1].items():
+        assert float(found[name]) == float(number), name
+        assert float(number) not in {float(metrics[name]) for metrics in by_ascent[:-1]}, name
 
 
 def test_every_ascent_has_its_own_images_and_latents_and_g_has_fresh_ones():
