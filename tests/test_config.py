@@ -134,6 +134,20 @@ def test_every_entry_reaches_the_recipe():
     assert draw["index"].shape == draw["flip"].shape == (3, 6)
 
 
+def test_b1_and_b2_of_each_player_reach_adam():
+    """Three updates on given gradients are those of Adam as Kingma and Ba wrote it down."""
+    decays = {"gen": (0.3, 0.8), "disc": (0.6, 0.95)}
+    overrides = {f"optimizer.{player}.b{i + 1}": pair[i] for player, pair in decays.items() for i in range(2)}
+    optimizers = make_gan(small_config(**overrides)).optimizers._asdict()
+    for player, (b1, b2) in decays.items():
+        state, first, second = optimizers[player].init(jnp.zeros(())), 0.0, 0.0
+        for count, gradient in enumerate((1.0, -2.0, 0.5), start=1):
+            update, state = optimizers[player].update(jnp.array(gradient), state)
+            first, second = b1 * first + (1 - b1) * gradient, b2 * second + (1 - b2) * gradient**2
+            expected = -2e-4 * first / (1 - b1**count) / np.sqrt(second / (1 - b2**count))
+            assert float(update) == pytest.approx(expected, rel=1e-4), (player, count)
+
+
 def test_a_config_that_lacks_an_entry_is_named():
     config = ConfigDict(small_config().to_dict())
     del config.objective
