@@ -1,5 +1,6 @@
 """The border: every committed config builds, and every mistake is one line that names the key and the remedy."""
 
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -8,11 +9,15 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from ml_collections import ConfigDict
+from PIL import Image
 from small import random_images, small_config
+from test_streaming import children
+from test_tfds import pairs, write_idx_set
 
 from gan_jax import NETWORKS, OBJECTIVES, create_state
 from gan_jax.cli import check_overrides, load_config
-from gan_jax.config import check_config, differences, make_configured_dataset, make_gan, resolve
+from gan_jax.config import check_config, differences, load_configured_images, make_configured_dataset, make_gan, resolve
+from gan_jax.data import ImageDataset, StreamedDataset
 from gan_jax.errors import InputError
 
 CONFIGS = sorted((ROOT / "experiments" / "configs").glob("*.py"))
@@ -146,6 +151,52 @@ def test_b1_and_b2_of_each_player_reach_adam():
             first, second = b1 * first + (1 - b1) * gradient, b2 * second + (1 - b2) * gradient**2
             expected = -2e-4 * first / (1 - b1**count) / np.sqrt(second / (1 - b2**count))
             assert float(update) == pytest.approx(expected, rel=1e-4), (player, count)
+
+
+def test_how_images_are_made_reaches_the_data_set(tmp_path, monkeypatch):
+    """Twelve by ten, half of it transparent, in the middle of 16 × 16 on orange; some are mirrored."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    orange, pixels = (255, 136, 0), random_images(8, 12, 4)[:, 1:-1]
+    pixels[..., 3] = np.where(np.arange(12) < 6, 255, 0)
+    (tmp_path / "images").mkdir()
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "images" / f"{index}.png")
+    made = {"name": f"folder:{tmp_path / 'images'}", "image_size": 16, "channels": 3}
+    made |= {"resize": False, "background": "#ff8800", "flip": True}
+    config = small_config(**{f"data.{key}": entry for key, entry in made.items()})
+    images = np.full((8, 16, 16, 3), orange, np.uint8)
+    images[:, 3:13, 2:8] = pixels[:, :, :6, :3]
+    np.testing.assert_array_equal(load_configured_images(config)[0], images)
+    dataset = make_configured_dataset(config)
+    draw = dataset.draw(0, 0)
+    assert 0 < draw["flip"].sum() < 8
+    expected = np.where(draw["flip"][0][:, None, None, None], images[draw["index"][0], :, ::-1], images[draw["index"][0]])
+    np.testing.assert_allclose(dataset.batches(0, 0)["images"][0], expected / 127.5 - 1, atol=1e-6)
+
+
+def test_split_and_folder_of_tfds_reach_the_data_set(tmp_path, monkeypatch):
+    """Another set of that name is where TFDS looks by default."""
+    for variable, name in (("XDG_CACHE_HOME", "cache"), ("TFDS_DATA_DIR", "default")):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    write_idx_set(tmp_path / "default", test=16)
+    images, labels = write_idx_set(tmp_path / "data", test=12)["t10k"]
+    entries = {"name": "tfds:mnist", "split": "test", "dir": str(tmp_path / "data"), "image_size": 32, "resize": False}
+    config = small_config(**{f"data.{key}": entry for key, entry in entries.items()})
+    dataset = make_configured_dataset(config)
+    for found in (dataset.images, load_configured_images(config)[0]):
+        assert pairs(np.asarray(found)[:, 2:-2, 2:-2, 0], dataset.labels) == pairs(images, labels)
+
+
+def test_memory_and_workers_reach_the_data_set(tmp_path):
+    """65 images of 16 KiB are more than 1 MiB, which is streamed, and less than 2."""
+    np.save(tmp_path / "images.npy", random_images(65, 128))
+    entries = {"data.name": f"numpy:{tmp_path / 'images.npy'}", "data.image_size": 128, "data.workers": 1}
+    assert type(make_configured_dataset(small_config(**entries, **{"data.resident_mib": 2}))) is ImageDataset
+    with closing(make_configured_dataset(small_config(**entries, **{"data.resident_mib": 1}))) as dataset:
+        assert type(dataset) is StreamedDataset
+        before = children()
+        dataset.draw(0, 0)
+        assert len(set(children()) - set(before)) == 1
 
 
 def test_a_config_that_lacks_an_entry_is_named():
