@@ -321,6 +321,19 @@ def test_an_evaluator_is_lowest_for_the_data_themselves(kind, monkeypatch, tmp_p
     assert (row["real"], row["eval"]) == (real, found)
 
 
+def test_an_evaluator_measures_the_average_where_the_state_has_one():
+    gan = small_gan(ema_decay=0.9)
+    evaluator = evaluation.make_evaluator(gan, from_arrays(striped(400, 16)[0], batch_size=8), num=100)
+    plain = small_state(gan).replace(ema=None)
+    loud = jax.tree.map(lambda leaf: 5 * leaf + 1, {"params": plain.params.gen, "batch_stats": plain.batch_stats.gen})
+    averaged = plain.replace(
+        params=plain.params._replace(gen=loud["params"]), batch_stats=plain.batch_stats._replace(gen=loud["batch_stats"])
+    )
+    found = evaluator(plain.replace(ema=loud))
+    assert found == evaluator(averaged)
+    assert found[evaluator.best] > 1.5 * evaluator(plain)[evaluator.best]
+
+
 # Scripts
 
 
