@@ -1,4 +1,4 @@
-"""What `test_devices.py` looks at, computed in a process of its own with 8 CPU devices: python on_devices.py WORKDIR."""
+"""What `test_devices.py` checks, computed in a process of its own with 8 CPU devices: python on_devices.py WORKDIR."""
 
 import json
 import sys
@@ -14,16 +14,23 @@ import numpy as np
 import optax
 from small import random_images, small_config, small_gan, small_state
 
-from gan_jax import NETWORKS, Players, create_state, draw_latents, from_arrays, make_step
+from gan_jax import Players, create_state, diffaugment, example_keys, from_arrays, make_networks, make_step
 from gan_jax.data import DensityDataset
+from gan_jax.objectives import Objective
+from gan_jax.penalties import r1
 from gan_jax.run.loop import train
-from gan_jax.steps import _draw_part
+from gan_jax.schedules import constant
+from gan_jax.steps import PURPOSES, _keys_of_part
 from gan_jax.theory.distributions import ring
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-RNG = jax.random.key(1)
 BATCH_SIZE = 8
+SGD = optax.sgd(0.1, momentum=0.0)  # its state are the gradients of the last update
+MANY_CASES = {
+    "float32": [("pmap", 1), ("pmap", 2), ("shard_map", 4), ("shard_map", 8)],
+    "float64": [("pmap", 4), ("pmap", 8), ("shard_map", 1), ("shard_map", 2)],
+}
 
 
 def relative(left, right):
@@ -33,65 +40,93 @@ def relative(left, right):
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         return float(np.abs(a - b).max() / np.abs(a).max())
 
-    return max(jax.tree.leaves(jax.tree.map(of_leaf, left, right)))
+    return max(jax.tree.leaves(jax.tree.map(of_leaf, left, right)), default=0.0)
 
 
-def steps_of(gan, dataset, state, mode, count, calls=((0,),), **options):
-    """State and last metrics after calls of these steps, on `count` devices."""
-    step = make_step(gan, dataset, parallel=mode, devices=jax.devices()[:count], **options)
-    state = jax.tree.map(jnp.copy, state)
-    for call in calls:
-        state, metrics = step(state, [dataset.draw(0, number) for number in call], RNG)
-    return state, metrics
+def compare_with_means(real, fake):
+    """See the mean of the whole batch, as relativistic average GANs do; halved, so that D's last bias has a gradient too."""
+    return jax.nn.log_sigmoid(real - jnp.mean(fake) / 2) + jax.nn.log_sigmoid(jnp.mean(real) / 2 - fake)
 
 
 @cache
-def dcgan(dtype):
-    """A DCGAN with batch norm in both players, whose optimisers keep their gradients; and a state of that dtype."""
-    sgd = optax.sgd(0.1, momentum=0.0)  # its state are the gradients of the last update
-    networks = NETWORKS["dcgan"]((16, 16, 1), base_width=4, dtype=dtype)
-    gan = replace(small_gan(), networks=networks, optimizers=Players(sgd, sgd))
+def recipe(name, dtype):
+    """A recipe that descends by SGD, and its state of that dtype."""
+    if name == "batch norm, k = 2":
+        gan = replace(small_gan(), networks=make_networks("dcgan", (16, 16, 1), base_width=4, dtype=dtype), disc_steps=2)
+    elif name == "R1, augmentation, pairs":
+        networks = make_networks("dcgan", (16, 16, 1), base_width=4, dtype=dtype, norm="none")
+        augment = diffaugment("color,translation,cutout")
+        options = {"objective": "relativistic", "norm": "none", "penalties": ((r1, constant(1.0)),), "augment": augment}
+        gan = replace(small_gan(**options), networks=networks)
+    else:
+        average = Objective(compare_with_means, lambda real, fake: -compare_with_means(real, fake), paired=True)
+        networks = make_networks("mlp", (16, 16, 1), hidden=(16,), num_classes=5, dtype=dtype)
+        gan = replace(small_gan("mlp", num_classes=5), sample_shape=(16, 16, 1), networks=networks, objective=average)
+    gan = replace(gan, optimizers=Players(SGD, SGD))
     floats = lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf  # noqa: E731
     return gan, jax.tree.map(floats, create_state(gan, jax.random.key(0)))
 
 
-def images(disc_steps, **options):
-    return from_arrays(random_images(50), batch_size=BATCH_SIZE, disc_steps=disc_steps, flip=True, **options)
+RECIPES = ("batch norm, k = 2", "R1, augmentation, pairs", "labels, mean over the batch")
+
+
+def images(**options):
+    return from_arrays(random_images(50), np.arange(50) % 5, batch_size=BATCH_SIZE, flip=True, **options)
+
+
+def run_steps(gan, dataset, state, mode, count, calls=((0, 1),), **options):
+    """State and last metrics after calls (step, num_steps), on `count` devices."""
+    step_fn = make_step(gan, dataset, 1, parallel=mode, devices=jax.devices()[:count], **options)
+    state = jax.tree.map(jnp.copy, state)
+    for step, num_steps in calls:
+        state, metrics = step_fn(state, step, num_steps)
+    return state, metrics
 
 
 @cache
-def on_one_device(dtype, disc_steps):
-    gan, state = dcgan(dtype)
-    return steps_of(gan, images(disc_steps), state, "jit", 1)
+def on_one_device(name, dtype):
+    gan, state = recipe(name, dtype)
+    return run_steps(gan, images(), state, "jit", 1)
 
 
-def compare(dtype, disc_steps, mode, count, **options):
-    """A step on many devices, its images streamed where k = 1, beside that on one device."""
-    (gan, state), (expected, expected_metrics) = dcgan(dtype), on_one_device(dtype, disc_steps)
-    with closing(images(disc_steps, **{"resident_mib": 0, "workers": 0} if disc_steps == 1 else {})) as dataset:
-        actual, metrics = steps_of(gan, dataset, state, mode, count, **options)
+def compare(name, dtype, mode, count, **options):
+    """A step on many devices, its images streamed in float64, beside that on one device."""
+    (gan, state), (expected, expected_metrics) = recipe(name, dtype), on_one_device(name, dtype)
+    with closing(images(**{"resident_mib": 0, "workers": 0} if dtype == "float64" else {})) as dataset:
+        actual, metrics = run_steps(gan, dataset, state, mode, count, **options)
     return {
+        "recipe": name,
         "mode": mode,
         "devices": count,
         "gradients": relative(expected.opt_state, actual.opt_state),
         "params": relative(expected.params, actual.params),
-        "batch_stats": relative(expected.batch_stats, actual.batch_stats),
-        "metrics": max(abs(float(metrics[name][0]) - float(number[0])) for name, number in expected_metrics.items()),
+        "stats": relative(expected.stats, actual.stats),
+        "metrics": max(
+            abs(float(metrics[name][0]) - float(number[0])) / max(1.0, abs(float(number[0])))
+            for name, number in expected_metrics.items()
+        ),
     }
 
 
 def loops(mode):
     """Six steps on points, three in a call, beside six calls on one device."""
     gan, dataset = small_gan("mlp", ema_decay=0.9), DensityDataset(ring(), BATCH_SIZE)
-    expected, _ = steps_of(gan, dataset, small_state(gan), "jit", 1, [(number,) for number in range(6)])
-    actual, metrics = steps_of(gan, dataset, small_state(gan), mode, 4, [(0, 1, 2), (3, 4, 5)])
+    expected, _ = run_steps(gan, dataset, small_state(gan), "jit", 1, [(step, 1) for step in range(6)])
+    actual, metrics = run_steps(gan, dataset, small_state(gan), mode, 4, [(0, 3), (3, 3)])
     return {"step": int(actual.step), "params": relative(expected.params, actual.params), "rows": len(metrics["value"])}
 
 
-def latents_are_those_of_one_device(count):
-    """To the bit."""
-    parts = jax.pmap(lambda _: _draw_part(RNG, BATCH_SIZE // count, 5, "axis"), "axis")(jnp.arange(count))
-    return bool(np.array_equal(np.asarray(parts).reshape(BATCH_SIZE, 5), draw_latents(RNG, BATCH_SIZE, 5)))
+def keys_are_those_of_one_device(count):
+    """Tell whether the parts of a batch have the keys of the whole batch, to the bit; latents and augmentation follow."""
+    rng = jax.random.key(1)
+    of_part = lambda _: jax.tree.map(jax.random.key_data, dict(_keys_of_part(rng, BATCH_SIZE // count, "axis")))  # noqa: E731
+    parts = jax.pmap(of_part, "axis")(jnp.arange(count))
+    return all(
+        np.array_equal(
+            np.asarray(parts[purpose]).reshape(BATCH_SIZE, -1), jax.random.key_data(example_keys(rng, purpose, BATCH_SIZE))
+        )
+        for purpose in PURPOSES
+    )
 
 
 def placement():
@@ -100,18 +135,18 @@ def placement():
     results, compiled = {}, []
     jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: compiled.append(name))
     for mode in ("pmap", "shard_map"):
-        step = make_step(gan, dataset, parallel=mode)
+        step_fn = make_step(gan, dataset, 1, parallel=mode)
         new = jax.device_put(create_state(gan, jax.random.key(0)), jax.devices()[0])
-        first, _ = step(new, [dataset.draw(0, 0)], RNG)
+        first, _ = step_fn(new, 0)
         compiled.clear()
-        second, _ = step(first, [dataset.draw(0, 1)], RNG)
+        second, _ = step_fn(first, 1)
         results[mode] = {
             "compiled_once": not any("compile" in name for name in compiled),
             "donated": all(leaf.is_deleted() for leaf in jax.tree.leaves(first)),
             "replicated": all(leaf.is_fully_replicated for leaf in jax.tree.leaves(second)),
             "devices": len(second.step.devices()),
             "shapes": jax.tree.map(jnp.shape, second) == jax.tree.map(jnp.shape, small_state(gan)),
-            "lowered": "all-reduce" in step.lower(second, [dataset.draw(0, 0)], RNG).compile().as_text(),
+            "lowered": "all-reduce" in step_fn.lower(second, 0).compile().as_text(),
         }
     return results
 
@@ -127,17 +162,17 @@ def runs(workdir):
 
 def main():
     results = {
-        "latents": [latents_are_those_of_one_device(count) for count in (1, 2, 4, 8)],
+        "keys": [keys_are_those_of_one_device(count) for count in (1, 2, 4, 8)],
         "loops": [loops(mode) for mode in ("pmap", "shard_map")],
         "placement": placement(),
         "runs": runs(Path(sys.argv[1])),
-        "local": compare("float32", 2, "pmap", 2, sync_batch_norm=False),
+        "local": compare(RECIPES[0], "float32", "pmap", 2, sync_batch_norm=False),
     }
-    cases = [("pmap", 1), ("pmap", 2), ("shard_map", 4), ("shard_map", 8)]
-    results["float32"] = [compare("float32", 2, *case) for case in cases]
-    jax.config.update("jax_enable_x64", True)
-    cases = [("pmap", 4), ("pmap", 8), ("shard_map", 1), ("shard_map", 2)]
-    results["float64"] = [compare("float64", 1, *case) for case in cases]
+    for dtype, cases in MANY_CASES.items():
+        jax.config.update("jax_enable_x64", dtype == "float64")
+        # The whole matrix for batch norm; the others once under each mode.
+        results[dtype] = [compare(RECIPES[0], dtype, *case) for case in cases]
+        results[dtype] += [compare(name, dtype, *case) for name in RECIPES[1:] for case in cases[1:3]]
     print(json.dumps(results))
 
 

@@ -1,13 +1,14 @@
 """However the step is dispatched, it is the same step."""
 
 import math
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 from small import assert_trees_equal, random_images, small_config, small_gan
 
-from gan_jax import create_state, from_arrays, make_step, parallel, train_step
+from gan_jax import create_state, from_arrays, make_step, parallel, run_keys, train_step
 from gan_jax.data import DensityDataset
 from gan_jax.errors import InputError
 from gan_jax.files import read_jsonl
@@ -15,7 +16,7 @@ from gan_jax.run.config import steps_per_call
 from gan_jax.run.loop import train
 from gan_jax.theory.distributions import ring
 
-RNG = jax.random.key(1)
+SEED = 3
 
 
 @pytest.mark.parametrize("network", ["dcgan", "mlp"])
@@ -24,13 +25,12 @@ def test_many_steps_in_one_call_are_as_many_calls_to_the_bit(network):
     gan = small_gan(network, ema_decay=0.9)
     images = from_arrays(random_images(50), batch_size=8, flip=True)
     dataset = images if network == "dcgan" else DensityDataset(ring(), batch_size=8)
-    step = make_step(gan, dataset)
-    draws = [dataset.draw(0, number) for number in range(4)]
+    step_fn = make_step(gan, dataset, SEED)
     one_by_one, singles = create_state(gan, jax.random.key(0)), []
-    for draw in draws:
-        one_by_one, metrics = step(one_by_one, [draw], RNG)
+    for step in range(4):
+        one_by_one, metrics = step_fn(one_by_one, step)
         singles.append(metrics)
-    together, metrics = step(create_state(gan, jax.random.key(0)), draws, RNG)
+    together, metrics = step_fn(create_state(gan, jax.random.key(0)), 0, 4)
     assert int(together.step) == 4
     assert_trees_equal(jax.device_get(one_by_one), jax.device_get(together))
     for name, numbers in metrics.items():
@@ -41,25 +41,41 @@ def test_a_loop_on_the_device_computes_the_same_images_to_rounding(monkeypatch):
     """What an accelerator does, done here."""
     gan = small_gan()
     dataset = from_arrays(random_images(50), batch_size=8)
-    draws = [dataset.draw(0, number) for number in range(3)]
-    expected, _ = make_step(gan, dataset)(create_state(gan, jax.random.key(0)), draws, RNG)
+    expected, _ = make_step(gan, dataset, SEED)(create_state(gan, jax.random.key(0)), 0, 3)
     monkeypatch.setattr(parallel, "_loops_are_slow", lambda gan: False)
-    looped, _ = make_step(gan, dataset)(create_state(gan, jax.random.key(0)), draws, RNG)
+    looped, _ = make_step(gan, dataset, SEED)(create_state(gan, jax.random.key(0)), 0, 3)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), looped, expected)
 
 
-def test_a_call_is_the_pure_step_on_the_data_sets_batch():
-    gan = small_gan("dcgan")
-    dataset = from_arrays(random_images(50), batch_size=8)
-    state, _ = make_step(gan, dataset)(create_state(gan, jax.random.key(0)), [dataset.draw(0, 0)], RNG)
+@pytest.mark.parametrize("options", [{"disc_steps": 2}, {"objective": "relativistic"}, {"num_classes": 8}])
+def test_a_call_is_the_pure_step_on_the_batches_that_the_recipe_asks_for(options):
+    """k of them, one more for G where its objective is paired; labels only where the recipe has classes."""
+    gan = small_gan("mlp", **options)
+    dataset = DensityDataset(ring(), batch_size=8)
+    state, _ = make_step(gan, dataset, SEED)(create_state(gan, jax.random.key(0)), 0)
+    batches = dataset.batches(SEED, 0, 2 if "disc_steps" in options or "objective" in options else 1)
+    batches = batches if gan.num_classes else batches._replace(labels=None)
     pure = jax.jit(train_step, static_argnums=0)
-    expected, _ = pure(gan, create_state(gan, jax.random.key(0)), dataset.batches(0, 0), RNG)
+    expected, _ = pure(gan, create_state(gan, jax.random.key(0)), batches, run_keys(SEED).train)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), state, expected)
 
 
-def test_a_data_set_of_another_shape_is_refused():
-    with pytest.raises(InputError, match=r"samples \(8, 8, 1\), the GAN makes \(16, 16, 1\)"):
-        make_step(small_gan(), from_arrays(random_images(50, size=8), batch_size=8))
+@pytest.mark.parametrize(
+    ("options", "dataset", "message"),
+    [
+        ({"num_classes": 4}, "ring", "num_classes=4, and the dataset has 8 classes: set 8"),
+        ({"num_classes": 4}, "images", "num_classes=4, and the dataset has 0 classes: set 0, or choose a dataset with labels"),
+        ({"packing": 3}, "ring", "batch_size=8 must be a multiple of packing × devices, 3 × 1"),
+        ({}, "images", r"samples \(16, 16, 1\), the GAN makes \(2,\)"),
+    ],
+)
+def test_a_dataset_that_is_not_the_recipes_is_refused(options, dataset, message):
+    gan = small_gan("mlp", **options)
+    if options and dataset == "images":
+        gan = replace(gan, sample_shape=(16, 16, 1))
+    examples = DensityDataset(ring(), 8) if dataset == "ring" else from_arrays(random_images(50), batch_size=8)
+    with pytest.raises(InputError, match=message):
+        make_step(gan, examples, SEED)
 
 
 @pytest.mark.parametrize("name", ["mnist5k", "ring"])
