@@ -13,20 +13,20 @@ from gan_jax.errors import InputError
 from gan_jax.theory.distributions import GaussianMixture, grid, ring
 
 IMAGES = {"mnist5k": load_digits}
-"""Name -> `load(image_size, channels)`, which returns uint8 images `[N, S, S, C]` and labels `[N]`."""
+"""Name -> `load(image_size, channels)`, which returns images uint8 `[N, S, S, C]` and labels int32 `[N]`."""
 
 DENSITIES: dict[str, Callable[[], GaussianMixture]] = {"ring": ring, "grid": grid}
 """Name -> density of points in the plane."""
 
 SCHEMES = {"tfds": "NAME", "folder": "PATH", "numpy": "FILE"}
-"""Image datasets that are named as scheme:value, such as tfds:cifar10 -> what the value is."""
+"""Scheme -> what follows it in the name of an image dataset, such as tfds:cifar10."""
 
 DATASETS = (*IMAGES, *DENSITIES, *(f"{scheme}:{value}" for scheme, value in SCHEMES.items()))
 """What `config.data.name` can be."""
 
 
 def is_image_dataset(name: str) -> bool:
-    """Tell whether a name is that of images, without checking whether they are there."""
+    """Tell whether a name is that of an image dataset, without checking that it exists."""
     scheme, _, value = name.partition(":")
     return name in IMAGES or (scheme in SCHEMES and bool(value))
 
@@ -37,24 +37,26 @@ def make_sample_shape(name: str, image_size: int, channels: int) -> tuple[int, .
 
 
 def load_images(name: str, transform: Transform, *, split: str = "train", data_dir: str = "") -> Images:
-    """Load uint8 images `[N, S, S, C]` and int32 labels `[N]`, or None, of a dataset, decoded once.
+    """Load the images uint8 `[N, S, S, C]` of a dataset, which are decoded once and cached, and labels int32 `[N]` or None.
 
-    split, data_dir: of TFDS, where '' stands for its own default.
+    split, data_dir: as in `tfds_source`; other datasets have one split.
+
+    Raises:
+        InputError: the dataset does not exist, or has not what is asked of it.
     """
     scheme, _, value = name.partition(":")
     if name in IMAGES:
-        as_it_is = Transform(transform.image_size, transform.channels)
-        if (split, transform) != ("train", as_it_is):
+        if (split, transform) != ("train", Transform(transform.image_size, transform.channels)):
             raise InputError(
-                f"data.name={name} has one split, and its digits are padded or resized: leave data.split at train, "
-                "data.resize at true, data.background at black"
+                f"data.name={name} has one split, and its digits are resized on black: data.split must be train, "
+                "data.resize true, data.background black"
             )
         return IMAGES[name](transform.image_size, transform.channels)
     if scheme == "numpy":
         return load_numpy(value, transform)
     if scheme == "folder":
         return load_decoded(folder_source(value), transform)
-    from gan_jax.data.tfds import tfds_source  # a heavy library, which few datasets need
+    from gan_jax.data.tfds import tfds_source  # imported here: a heavy library that few datasets need
 
     return load_decoded(tfds_source(value, split, data_dir), transform)
 
@@ -74,7 +76,13 @@ def make_dataset(
     workers: int = 2,
     part: slice = WHOLE_BATCH,
 ) -> Dataset:
-    """Make the named dataset; image_size to workers concern images only. See `Transform`, `load_images`, `from_arrays`."""
+    """Make the named dataset.
+
+    image_size to workers are for images alone: see `Transform`, `load_images` and `from_arrays`.
+
+    Raises:
+        InputError: no such dataset, or options that it cannot have.
+    """
     if not is_image_dataset(name) and name not in DENSITIES:
         raise InputError(f"dataset {name} must be one of {', '.join(DATASETS)}")
     if name in DENSITIES:

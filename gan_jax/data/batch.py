@@ -1,4 +1,4 @@
-"""What a step sees of the data, and the one place where bytes become numbers in [-1, 1] and back."""
+"""Batches, and the one place where uint8 becomes float32 in [-1, 1] and back."""
 
 from typing import Any, NamedTuple
 
@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 
 class Batch(NamedTuple):
-    """Examples of one or of many updates.
+    """The examples of one update, or of several.
 
-    images: float32 `[..., B, H, W, C]` in [-1, 1], or points `[..., B, D]`. labels: int32 `[..., B]` from 0 on, or None.
+    images: float32 `[..., B, H, W, C]` in [-1, 1], or points `[..., B, D]`. labels: int32 `[..., B]` from 0 to K - 1, or None.
     """
 
     images: jax.Array
@@ -17,10 +17,10 @@ class Batch(NamedTuple):
 
 
 def to_float(images: Any) -> Any:
-    """Map uint8 to float32 in [-1, 1], of numpy or JAX as it comes."""
+    """Map uint8 to float32 in [-1, 1]; numpy arrays stay numpy, JAX arrays JAX."""
     return images.astype("float32") / 127.5 - 1.0
 
 
 def to_uint8(images: jax.Array) -> jax.Array:
-    """Map [-1, 1] to the nearest of 256 levels; what lies outside is clipped."""
+    """Map [-1, 1] to the nearest of 256 levels; values outside are clipped."""
     return jnp.round((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)

@@ -1,6 +1,5 @@
-"""Images decoded once, to a uint8 `.npy` in the user's cache that later starts map into memory."""
+"""Decode images once, to a uint8 `.npy` in the user's cache folder, which later runs map into memory."""
 
-import hashlib
 import json
 import os
 import re
@@ -17,18 +16,18 @@ from tqdm import tqdm
 
 from gan_jax.data.decoding import Encoded, Transform, decode, pad
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir, write_atomic_bytes
+from gan_jax.files import cache_dir, sha256_of, write_atomic_bytes
 
-_FORMAT = 1  # of the cache: a change here rebuilds every one
-_CHUNK = 1024  # images between reading and writing
+_FORMAT = 1  # a change here rebuilds every cache
+_CHUNK = 1024  # images that are read before they are written
 _SHOWN = 5  # files named on the console; the record beside the cache names all
 
 Images = tuple[np.ndarray, np.ndarray | None]
-"""uint8 `[N, S, S, C]`, and int32 `[N]` labels or None."""
+"""Images uint8 `[N, S, S, C]`, and labels int32 `[N]` or None."""
 
 
 class Item(NamedTuple):
-    """An encoded image with its name, for people, and its label."""
+    """An encoded image, its name in messages, and its label."""
 
     name: str
     image: Encoded
@@ -36,7 +35,7 @@ class Item(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Encoded images in a fixed order. fingerprint: JSON that changes whenever they do; read: the items of a range."""
+    """Encoded images in a fixed order. fingerprint: JSON that changes whenever they do. read: return the items of a range."""
 
     name: str
     fingerprint: Any
@@ -45,7 +44,10 @@ class Source(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """What stands beside the images: which they are, the file as it was written, what was skipped and why."""
+    """The JSON beside the images.
+
+    fingerprint: of their source and transform. written: size and time of the `.npy`. skipped: `[name, reason]` of each item.
+    """
 
     fingerprint: str
     written: list[int]
@@ -54,18 +56,19 @@ class _Record(NamedTuple):
 
 
 def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return sha256_of(json.dumps(content, sort_keys=True))
 
 
 def load_decoded(source: Source, transform: Transform) -> Images:
-    """The decoded images of a source, memory-mapped; decoded first where the cache lacks them, or is stale or damaged.
+    """Load the decoded images of a source, memory-mapped; a cache that is missing, stale or damaged is built first.
 
     Items that cannot be decoded are named, counted and skipped.
+
+    Raises:
+        InputError: the source has no channels of that number, no image can be read, or the cache cannot be written.
     """
     if transform.channels not in (1, 3):
-        raise InputError(
-            f"config.data.channels={transform.channels}: give 1 or 3, which is what {source.name} can be decoded to"
-        )
+        raise InputError(f"data.channels={transform.channels} must be 1 or 3 for {source.name}, whose images are decoded")
     slug = re.sub(r"[^A-Za-z0-9]+", "-", source.name).strip("-")[-40:]
     path = cache_dir() / "images" / f"{slug}-{_digest([source.name, transform.describe()])[:16]}.npy"
     fingerprint = _digest([_FORMAT, source.fingerprint, transform.describe()])
@@ -90,7 +93,7 @@ def load_decoded(source: Source, transform: Transform) -> Images:
 
 
 def _valid_record(path: Path, fingerprint: str) -> _Record | None:
-    """The record of a cache that is whole and of these images; any write after its own shows in size or time."""
+    """Return the record of a cache that is whole and of these images, or None; a later write shows in its size or time."""
     try:
         record = _Record(**json.loads(path.with_suffix(".json").read_text()))
         status = path.stat()
@@ -107,7 +110,7 @@ def _build(source: Source, transform: Transform, path: Path, fingerprint: str) -
         labels, skipped = _decode_all(source, transform, file)
         file.flush()
         os.fsync(file.fileno())
-        status = os.fstat(file.fileno())  # of this file, whatever another process puts in its place
+        status = os.fstat(file.fileno())  # of this file, even where another process has replaced it
         known = None if None in labels else [label for label in labels if label is not None]
         records.append(_Record(fingerprint, [status.st_size, status.st_mtime_ns], known, skipped))
 
@@ -117,7 +120,7 @@ def _build(source: Source, transform: Transform, path: Path, fingerprint: str) -
 
 
 def _decode_all(source: Source, transform: Transform, file: IO[bytes]) -> tuple[list[int | None], list[list[str]]]:
-    """Write the images that can be decoded, as `.npy`; their labels, and `[name, reason]` of the others.
+    """Write the images that can be decoded, as `.npy`; return their labels, and `[name, reason]` of the others.
 
     Written, not memory-mapped: on a full disk a write is an error, a mapped page is a crash.
     """
@@ -129,7 +132,7 @@ def _decode_all(source: Source, transform: Transform, file: IO[bytes]) -> tuple[
             return "not an image"
         except OSError as error:
             return error.strerror or str(error)
-        except Exception as error:  # a decoder may raise anything on bytes that it cannot read
+        except Exception as error:  # decoders raise anything on damaged bytes
             return str(error) or type(error).__name__
 
     labels: list[int | None] = []
@@ -139,7 +142,7 @@ def _decode_all(source: Source, transform: Transform, file: IO[bytes]) -> tuple[
     chunks = [range(start, min(start + _CHUNK, source.total)) for start in range(0, source.total, _CHUNK)]
     bar = tqdm(total=source.total, desc=f"decoding {source.name}, once", unit="image", disable=None)
     with bar, ThreadPoolExecutor() as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata, and of sizes that `decode` refuses
+        warnings.simplefilter("ignore")  # of odd metadata, and of large images, which `decode` refuses
         for chunk in chunks:
             items = source.read(chunk)
             for item, pixels in zip(items, pool.map(attempt, items), strict=True):
@@ -159,17 +162,17 @@ def _decode_all(source: Source, transform: Transform, file: IO[bytes]) -> tuple[
 def _check_size(
     source: Source, name: str, pixels: np.ndarray, transform: Transform, first: tuple[str, tuple[int, ...]]
 ) -> None:
-    """Without a resize all images have one size, at most the config's."""
+    """Raise `InputError` where images differ in size, or are larger than the config's, without a resize."""
     height, width = pixels.shape[:2]
     if pixels.shape != first[1]:
         sizes = f"{first[0]} is {first[1][1]} × {first[1][0]}, {name} is {width} × {height}"
-        raise InputError(f"{source.name}: {sizes}: take config.data.resize=true")
+        raise InputError(f"{source.name}: {sizes}: data.resize must be true")
     if max(height, width) > transform.image_size:
-        size = f"{name} is {width} × {height}, config.data.image_size={transform.image_size}"
-        raise InputError(f"{source.name}: {size}: take config.data.resize=true")
+        size = f"{name} is {width} × {height}, data.image_size={transform.image_size}"
+        raise InputError(f"{source.name}: {size}: data.resize must be true")
 
 
 def _write_header(file: IO[bytes], count: int, transform: Transform) -> None:
-    """NumPy leaves room in the header for any length, so that it can be written again at the end."""
+    """Write the header of the `.npy`; NumPy leaves room in it for any count, so that it can be rewritten at the end."""
     shape = (count, transform.image_size, transform.image_size, transform.channels)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

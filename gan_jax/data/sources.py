@@ -1,4 +1,4 @@
-"""Images of your own: a folder of files, or an array in a file."""
+"""Your own images: a folder of files, or an array in a file."""
 
 import os
 import stat
@@ -15,11 +15,11 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
 
 def folder_source(path: str) -> Source:
-    """The image files under a folder, in the order of their names."""
+    """Return the image files under a folder, in the order of their names."""
     folder = Path(path).expanduser()
     files = _image_files(folder)
     if not files:
-        raise InputError(f"folder:{path}: no image there; put files that end in {', '.join(SUFFIXES)} into it")
+        raise InputError(f"folder:{path} has no images: their names must end in {', '.join(SUFFIXES)}")
 
     def read(chunk: range) -> list[Item]:
         return [Item(files[index][0], folder / files[index][0]) for index in chunk]
@@ -28,10 +28,10 @@ def folder_source(path: str) -> Source:
 
 
 def _image_files(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of each, from all levels. A folder is entered once, however many links lead to it."""
+    """Return name, size and time of each file, at all levels; a folder is read once, however many links lead to it."""
 
     def refuse(error: OSError) -> None:
-        raise InputError(f"folder:{folder}: {error.filename}: {error.strerror}; give a folder of images") from error
+        raise InputError(f"folder:{folder}: {error.filename}: {error.strerror}; PATH must be a folder of images") from error
 
     entered, files = set(), []
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
@@ -45,7 +45,7 @@ def _image_files(folder: Path) -> list[tuple[str, int, int]]:
             name = file.relative_to(folder).as_posix()
             try:
                 status = file.stat()
-            except OSError:  # a link to nothing: decoding says so
+            except OSError:  # a broken link: decoding names it
                 files.append((name, 0, 0))
                 continue
             if stat.S_ISREG(status.st_mode):  # reading a pipe would wait forever
@@ -54,17 +54,17 @@ def _image_files(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def load_numpy(path: str, transform: Transform) -> Images:
-    """Images uint8 `[N, H, W]` or `[N, H, W, C]` of a `.npy`; or of a `.npz`, where `images` may come with `labels`.
+    """Load images uint8 `[N, H, W]` or `[N, H, W, C]` of a `.npy`, or of a `.npz` as `images`, with its `labels` if any.
 
-    An array that has the shape already is taken as it is, with any number of channels; another one is transformed and cached.
+    An array of the shape that is asked for is not changed, and may have any number of channels; others are transformed and cached.
     """
     images, labels = read_numpy(path)
     if labels is not None and labels.shape != images.shape[:1]:
-        raise InputError(f"numpy:{path}: labels {list(labels.shape)} for {len(images)} images: give one for each")
+        raise InputError(f"numpy:{path}: labels {list(labels.shape)} for {len(images)} images must be one for each")
     if images.shape[1:] == (transform.image_size, transform.image_size, transform.channels):
         return images, labels
     if images.shape[-1] not in (1, 3, 4):
-        raise InputError(f"numpy:{path}: images {list(images.shape[1:])}: give data.image_size and data.channels that match")
+        raise InputError(f"numpy:{path}: images are {list(images.shape[1:])}: data.image_size and data.channels must match")
 
     def read(chunk: range) -> list[Item]:
         return [Item(f"image {index}", images[index], None if labels is None else int(labels[index])) for index in chunk]
@@ -76,10 +76,10 @@ def load_numpy(path: str, transform: Transform) -> Images:
 
 
 def read_numpy(path: str) -> Images:
-    """Images uint8 `[N, H, W, C]` of a `.npy`, which is mapped into memory, or `.npz`, and labels or None: as they are."""
+    """Read images uint8 `[N, H, W, C]` and labels or None, unchanged, of a `.npz` or of a `.npy`, which is memory-mapped."""
     images, labels = _read_numpy(Path(path).expanduser())
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
-        raise InputError(f"numpy:{path}: {images.dtype} {list(images.shape)}: give uint8 [N, H, W, C] or [N, H, W]")
+        raise InputError(f"numpy:{path}: images are {images.dtype} {list(images.shape)} and must be uint8 [N, H, W, C] or [N, H, W]")
     return images if images.ndim == 4 else images[..., None], labels
 
 
@@ -91,9 +91,9 @@ def _read_numpy(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
             names = content.files
             key = "images" if "images" in names else names[0]
             if key != "images" and len(names) > 1:
-                raise InputError(f"numpy:{file}: arrays {', '.join(names)}: call the one with the images `images`")
+                raise InputError(f"numpy:{file}: arrays {', '.join(names)}: the name of the images must be `images`")
             return content[key], content["labels"] if "labels" in names else None
     except OSError as error:
-        raise InputError(f"numpy:{file}: {error.strerror or error}; give a .npy or .npz file") from error
+        raise InputError(f"numpy:{file}: {error.strerror or error}; FILE must be a .npy or .npz file") from error
     except (ValueError, EOFError, BadZipFile, IndexError) as error:
-        raise InputError(f"numpy:{file}: not a .npy or .npz of uint8 ({error})") from error
+        raise InputError(f"numpy:{file}: FILE must be a .npy or .npz file of uint8 ({error})") from error

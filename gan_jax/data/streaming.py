@@ -1,4 +1,4 @@
-"""Batches read ahead of their steps, in processes of their own, through grain."""
+"""Read batches ahead of their steps, in worker processes, through grain."""
 
 import atexit
 import multiprocessing
@@ -21,9 +21,9 @@ _AHEAD = 2  # steps that each worker holds ready
 
 
 class Stream:
-    """`gather(order, step)` for steps that follow one another, computed ahead in `workers` processes, or in a thread for 0.
+    """Results of `gather(order, step)` for consecutive steps, computed ahead in `workers` processes, or in a thread for 0.
 
-    It holds no state of its own: any other step, or order, starts reading there.
+    Any other step or order may be read too: reading ahead starts there again.
     """
 
     def __init__(self, gather: Callable[[Any, int], Fetched], workers: int):
@@ -33,7 +33,11 @@ class Stream:
         weakref.finalize(self, _close, self._iterators)
 
     def read(self, order: Any, step: int) -> Fetched:
-        """Return what was gathered for a step, or raise `WorkerError` with the reason why there is none."""
+        """Return what was gathered for a step.
+
+        Raises:
+            WorkerError: why a worker failed.
+        """
         if self._next != (order, step):
             self.close()
             self._iterators.append(_read_ahead(partial(self._gather, order), step, self._workers))
@@ -41,14 +45,14 @@ class Stream:
         self._next = None
         try:
             fetched = next(self._iterators[0])
-        except Exception as error:  # what the worker raised, or grain's word for its death
+        except Exception as error:  # the worker's own, or grain's where it died
             self.close()
             raise WorkerError(f"step {step}: the data stopped: {_reason(error)}") from error
         self._next = (order, step + 1)
-        return {name: np.array(leaf) for name, leaf in fetched.items()}  # copied: grain's own live in shared memory
+        return {name: np.array(leaf) for name, leaf in fetched.items()}  # copied: grain's arrays are in shared memory
 
     def close(self) -> None:
-        """End the workers; the next read starts new ones."""
+        """Stop the workers; the next read starts new ones."""
         self._next = None
         _close(self._iterators)
 
@@ -62,7 +66,7 @@ def _read_ahead(gather: Callable[[int], Fetched], start: int, workers: int) -> I
     import grain
     from absl import flags
 
-    if not flags.FLAGS.is_parsed():  # grain reads its own, and outside of scripts nobody has parsed any
+    if not flags.FLAGS.is_parsed():  # grain reads its flags, and only scripts parse any
         flags.FLAGS.mark_as_parsed()
     steps = grain.MapDataset.range(start, 2**40).map(gather)
     fetched = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=_AHEAD))
@@ -73,7 +77,7 @@ def _read_ahead(gather: Callable[[int], Fetched], start: int, workers: int) -> I
 
 
 def _begin_worker(index: int, count: int) -> None:
-    """Leave Ctrl-C to the parent, and end with it however it ends: grain's workers would wait for it forever."""
+    """Leave Ctrl-C to the parent, and exit when it ends, in whatever way: grain's workers would wait for it forever."""
     del index, count
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -87,15 +91,15 @@ def _begin_worker(index: int, count: int) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What ended a worker, in a line: its own exception, or the exit code that grain found."""
+    """Say in one line what ended a worker: its own exception, or the exit code that grain reports."""
     died = re.search(r"exit code (-?\d+)", str(error))
     if not died:
         return f"{type(error).__name__}: {error}"
     code = int(died[1])
     if code >= 0:
-        return f"a worker process ended with status {code}"
+        return f"a worker process exited with status {code}"
     hints = {
         signal.SIGKILL: ", as the system does when memory runs out",
-        signal.SIGBUS: ": a file was cut, or /dev/shm is full",
+        signal.SIGBUS: ": a file was truncated, or /dev/shm is full",
     }
     return f"a worker process was ended by {signal.Signals(-code).name}{hints.get(signal.Signals(-code), '')}"

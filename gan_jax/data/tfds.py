@@ -1,4 +1,4 @@
-"""Images of TensorFlow Datasets, read without TensorFlow; MNIST and Fashion-MNIST prepared without it, from idx files."""
+"""Read TensorFlow Datasets without TensorFlow, and prepare MNIST and Fashion-MNIST without it, from idx files."""
 
 import gzip
 import importlib.util
@@ -19,18 +19,21 @@ from PIL import Image
 from gan_jax.data.cache import Item, Source
 from gan_jax.errors import InputError, nearest
 
-IDX_SETS = {"mnist": (), "fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
-"""Sets that come as idx files too -> where a system keeps them (Debian: the package dataset-fashion-mnist)."""
+IDX_DATASETS = {"mnist": (), "fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
+"""Datasets that come as idx files too -> where a system has them (Debian: the package dataset-fashion-mnist)."""
 
 _IDX_FILES = {"train": "train", "test": "t10k"}
-"""Split -> how the names of its two idx files begin."""
+"""Split -> the first word in the names of its two idx files."""
 
 
 def tfds_source(name: str, split: str, data_dir: str) -> Source:
-    """The encoded images of a split, with `label` where the set has classes; prepared first where it has to be and can be.
+    """Return the encoded images of a split, with labels where the dataset has classes; it is prepared first if need be.
 
     name: as in `tfds.builder`, such as cifar10 or emnist/letters. split: in TFDS's syntax, such as train[:90%]+test.
-    data_dir: where prepared sets are; '' for `$TFDS_DATA_DIR`, by default ~/tensorflow_datasets.
+    data_dir: where prepared datasets are; '' for `$TFDS_DATA_DIR`, by default ~/tensorflow_datasets.
+
+    Raises:
+        InputError: no such dataset or split, no images in it, or no way to prepare it here.
     """
     folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     builder = _make_builder(name, folder)
@@ -38,7 +41,7 @@ def tfds_source(name: str, split: str, data_dir: str) -> Source:
         builder = _prepare(builder, folder)
     features = dict(builder.info.features.items())
     if not isinstance(features.get("image"), tfds.features.Image):
-        raise InputError(f"tfds:{name}: no image among its features, which are {', '.join(features)}")
+        raise InputError(f"data.name=tfds:{name} must be a dataset with the feature image; it has {', '.join(features)}")
     labelled = isinstance(features.get("label"), tfds.features.ClassLabel)
     records = _open_split(builder, split)
 
@@ -59,8 +62,8 @@ def _make_builder(name: str, folder: Path) -> Any:
     except tfds.core.DatasetNotFoundError:
         prepared = [path.name for path in folder.glob("*") if path.is_dir()]
         known = {*tfds.list_builders(with_community_datasets=False), *prepared}
-        raise InputError(f"data.name=tfds:{name}: no such set{nearest(name, known, count=3)}") from None
-    except (ValueError, AssertionError) as error:  # a config or a version that the set lacks
+        raise InputError(f"data.name=tfds:{name}: no such dataset{nearest(name, known, count=3)}") from None
+    except (ValueError, AssertionError) as error:  # a config or a version that the dataset lacks
         raise InputError(f"data.name=tfds:{name}: {error}") from error
 
 
@@ -69,28 +72,28 @@ def _open_split(builder: Any, split: str) -> Any:
         return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     except (ValueError, KeyError) as error:
         known = ", ".join(builder.info.splits)
-        raise InputError(f"tfds:{builder.name}: data.split={split}: no such split; there is {known}") from error
+        raise InputError(f"tfds:{builder.name}: data.split={split} must be made of the splits {known}") from error
     except NotImplementedError as error:
         text = f"{builder.data_dir} holds it as {builder.info.file_format.value}, which needs TensorFlow; prepare it again"
         raise InputError(f"tfds:{builder.name}: {text} with --file_format=array_record") from error
 
 
 def _prepare(builder: Any, folder: Path) -> Any:
-    """Make the records that TFDS reads, from idx files where they are, else by the set's own builder; the builder that did."""
+    """Prepare a dataset from idx files where there are any, else by its own builder; return the builder that did it."""
     name = builder.name
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    for candidate in (folder, folder / name, *IDX_SETS.get(name, ())) if name in IDX_SETS else ():
+    for candidate in (folder, folder / name, *IDX_DATASETS.get(name, ())) if name in IDX_DATASETS else ():
         if _idx_file(candidate, "train-images-idx3-ubyte") is not None:
             print(f"preparing tfds:{name} in {folder} from the idx files in {candidate}, once", flush=True)
             builder = _make_idx_builder(name, candidate, folder)
-            with redirect_stdout(io.StringIO()):  # it would say that it downloads
+            with redirect_stdout(io.StringIO()):  # it would print that it downloads
                 builder.download_and_prepare()
             return builder
     if importlib.util.find_spec("tensorflow") is None:
-        package = "apt-get install dataset-fashion-mnist, or " if IDX_SETS.get(name) else ""
-        files = f"{package}put its four idx files there; otherwise " if name in IDX_SETS else ""
-        way = f"{files}preparing it needs TensorFlow: pip install tensorflow, and the same command again"
+        package = "apt-get install dataset-fashion-mnist, or " if IDX_DATASETS.get(name) else ""
+        files = f"{package}put its four idx files there; otherwise " if name in IDX_DATASETS else ""
+        way = f"{files}preparing it needs TensorFlow: pip install tensorflow, and run the same command again"
         raise InputError(f"tfds:{name} is not in {folder}; {way}")
     try:
         builder.download_and_prepare(file_format="array_record")
@@ -100,11 +103,11 @@ def _prepare(builder: Any, folder: Path) -> Any:
 
 
 def _make_idx_builder(name: str, source: Path, data_dir: Path) -> Any:
-    """TFDS's own builder of that set, with its features and version, but reading idx files and encoding without TensorFlow."""
+    """Make TFDS's own builder of a dataset, with its features and version, but from idx files and without TensorFlow."""
     stock: Any = tfds.builder_cls(name)
 
     class FromIdx(stock, skip_registration=True):  # type: ignore[call-arg]
-        pkg_dir_path = Path(__file__).parent  # of checksums of downloads, of which there are none
+        pkg_dir_path = Path(__file__).parent  # where TFDS looks for checksums of downloads; there are none
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
             del dl_manager
@@ -115,7 +118,7 @@ def _make_idx_builder(name: str, source: Path, data_dir: Path) -> Any:
             labels = read_idx(source, f"{stem}-labels-idx1-ubyte")
             if len(images) != len(labels):
                 raise InputError(
-                    f"{source}: {len(images)} {stem} images, {len(labels)} labels: the files do not belong together"
+                    f"{source}: {len(images)} {stem} images, {len(labels)} labels: there must be as many"
                 )
             for index, (image, label) in enumerate(zip(images, labels, strict=True)):
                 encoded = io.BytesIO()
@@ -132,7 +135,7 @@ def _idx_file(folder: Path, name: str) -> Path | None:
 
 
 def read_idx(folder: Path, name: str) -> np.ndarray:
-    """The uint8 array of an idx file, plain or gzipped (LeCun's format: magic number, big-endian sizes, bytes)."""
+    """Read the uint8 array of an idx file, plain or gzipped (LeCun's format: magic number, big-endian sizes, bytes)."""
     path = _idx_file(folder, name)
     if path is None:
         raise InputError(f"{folder}: {name}, or {name}.gz, is missing")
