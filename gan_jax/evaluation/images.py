@@ -6,9 +6,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from gan_jax.sampling import generate
-from gan_jax.state import GAN, TrainState, generator_variables
-from gan_jax.steps import draw_latents
+from gan_jax.sampling import sample
+from gan_jax.state import GAN, TrainState
 
 MAX_HELD_OUT = 2000
 
@@ -43,25 +42,23 @@ def real_images(images: Any, indices: np.ndarray | None = None, *, at_most: int 
 
 @dataclass(frozen=True)
 class GeneratedImages:
-    """Samples with the running statistics of batch norm. Sample i depends on (seed, i) alone."""
+    """Samples with the running statistics of batch norm. Sample i depends on (seed, i) alone.
+
+    ema: the averaged or the raw generator; None: the averaged one where there is one.
+    """
 
     gan: GAN
-    variables: Any
+    state: TrainState
     seed: int
     num: int
+    ema: bool | None = None
 
     def __len__(self) -> int:
         return self.num
 
     def __getitem__(self, part: slice, /) -> np.ndarray:
         start, stop, _ = part.indices(self.num)
-        latents = draw_latents(jax.random.key(self.seed), stop - start, self.gan.latent_dim, first=start)
-        return generate(self.gan, self.variables, latents)
-
-
-def generated_images(gan: GAN, state: TrainState, seed: int, num: int, *, ema: bool | None = None) -> GeneratedImages:
-    """`num` samples of the averaged or the raw generator; by default the averaged one where there is one."""
-    return GeneratedImages(gan, generator_variables(state, ema=ema), seed, num)
+        return sample(self.gan, self.state, jax.random.key(self.seed), stop - start, first=start, ema=self.ema)
 
 
 def hold_out(num: int) -> tuple[np.ndarray, np.ndarray]:

@@ -21,12 +21,20 @@ from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.parallel import choose_devices, make_step
 from gan_jax.run import distributed, plots
 from gan_jax.run.checkpoints import Checkpoints
-from gan_jax.run.config import check_config, differences, flatten, make_configured_dataset, make_gan, resolve, steps_per_call
+from gan_jax.run.config import (
+    check_config,
+    differences,
+    make_configured_dataset,
+    make_gan,
+    resolve,
+    shared_entries,
+    steps_per_call,
+)
 from gan_jax.run.recorder import Journal
 from gan_jax.run.runtime import StopSignals, sole_writer
 from gan_jax.run.watch import CollapseWatch
 from gan_jax.sampling import sample
-from gan_jax.state import GAN, TrainState, abstract_state, create_state
+from gan_jax.state import GAN, TrainState, abstract_state, create_state, run_keys
 
 
 def train(config: ConfigDict, workdir: str | Path) -> TrainState:
@@ -48,7 +56,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     """
     check_config(config)
     workdir, resolved, gan = Path(workdir), resolve(config), make_gan(config)
-    rngs = dict(zip(("init", "train", "sample"), jax.random.split(jax.random.key(config.seed), 3), strict=True))
+    rngs = run_keys(config.seed)._asdict()
 
     def template(saved: dict[str, Any]) -> TrainState:
         if changes := differences(saved, resolved):
@@ -61,8 +69,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         closing(make_configured_dataset(config)) as dataset,
         _open_workdir(workdir, resolved) as checkpoints,
     ):
-        host_own = ("data.dir", "data.resident_mib", "data.workers")
-        shared = {key: entry for key, entry in flatten(resolved).items() if key not in host_own}
+        shared = shared_entries(resolved)
         distributed.agree([shared, len(dataset.images) if isinstance(dataset, ImageDataset) else None])
         restored = checkpoints.restore("final", template) if checkpoints else None
         state = distributed.of_first(create_state(gan, rngs["init"]) if restored is None else restored)
@@ -100,7 +107,7 @@ def _loop(
     rngs: Mapping[str, jax.Array],
 ) -> TrainState:
     mode, devices = choose_devices(config.parallel, config.batch_size)
-    step = make_step(gan, dataset, parallel=mode, sync_batch_norm=config.sync_batch_norm)
+    step = make_step(gan, dataset, config.seed, parallel=mode, sync_batch_norm=config.sync_batch_norm)
     start, total, per_call = int(state.step), config.num_steps, steps_per_call(config, gan)
     number, compile_seconds = start, 0.0
     intervals = (config.sample_every, config.checkpoint_every, config.eval_every or total)
@@ -132,8 +139,7 @@ def _loop(
         while number < total and not asked:
             boundary = min(total, *(number + every - number % every for every in intervals))
             count = per_call if boundary - number >= per_call else 1
-            draws = [dataset.draw(config.seed, number + offset) for offset in range(count)]
-            state, metrics = step(state, draws, rngs["train"])
+            state, metrics = step(state, number, count)
             if number == start:
                 compile_seconds = time.perf_counter() - began
                 normed = "whole batch" if config.sync_batch_norm else "device's part of it"
@@ -231,12 +237,12 @@ def save_samples(
         plots.save_grid(samples, path, columns=columns)
         return
     density = DENSITIES[config.data.name]()
-    disc = {"params": state.params.disc, "batch_stats": state.batch_stats.disc}
+    disc = {"params": state.params.disc, "batch_stats": state.stats.disc}
     plots.save_points(
         samples,
         path,
         log_prob=lambda points: np.asarray(density.log_prob(jnp.asarray(points))),
-        disc_prob=lambda points: np.asarray(jax.nn.sigmoid(gan.networks.disc.apply(disc, points, train=False))),
+        disc_prob=lambda points: np.asarray(jax.nn.sigmoid(gan.networks.disc.apply(disc, points, None, train=False))),
         extent=1.4 * float(np.abs(density.means).max()),
         title=f"{config.data.name}, step {int(state.step)}",
     )

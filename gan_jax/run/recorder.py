@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.data import Batch
 from gan_jax.errors import NonFiniteError
 from gan_jax.evaluation import Evaluator, format_metrics
 from gan_jax.evaluation.metrics import mean_pairwise_distance
@@ -65,9 +66,9 @@ class Journal:
         """At every so many steps, and at the last."""
         return number % every == 0 or number == self._total
 
-    def look_at_data(self, batch: Mapping[str, jax.Array]) -> None:
+    def look_at_data(self, batch: Batch) -> None:
         """Take a batch `[k, B, …]` of real examples as the measure of how far apart samples should be."""
-        examples = np.asarray(batch["images"])[0]
+        examples = np.asarray(batch.images)[0]
         self._spread = _spread(examples) if len(examples) > 1 else 0.0
 
     def push(self, steps: range, metrics: Metrics, state: TrainState) -> None:

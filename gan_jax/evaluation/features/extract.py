@@ -40,12 +40,15 @@ def extract(extractor: Extractor, images: ImageSource, *, name: str = "") -> Ite
 
 
 def seconds_per_image(extractor: Extractor, images: ImageSource) -> float:
-    """Time one batch of these images, after one that compiles."""
-    batch = images[0 : min(extractor.batch_size, len(images))]
-    extractor.extract(batch)
-    began = time.perf_counter()
-    extractor.extract(batch)
-    return (time.perf_counter() - began) / len(batch)
+    """Estimate the time that an image and its features take, by one batch of each after one that compiles."""
+    num = min(64, len(images))
+    for _ in range(2):
+        began = time.perf_counter()
+        batch = images[0:num]
+        made = time.perf_counter()
+        extractor.extract(batch[: extractor.batch_size])
+        extracted = time.perf_counter()
+    return (made - began) / num + (extracted - made) / min(num, extractor.batch_size)
 
 
 def compute_statistics(extractor: Extractor, images: ImageSource, needs: Collection[str], *, name: str = "") -> Statistics:
