@@ -6,8 +6,8 @@ Evaluates the best and the final step, with EMA and with raw weights. A run on p
 --npz=FILE or --folder=DIR: other images, compared with the dataset of the run or of --config.
 --real: the baseline, real images that are not among those compared with. --neighbours: the samples nearest to a training image.
 
-The defaults are the same on every machine; the expected time is printed first. On 2 cores it is a few minutes with the classifier,
-and for each 10,000 images half an hour with Inception (--num=2048 is the least for FID, --metrics=kid,prdc needs fewer).
+The defaults are the same on every machine; the expected time is printed first. On 2 cores it is a few minutes with the
+classifier, and half an hour for each 10,000 images with Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer).
 Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known: Ctrl-C loses the current one only.
 """
 
@@ -24,7 +24,7 @@ from gan_jax.data import DENSITIES, Transform, load_images, read_numpy
 from gan_jax.errors import InputError, nearest
 from gan_jax.evaluation.comparison import evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
-from gan_jax.evaluation.images import ImageSource, RealImages, GeneratedImages, hold_out, real_images
+from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, hold_out, real_images
 from gan_jax.evaluation.metrics import METRICS, mode_statistics, nearest_neighbours
 from gan_jax.evaluation.results import append_row, format_metrics, over_seeds
 from gan_jax.run import cli, plots
@@ -158,7 +158,7 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
 def save_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str, float]:
     """Save the samples nearest to a training image, each beside it; return the distances, beside those of real images.
 
-    Distances are root mean squares over pixels, in grey levels. A median far below the real images' means that samples are copies.
+    Distances are root mean squares over pixels, in grey levels. Samples with a median far below the real images' are copies.
     """
     samples = source[0 : min(len(source), _MAX_QUERIES)]
     learned, held_out = hold_out(len(images))

@@ -22,15 +22,15 @@ class Reference(NamedTuple):
 
 
 def make_reference(metrics: Collection[str], extractor: Extractor, images: ImageSource, description: str) -> Reference:
-    """Make the reference of real images. metrics: by name; none stands for all that the features allow.
+    """Make the reference of real images. metrics: names; an empty collection stands for all that the features allow.
 
     Raises:
         InputError: a metric that cannot be computed of these images with these features.
     """
-    found = find_metrics(metrics, extractor.name, classes=extractor.probabilities is not None)
-    check_num(found, len(images), description)
-    statistics = real_statistics(extractor, images, needed(found, real=True), name=description)
-    return Reference(found, extractor, description, images[0:1].shape[1:], statistics)
+    chosen = find_metrics(metrics, extractor.name, classes=extractor.probabilities is not None)
+    check_num(chosen, len(images), description)
+    statistics = real_statistics(extractor, images, needed(chosen, real=True), name=description)
+    return Reference(chosen, extractor, description, images[0:1].shape[1:], statistics)
 
 
 def evaluate(reference: Reference, sources: Sequence[ImageSource], name: str) -> dict[str, Any]:
@@ -54,8 +54,8 @@ def evaluate(reference: Reference, sources: Sequence[ImageSource], name: str) ->
     return row | over_seeds(by_seed) | {"warnings": sorted({str(warning.message) for warning in caught})}
 
 
-def _check_shape(name: str, found: tuple[int, ...], real: tuple[int, ...], extractor: Extractor) -> None:
-    if found[2] != real[2]:
-        raise InputError(f"{name}: must have {real[2]} channels as the real images, not {found[2]}")
-    if found[:2] != real[:2] and extractor.name != "inception":
-        raise InputError(f"{name}: must be {real[0]} × {real[1]} as the real images, not {found[0]} × {found[1]}")
+def _check_shape(name: str, shape: tuple[int, ...], real: tuple[int, ...], extractor: Extractor) -> None:
+    if shape[2] != real[2]:
+        raise InputError(f"{name}: must have {real[2]} channels as the real images, not {shape[2]}")
+    if shape[:2] != real[:2] and extractor.name != "inception":
+        raise InputError(f"{name}: must be {real[0]} × {real[1]} as the real images, not {shape[0]} × {shape[1]}")

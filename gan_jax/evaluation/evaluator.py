@@ -11,7 +11,7 @@ import numpy as np
 from gan_jax.data import Dataset, DensityDataset, ImageDataset
 from gan_jax.evaluation.features import compute_statistics, has_classes, make_classifier, make_pixels, real_statistics
 from gan_jax.evaluation.images import hold_out, real_images
-from gan_jax.evaluation.metrics import METRICS, compute_metrics, mode_statistics, needed
+from gan_jax.evaluation.metrics import METRICS, check_num, compute_metrics, mode_statistics, needed
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
 
@@ -34,11 +34,11 @@ class Evaluator:
     real: Any
 
     def __call__(self, state: TrainState) -> dict[str, float]:
-        """Metrics by name, `eval/…`."""
+        """Return metrics by name, `eval/…`."""
         return self._evaluate(sample(self.gan, state, jax.random.key(_SEED), self.num))
 
     def real_baseline(self) -> dict[str, float]:
-        """The same metrics of as many held-out real examples, or as there are: those of a perfect generator, up to chance."""
+        """Return the same metrics of as many held-out real examples, or as there are: a perfect generator's, up to chance."""
         return self._evaluate(self.real)
 
     def _evaluate(self, samples: Any) -> dict[str, float]:
@@ -51,6 +51,9 @@ def make_evaluator(gan: GAN, dataset: Dataset, *, num: int = 2000) -> Evaluator:
     Images with labels are compared by the Fréchet distance of classifier features and by their classes, other images by the
     kernel distance of pixels, points by mode statistics. The real images are those that `hold_out` does not hold out, at most
     10,000. The first call for a labelled dataset trains its classifier, for about half a minute.
+
+    Raises:
+        InputError: too few samples or held-out images for the metrics.
     """
     if isinstance(dataset, DensityDataset):
         return _make_point_evaluator(gan, dataset, num)
@@ -63,6 +66,8 @@ def make_evaluator(gan: GAN, dataset: Dataset, *, num: int = 2000) -> Evaluator:
     else:
         kid = replace(METRICS["kid"], compute=partial(METRICS["kid"].compute, subsets=10, subset_size=500))  # takes seconds
         extractor, metrics, selection = make_pixels(images.shape[1:]), [kid], "kid"
+    for name, each in (("samples for evaluation", num), ("held-out images", len(held_out))):
+        check_num(metrics, each, name)
     real = real_statistics(extractor, real_images(images, learned, at_most=_MAX_REAL), needed(metrics, real=True))
 
     def compute(samples: np.ndarray) -> Mapping[str, float]:

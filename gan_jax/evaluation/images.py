@@ -35,7 +35,7 @@ class RealImages:
 
 
 def real_images(images: Any, indices: np.ndarray | None = None, *, at_most: int | None = None) -> RealImages:
-    """The images at these indices, by default all of them, shuffled, as datasets are often sorted; at_most that many."""
+    """Select the images at these indices, by default all of them, shuffled, as datasets are often sorted; at_most that many."""
     indices = np.random.default_rng(0).permutation(len(images)) if indices is None else indices
     return RealImages(images, indices[:at_most])
 
@@ -62,7 +62,7 @@ class GeneratedImages:
 
 
 def hold_out(num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (learned, held out) of num images: the last two fifths of a fixed shuffle, at most 2,000, are held out."""
+    """Return indices (learned, held out) of num images: the last two fifths of a fixed shuffle, at most 2,000, are held out."""
     order = np.random.default_rng(0).permutation(num)
     held_out = min(MAX_HELD_OUT, 2 * num // 5)
     return order[: num - held_out], order[num - held_out :]

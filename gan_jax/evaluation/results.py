@@ -17,7 +17,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def _commit() -> str:
-    """The commit of the running code, with -dirty where files differ from it; 'unknown' outside a checkout."""
+    """Return the commit of the running code, with -dirty where files differ from it; 'unknown' outside a checkout."""
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
         folder = Path(__file__).parent
@@ -27,7 +27,7 @@ def _commit() -> str:
 
 
 def hardware() -> str:
-    """The kind and number of devices: 'cpu x86_64, 2 cores', 'NVIDIA H100 80GB HBM3 × 1'."""
+    """Describe the kind and number of devices: 'cpu x86_64, 2 cores', 'NVIDIA H100 80GB HBM3 × 1'."""
     device = jax.devices()[0]
     if device.platform != "cpu":
         return f"{device.device_kind} × {jax.device_count()}"
@@ -43,7 +43,7 @@ def hardware() -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """Commit, hardware and versions that a row was made with."""
+    """Return the commit, the hardware and the versions that a row is made with."""
     return {
         "commit": _commit(),
         "hardware": hardware(),
@@ -64,14 +64,14 @@ def find_row(path: str | Path, fields: Mapping[str, Any]) -> dict[str, Any] | No
 
 
 def mean_and_error(numbers: Any) -> tuple[float, float]:
-    """Mean over seeds `[S]` and its standard error, nan for one seed."""
+    """Return the mean over seeds `[S]` and its standard error, nan for one seed."""
     array = np.asarray(numbers, np.float64)
     error = np.std(array, ddof=1) / np.sqrt(len(array)) if len(array) > 1 else np.nan
     return float(np.mean(array)), float(error)
 
 
 def over_seeds(by_seed: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """The fields of a row for metrics by seed: how many seeds, mean and, of several, standard error and single numbers."""
+    """Return the fields of a row for metrics by seed: number of seeds, mean and, of several, standard error and metrics by seed."""
     columns = {key: mean_and_error([metrics[key] for metrics in by_seed]) for key in by_seed[0]}
     row: dict[str, Any] = {"seeds": len(by_seed), "mean": {key: mean for key, (mean, _) in columns.items()}}
     if len(by_seed) > 1:
@@ -80,14 +80,14 @@ def over_seeds(by_seed: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 
 def format_metrics(metrics: Mapping[str, float], errors: Mapping[str, float] | None = None) -> str:
-    """'fid 29.6 ± 0.4, precision 0.71' of metrics by name; shares of single classes are left out."""
+    """Format metrics by name as 'fid 29.6 ± 0.4, precision 0.71'; shares of single classes are left out."""
     shown = {name: number for name, number in metrics.items() if not name.startswith("class_share/")}
     with_errors = {name: f" ± {error:.1g}" for name, error in (errors or {}).items()}
     return ", ".join(f"{name} {number:.4g}{with_errors.get(name, '')}" for name, number in shown.items())
 
 
 def plus_minus(numbers: Any) -> str:
-    """'0.123 ± 0.004', mean and standard error, of numbers by seed `[S]`."""
+    """Format numbers by seed `[S]` as mean ± standard error, '0.123 ± 0.004'."""
     mean, error = mean_and_error(numbers)
     return f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} ± {float(f'{error:.1g}'):g}"
 

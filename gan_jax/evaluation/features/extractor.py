@@ -13,7 +13,7 @@ class Extractor:
 
     name: "inception", "classifier", "pixels".
     extract: images uint8 `[N, H, W, C]`, N up to batch_size -> float32 `[N, D]`; it pads inside, so that it compiles once.
-    dimensions: D. batch_size: images that one call takes best.
+    dimensions: D. batch_size: the most images of one call.
     digest: sha256 of the weights (hex), "" where there are none.
     preparation: how images are brought to its input, for the result row: "TF1 bilinear to 299, not quantised".
     probabilities: a classifier's, features `[N, D]` -> p(class | image) float64 `[N, K]`. accuracy: on held-out images.

@@ -27,7 +27,7 @@ class Statistics(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """needs: the field of `Statistics` that `compute(real, fake)` takes of both sides, or `compute(fake)` of one.
+    """needs: the field of `Statistics` of both sides that `compute(real, fake)` is given, or of one for `compute(fake)`.
 
     at_least: images on a side. reserved: what the metric, and its numbers, are called with Inception's features alone.
     """
@@ -67,7 +67,7 @@ def metric(
 
 
 def find_metrics(names: Collection[str], features: str, *, classes: bool) -> tuple[Metric, ...]:
-    """The metrics of these names, or all that can be computed where there are none. classes: the features' are known.
+    """Return the metrics of these names, or all that the features allow. classes: the features give class probabilities.
 
     Raises:
         InputError: an unknown name, or a metric that these features do not allow.
@@ -83,7 +83,7 @@ def find_metrics(names: Collection[str], features: str, *, classes: bool) -> tup
 
 
 def needed(metrics: Iterable[Metric], *, real: bool) -> set[str]:
-    """The fields of `Statistics` that these metrics take of real images, or else of generated ones."""
+    """Return the fields of `Statistics` that these metrics need of real images, or else of generated ones."""
     return {each.needs for each in metrics if each.uses_real or not real}
 
 
