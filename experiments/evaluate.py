@@ -1,17 +1,17 @@
-"""How good are the samples of a run, or images that anyone made? Distances to real images, each with all that it depends on.
+"""How good are the samples of a run, or any other images? Metrics of their features beside those of real images.
 
-Command: python experiments/evaluate.py --workdir=runs/mnist --features=classifier --metrics=frechet,kid,prdc,classes
+Command: python experiments/evaluate.py --workdir=runs/mnist --seeds=3
+Evaluates the best and the final step, with EMA and with raw weights. A run on points in the plane has mode statistics instead.
 --features=inception gives FID and KID (`make inception` first); classifier and pixels give numbers under their own names.
---npz=FILE or --folder=DIR with --config=FILE: images from elsewhere, beside that config's data set.
---real: real images that are not those compared to, a floor under every other row.
---neighbours: the samples that are nearest to a training image, beside it, as neighbours.png.
-A run on points in the plane has mode statistics instead.
-Each row goes to scores.jsonl in the workdir, or to --out=FILE.jsonl; those of the last call to evaluation.json beside it.
-Ctrl-C loses nothing: features are kept in the cache until their row is there, and the same command goes on.
+--npz=FILE or --folder=DIR: other images, compared with the dataset of the run or of --config.
+--real: the baseline, real images that are not among those compared with. --neighbours: the samples nearest to a training image.
+
+The defaults are the same on every machine; the expected time is printed first. On 2 cores it is a few minutes with the
+classifier, and half an hour for each 10,000 images with Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer).
+Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known: Ctrl-C loses the current one only.
 """
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,19 +22,11 @@ from ml_collections import ConfigDict
 
 from gan_jax.data import DENSITIES, Transform, load_images, read_numpy
 from gan_jax.errors import InputError, nearest
-from gan_jax.evaluation.evaluator import (
-    ImageSource,
-    forget,
-    generated_images,
-    make_reference,
-    means_and_errors,
-    real_images,
-    score,
-)
-from gan_jax.evaluation.features import FEATURES, hold_out
-from gan_jax.evaluation.metrics import mode_statistics, nearest_neighbours
-from gan_jax.evaluation.results import append_row
-from gan_jax.files import write_atomic
+from gan_jax.evaluation.comparison import evaluate, make_reference
+from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
+from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, hold_out, real_images
+from gan_jax.evaluation.metrics import METRICS, mode_statistics, nearest_neighbours
+from gan_jax.evaluation.results import append_row, format_metrics, over_seeds
 from gan_jax.run import cli, plots
 from gan_jax.run.config import check_config, load_configured_images
 from gan_jax.run.loop import restore_run, restore_steps
@@ -42,184 +34,166 @@ from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
 
 _CONFIG = cli.define_config("experiments/configs/mnist.py")
-_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run: its samples are measured, by its best and its final step.")
-_NPZ = flags.DEFINE_string("npz", "", "Images to measure: .npy or .npz of uint8 [N, H, W, C].")
-_FOLDER = flags.DEFINE_string("folder", "", "Images to measure: a folder of files, decoded as the config says.")
-_REAL = flags.DEFINE_boolean("real", False, "Measure real images that are not among those compared to.")
-_FEATURES = flags.DEFINE_string("features", "classifier", f"One of {', '.join(FEATURES)}.")
-_METRICS = flags.DEFINE_list("metrics", [], "Some of frechet, kid, prdc, classes, diversity; default: what the features allow.")
-_NUM = flags.DEFINE_integer("num", 0, "Images in a set; 0: 10000, on a CPU 2000, for Inception there 500.", lower_bound=0)
-_NUM_REAL = flags.DEFINE_integer("num_real", 0, "Real images; 0: up to 10000, for Inception on a CPU as --num.", lower_bound=0)
-_SEEDS = flags.DEFINE_integer("seeds", 0, "Sets of samples; 0: 3, for Inception on a CPU 1.", lower_bound=0)
-_SPLIT = flags.DEFINE_string("split", "", "TFDS split of the real images; default: the one that the config trains on.")
-_NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Nearest training images too.")
-_OUT = flags.DEFINE_string("out", "", "File for the rows, of JSON lines; default: WORKDIR/scores.jsonl.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run; its samples are evaluated unless other images are given.")
+_NPZ = flags.DEFINE_string("npz", "", "Images to evaluate: .npy or .npz of uint8 [N, H, W, C].")
+_FOLDER = flags.DEFINE_string("folder", "", "Images to evaluate: a folder of files, decoded as the config says.")
+_REAL = flags.DEFINE_boolean("real", False, "Evaluate real images that are not among those compared with.")
+_FEATURES = flags.DEFINE_string("features", "classifier", f"One of {', '.join(EXTRACTORS)}.")
+_METRICS = flags.DEFINE_list(
+    "metrics",
+    [],
+    f"Metrics; by default all that the features allow. {' '.join(f'{name}: {each.summary}' for name, each in METRICS.items())}",
+)
+_NUM = flags.DEFINE_integer("num", 10_000, "Samples a seed; of other images, at most as many.", lower_bound=1)
+_NUM_REAL = flags.DEFINE_integer("num_real", 10_000, "Real images to compare with, at most.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Seeds of samples; from two on, rows have standard errors.", lower_bound=1)
+_SPLIT = flags.DEFINE_string("split", "", "TFDS split of the real images; by default the one that the config trains on.")
+_NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save the samples nearest to a training image as neighbours.png.")
+_OUT = flags.DEFINE_string("out", "", "File of JSON lines for the rows; by default WORKDIR/results.jsonl.")
 
-_MAX_REAL = 10_000
-_MAX_LOOKED_AT, _PAIRS = 2000, 32  # samples whose neighbours are looked for, and drawn
-
-
-class Choice(NamedTuple):
-    """What the flags leave open, chosen. num, num_real: images a set; 0 real ones: as many as there are, up to 10,000."""
-
-    num: int
-    num_real: int
-    seeds: int
-    metrics: list[str]
+_MAX_QUERIES, _PAIRS = 2000, 32  # samples whose neighbours are searched, and shown
 
 
-def choose() -> Choice:
-    """A CPU measures fewer, and says so."""
-    name, cpu = _FEATURES.value, jax.default_backend() == "cpu"
-    if name not in FEATURES:
-        raise InputError(f"--features={name}: give one of {', '.join(FEATURES)}{nearest(name, FEATURES)}")
-    slow = cpu and name == "inception"
-    metrics = ["kid", "prdc"] if slow or name == "pixels" else ["frechet", "kid", "prdc"]
-    choice = Choice(
-        num=_NUM.value or (500 if slow else 2000 if cpu else 10_000),
-        num_real=_NUM_REAL.value or (_NUM.value or 500 if slow else 0),
-        seeds=_SEEDS.value or (1 if slow else 3),
-        metrics=_METRICS.value or metrics + ["classes"] * (name == "classifier"),
-    )
-    if cpu:
-        print(f"on a CPU: --num={choice.num} --seeds={choice.seeds} --metrics={','.join(choice.metrics)}", flush=True)
-    return choice
+class Restored(NamedTuple):
+    """A step of a run with one kind of weights: its name, the fields of its row, and what to sample with."""
+
+    name: str
+    fields: dict[str, Any]
+    gan: GAN
+    state: TrainState
+    ema: bool
 
 
-def choose_real(config: ConfigDict, images: Any, num: int) -> tuple[ImageSource, str, Callable[[], tuple[ImageSource, str]]]:
-    """Real images to compare to and their name; how to make others of the set. images: those that the config trains on."""
+class Evaluated(NamedTuple):
+    """Images to evaluate: their name, the fields of their row, and the images by seed."""
+
+    name: str
+    fields: dict[str, Any]
+    sources: list[ImageSource]
+
+
+def restore(workdir: str) -> Iterator[Restored]:
+    """Restore the best and the final step of a run, once where they are the same, each with EMA and raw weights."""
+    steps = restore_steps(workdir)
+    by_step = {int(state.step): (which, gan, state) for which, (gan, state) in steps.items()}
+    for step, (which, gan, state) in by_step.items():
+        which = which if len(by_step) == len(steps) else "best and final"
+        for ema in (True, False) if state.ema is not None else (False,):
+            fields = {"workdir": workdir, "step": step, "which": which, "weights": "EMA" if ema else "raw"}
+            name = f"step {step} ({which}), {fields['weights']} weights"
+            yield Restored(name, fields | {"batch_norm": "running statistics"}, gan, state, ema)
+
+
+def choose_real(config: ConfigDict, images: Any, *, baseline: bool) -> tuple[RealImages, str]:
+    """Real images and their description: those to compare with, or the baseline's. images: those that the config trains on."""
     name, trained_on = config.data.name, config.data.split
-    split = _SPLIT.value or trained_on
+    split, at_most = _SPLIT.value or trained_on, _NUM.value if baseline else _NUM_REAL.value
+    if baseline and name.startswith("tfds:"):
+        split = next(other for other in (trained_on, "test", "train") if other != split)
     if split != trained_on:
         images = load_configured_images(config, split)[0]
     if name.startswith("tfds:"):
-        other = trained_on if split != trained_on else "test"
-        reference, words = real_images(images), f"{name} {split}"
-        make_other = lambda: (real_images(load_configured_images(config, other)[0]), f"{name} {other}")  # noqa: E731
-    else:
-        learned, held_out = hold_out(len(images))
-        reference, words = real_images(images, learned), f"{name}, {len(learned)} of {len(images)}"
-        make_other = lambda: (real_images(images, held_out), f"{name}, the other {len(held_out)}")  # noqa: E731
-    return reference.first(num or min(reference.num, _MAX_REAL)), words, make_other
+        return real_images(images, at_most=at_most), f"{name} {split}"
+    learned, held_out = hold_out(len(images))
+    if baseline:
+        return real_images(images, held_out, at_most=at_most), f"{name}, {len(held_out)} held-out images of {len(images)}"
+    return real_images(images, learned, at_most=at_most), f"{name}, {len(learned)} training images of {len(images)}"
 
 
-def restored(workdir: str) -> Iterator[tuple[str, dict[str, Any], GAN, TrainState, bool]]:
-    """The best and the final step of a run, once where they are one, by EMA and raw: (name, fields, gan, state, ema)."""
-    steps = restore_steps(workdir)
-    by_step = {int(state.step): (which, gan, state) for which, (gan, state) in steps.items()}
-    if len(by_step) < len(steps):
-        by_step = {step: ("best and final", gan, state) for step, (_, gan, state) in by_step.items()}
-    for step, (which, gan, state) in by_step.items():
-        for ema in (True, False) if state.ema is not None else (False,):
-            fields = {"step": step, "which": which, "weights": "EMA" if ema else "raw"}
-            name = f"step {step} ({which}), {fields['weights']} weights"
-            yield name, {"workdir": workdir, **fields, "batch_norm": "running statistics"}, gan, state, ema
-
-
-def describe(row: dict[str, Any]) -> str:
-    """A line for people."""
-    errors = row.get("standard_error", {})
-    numbers = [
-        f"{key} {mean:.4g}" + (f" ± {errors[key]:.1g}" if key in errors else "")
-        for key, mean in row["mean"].items()
-        if not key.startswith("class_share/")
-    ]
-    sets = f"{row['num']} images" if row["sets"] == 1 else f"{row['sets']} × {row['num']} images"
-    return f"{row['samples']}, {sets}: {', '.join(numbers)}"
-
-
-def measure_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
-    """Rows of mode statistics."""
-    density, num, seeds = DENSITIES[config.data.name](), _NUM.value or 2500, _SEEDS.value or 3
-    for name, fields, gan, state, ema in restored(_WORKDIR.value):
-        sets = [sample(gan, state, jax.random.key(seed), num, ema=ema) for seed in range(seeds)]
-        by_set = [mode_statistics(points, density.means, density.stddev)._asdict() for points in sets]
-        yield fields | {"samples": name, "num": num, "real": config.data.name, **means_and_errors(by_set)}
-
-
-def measure_images(config: ConfigDict) -> Iterator[dict[str, Any]]:
-    """Rows of whatever images the flags name, the first with a look at its neighbours where that is asked for."""
-    choice = choose()
-    images, labels = load_configured_images(config)
-    source, words, make_other = choose_real(config, images, choice.num_real)
-    reference = make_reference(choice.metrics, FEATURES[_FEATURES.value](images, labels), source, words)
-    for index, (name, fields, sources) in enumerate(measured(config, choice, make_other)):
-        row = fields | score(reference, sources, name)
-        if _NEIGHBOURS.value and index == 0:
-            row["neighbours"] = look_at_neighbours(sources[0], images, rows_path().with_name("neighbours.png"))
-        yield row
-        for each in sources:
-            forget(each, reference.features)
-
-
-def measured(
-    config: ConfigDict, choice: Choice, make_other: Callable[[], tuple[ImageSource, str]]
-) -> Iterator[tuple[str, dict[str, Any], list[ImageSource]]]:
-    """What the flags name, as (name, fields of its row, sets of images)."""
+def choose_evaluated(config: ConfigDict, images: Any) -> list[Evaluated]:
+    """The images that the flags name."""
     if _REAL.value:
-        other, words = make_other()
-        yield words, {}, [other.first(_NUM.value or min(other.num, choice.num))]
-    elif _NPZ.value:
-        images = read_numpy(_NPZ.value)[0]
-        if images[:_MAX_LOOKED_AT].max() <= 1:
-            raise InputError(f"--npz={_NPZ.value}: grey levels from {images.min()} to {images.max()}: give 0 to 255")
-        found = real_images(images)
-        yield _NPZ.value, {}, [found.first(_NUM.value or found.num)]
-    elif _FOLDER.value:
+        source, name = choose_real(config, images, baseline=True)
+        return [Evaluated(name, {}, [source])]
+    if _NPZ.value:
+        array = read_numpy(_NPZ.value)[0]
+        if array[:_MAX_QUERIES].max() <= 1:
+            raise InputError(f"--npz={_NPZ.value}: grey levels must be from 0 to 255, not from {array.min()} to {array.max()}")
+        return [Evaluated(_NPZ.value, {}, [real_images(array, at_most=_NUM.value)])]
+    if _FOLDER.value:
         data = config.data
         transform = Transform(data.image_size, data.channels, data.resize, data.background)
-        found = real_images(load_images(f"folder:{_FOLDER.value}", transform)[0])
-        yield _FOLDER.value, {"transform": transform.describe()}, [found.first(_NUM.value or found.num)]
-    else:
-        for name, fields, gan, state, ema in restored(_WORKDIR.value):
-            yield name, fields, [generated_images(gan, state, seed, choice.num, ema=ema) for seed in range(choice.seeds)]
+        array = load_images(f"folder:{_FOLDER.value}", transform)[0]
+        return [Evaluated(_FOLDER.value, {"transform": transform.describe()}, [real_images(array, at_most=_NUM.value)])]
+    return [
+        Evaluated(name, fields, [GeneratedImages(gan, state, seed, _NUM.value, ema=ema) for seed in range(_SEEDS.value)])
+        for name, fields, gan, state, ema in restore(_WORKDIR.value)
+    ]
 
 
-def look_at_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str, float]:
-    """Draw the samples that are nearest to a training image, by pixels; how near they are, beside real images to one another.
+def print_expected_time(extractor: Extractor, real: ImageSource, evaluated: list[Evaluated]) -> None:
+    """Print how long images and features will take on this machine, by the rate of a first batch."""
+    sources = [source for each in evaluated for source in each.sources]
+    num, seconds = len(real) + sum(map(len, sources)), seconds_per_image(extractor, sources[0])
+    time = f"{num * seconds:.0f} s" if num * seconds < 120 else f"{num * seconds / 60:.0f} min"
+    print(f"features={extractor.name}: {num} images at {1 / seconds:.1f} images/s, about {time}; then the metrics", flush=True)
 
-    Grey levels, root of the mean square. A median far below the real one's says that samples are copies.
+
+def evaluate_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
+    """Rows of the mode statistics of a run on points in the plane."""
+    density = DENSITIES[config.data.name]()
+    for name, fields, gan, state, ema in restore(_WORKDIR.value):
+        points = [sample(gan, state, jax.random.key(seed), _NUM.value, ema=ema) for seed in range(_SEEDS.value)]
+        by_seed = [mode_statistics(each, density.means, density.stddev)._asdict() for each in points]
+        yield fields | {"samples": name, "num": _NUM.value, "real": config.data.name, **over_seeds(by_seed)}
+
+
+def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of the images that the flags name; the first with the distances of its nearest neighbours where they are wanted."""
+    if _FEATURES.value not in EXTRACTORS:
+        known = f"{', '.join(EXTRACTORS)}{nearest(_FEATURES.value, EXTRACTORS)}"
+        raise InputError(f"--features={_FEATURES.value}: must be one of {known}")
+    images, labels = load_configured_images(config)
+    real, description = choose_real(config, images, baseline=False)
+    evaluated, extractor = choose_evaluated(config, images), EXTRACTORS[_FEATURES.value](images, labels)
+    print_expected_time(extractor, real, evaluated)
+    reference = make_reference(_METRICS.value, extractor, real, description)
+    for index, (name, fields, sources) in enumerate(evaluated):
+        row = fields | evaluate(reference, sources, name)
+        if _NEIGHBOURS.value and index == 0:
+            row["neighbours"] = save_neighbours(sources[0], images, path.with_name("neighbours.png"))
+        yield row
+
+
+def save_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str, float]:
+    """Save the samples nearest to a training image, each beside it; return the distances, beside those of real images.
+
+    Distances are root mean squares over pixels, in grey levels. Samples with a median far below the real images' are copies.
     """
-    samples = source.take(0, min(source.num, _MAX_LOOKED_AT))
+    samples = source[0 : min(len(source), _MAX_QUERIES)]
     learned, held_out = hold_out(len(images))
     flat = [part.reshape(len(part), -1) for part in (samples, images, images[np.sort(learned)], images[held_out])]
-    found, real = nearest_neighbours(flat[0], flat[1]), nearest_neighbours(flat[3], flat[2])
-    closest = found.distances.argsort()[:_PAIRS]
-    plots.save_pairs(samples[closest], images[found.indices[closest]], path)
-    scale = flat[0].shape[1] ** 0.5
-    numbers = {"least": found.distances.min(), "median": np.median(found.distances)}
+    nearest_images, real = nearest_neighbours(flat[0], flat[1]), nearest_neighbours(flat[3], flat[2])
+    closest = nearest_images.distances.argsort()[:_PAIRS]
+    plots.save_pairs(samples[closest], images[nearest_images.indices[closest]], path)
+    print(f"{path}: the {len(closest)} samples nearest to a training image, each beside it", flush=True)
+    numbers = {"least": nearest_images.distances.min(), "median": np.median(nearest_images.distances)}
     numbers |= {"real_least": real.distances.min(), "real_median": np.median(real.distances)}
-    print(f"{path}: the {len(closest)} samples that are nearest to a training image, each beside it", flush=True)
-    return {key: float(number / scale) for key, number in numbers.items()}
-
-
-def rows_path() -> Path:
-    """Where rows go."""
-    if not (_WORKDIR.value or _OUT.value):
-        raise InputError("--out: give a file for the rows, such as --out=scores.jsonl")
-    return Path(_OUT.value or Path(_WORKDIR.value) / "scores.jsonl")
+    return {key: float(number / flat[0].shape[1] ** 0.5) for key, number in numbers.items()}
 
 
 def main() -> None:
-    named = [flag for flag in (_REAL, _NPZ, _FOLDER) if flag.value]
-    if not (_WORKDIR.value or named):
-        raise InputError("--workdir: give the folder of a run, or images by --npz, --folder or --real with --config")
+    given = [flag.name for flag in (_REAL, _NPZ, _FOLDER) if flag.value]
+    if not (_WORKDIR.value or given):
+        raise InputError("--workdir: must be the folder of a run, or give images by --npz, --folder or --real, and --config")
     if _REAL.value and _NEIGHBOURS.value:
-        raise InputError("--real and --neighbours: real images are their own neighbours; give one of them")
-    if len(named) > 1:
-        raise InputError(f"--{named[0].name} and --{named[1].name}: give one of them")
-    path = rows_path()
+        raise InputError("--real and --neighbours: only one can be given, as real images are their own neighbours")
+    if len(given) > 1:
+        raise InputError(f"--{given[0]} and --{given[1]}: only one can be given")
+    if not (_WORKDIR.value or _OUT.value):
+        raise InputError("--out: must be a file for the rows, such as --out=results.jsonl")
+    path = Path(_OUT.value or Path(_WORKDIR.value) / "results.jsonl")
     if _WORKDIR.value:
         config = restore_run(_WORKDIR.value)[0]
     else:
         config = _CONFIG.value
         check_config(config)
-    rows = []
-    for row in measure_points(config) if config.data.name in DENSITIES and not named else measure_images(config):
+    points = config.data.name in DENSITIES and not given
+    for row in evaluate_points(config) if points else evaluate_images(config, path):
         append_row(path, row)
-        rows.append(row)
-        print(describe(row), *(f"warning: {note}" for note in row.get("notes", [])), sep="\n", flush=True)
-    write_atomic(path.with_name("evaluation.json"), lambda file: file.write_text(json.dumps(rows, indent=2) + "\n"))
+        images = f"{row['num']} images" if row["seeds"] == 1 else f"{row['seeds']} × {row['num']} images"
+        print(f"{row['samples']}, {images}: {format_metrics(row['mean'], row.get('standard_error'))}", flush=True)
+        print(*(f"warning: {warning}\n" for warning in row.get("warnings", ())), sep="", end="", flush=True)
     print(f"rows: {path}")
 
 

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from configs import fashion_mnist
 from gan_jax.errors import InputError, nearest
-from gan_jax.evaluation.evaluator import Reference, forget, generated_images, make_reference, real_images, score
+from gan_jax.evaluation.evaluator import Reference, forget, GeneratedImages, make_reference, real_images, score
 from gan_jax.evaluation.features import FEATURES
 from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
 from gan_jax.files import read_jsonl, write_atomic
@@ -79,7 +79,7 @@ def measure_step(objective: str, seed: int, which: str, reference: Reference, pa
         row = row | {"which": which}
         append_row(path, row)
         return row
-    source = generated_images(gan, state, 0, _NUM.value)
+    source = GeneratedImages(gan, state, 0, _NUM.value)
     scores = score(reference, [source], f"{workdir.name}, step {int(state.step)} ({which})")
     row = {**fields, "which": which, "weights": "raw", "batch_norm": "running statistics", **scores}
     append_row(path, row)

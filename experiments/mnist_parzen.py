@@ -19,7 +19,7 @@ from absl import flags
 from configs import mnist
 from gan_jax.data import Transform, load_images
 from gan_jax.errors import InputError
-from gan_jax.evaluation.evaluator import generated_images
+from gan_jax.evaluation.evaluator import GeneratedImages
 from gan_jax.evaluation.features import hold_out
 from gan_jax.evaluation.metrics import parzen_log_likelihood
 from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
@@ -56,7 +56,7 @@ def train_on(digits: np.ndarray, seed: int) -> np.ndarray:
     _, gan, state = restore_run(workdir)
     if int(state.step) != config.num_steps:
         raise InputError(f"{workdir}: a run of {int(state.step)} steps, not {config.num_steps}; give another --runs")
-    return generated_images(gan, state, 0, _NUM.value).take(0, _NUM.value)
+    return GeneratedImages(gan, state, 0, _NUM.value).take(0, _NUM.value)
 
 
 def page(rows: dict[str, dict[str, Any]], scores: list[float]) -> str:

@@ -1,4 +1,4 @@
-"""What a number must carry to be believed: commit, versions, hardware, fingerprints; and rows of results as JSON lines."""
+"""Rows of results as JSON lines, each with its provenance; means over seeds, and how numbers are printed."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def _commit() -> str:
-    """The commit of the code that runs, with -dirty where files differ from it; 'unknown' outside a checkout."""
+    """Return the commit of the running code, with -dirty where files differ from it; 'unknown' outside a checkout."""
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
         folder = Path(__file__).parent
@@ -27,7 +27,7 @@ def _commit() -> str:
 
 
 def hardware() -> str:
-    """The device and how many of it: 'cpu x86_64, 2 cores', 'NVIDIA H100 80GB HBM3 × 1'."""
+    """Describe the kind and number of devices: 'cpu x86_64, 2 cores', 'NVIDIA H100 80GB HBM3 × 1'."""
     device = jax.devices()[0]
     if device.platform != "cpu":
         return f"{device.device_kind} × {jax.device_count()}"
@@ -42,8 +42,8 @@ def hardware() -> str:
     return f"cpu {model}, {cores} cores"
 
 
-def evidence() -> dict[str, Any]:
-    """Commit, package versions, Python and hardware of this process."""
+def provenance() -> dict[str, Any]:
+    """Return the commit, the hardware and the versions that a row is made with."""
     return {
         "commit": _commit(),
         "hardware": hardware(),
@@ -53,31 +53,47 @@ def evidence() -> dict[str, Any]:
 
 
 def append_row(path: str | Path, row: dict[str, Any]) -> None:
-    """Add a row, with its evidence, to a file of JSON lines."""
-    append_jsonl(Path(path), row | evidence())
+    """Append a row, with its provenance, to a file of JSON lines."""
+    append_jsonl(Path(path), row | provenance())
 
 
 def find_row(path: str | Path, fields: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The newest row of a file that has these fields, or None: what was measured is not measured again."""
-    found = [row for row in read_jsonl(path) if all(row.get(key) == entry for key, entry in fields.items())]
-    return found[-1] if found else None
+    """Find the newest row with these fields in a file of JSON lines; None where there is none."""
+    rows = [row for row in read_jsonl(path) if all(row.get(key) == entry for key, entry in fields.items())]
+    return rows[-1] if rows else None
 
 
 def mean_and_error(numbers: Any) -> tuple[float, float]:
-    """Mean over seeds `[S]` and its standard error; one seed has none (nan)."""
+    """Return the mean over seeds `[S]` and its standard error, nan for one seed."""
     array = np.asarray(numbers, np.float64)
     error = np.std(array, ddof=1) / np.sqrt(len(array)) if len(array) > 1 else np.nan
     return float(np.mean(array)), float(error)
 
 
+def over_seeds(by_seed: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Return the fields of a row for metrics by seed: number of seeds, mean and, of several, standard error and metrics by seed."""
+    columns = {key: mean_and_error([metrics[key] for metrics in by_seed]) for key in by_seed[0]}
+    row: dict[str, Any] = {"seeds": len(by_seed), "mean": {key: mean for key, (mean, _) in columns.items()}}
+    if len(by_seed) > 1:
+        row |= {"standard_error": {key: error for key, (_, error) in columns.items()}, "by_seed": list(by_seed)}
+    return row
+
+
+def format_metrics(metrics: Mapping[str, float], errors: Mapping[str, float] | None = None) -> str:
+    """Format metrics by name as 'fid 29.6 ± 0.4, precision 0.71'; shares of single classes are left out."""
+    shown = {name: number for name, number in metrics.items() if not name.startswith("class_share/")}
+    with_errors = {name: f" ± {error:.1g}" for name, error in (errors or {}).items()}
+    return ", ".join(f"{name} {number:.4g}{with_errors.get(name, '')}" for name, number in shown.items())
+
+
 def plus_minus(numbers: Any) -> str:
-    """'0.123 ± 0.004' of numbers by seed `[S]`."""
+    """Format numbers by seed `[S]` as mean ± standard error, '0.123 ± 0.004'."""
     mean, error = mean_and_error(numbers)
     return f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} ± {float(f'{error:.1g}'):g}"
 
 
 def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Lines of a table as Markdown; numbers in four digits."""
+    """Format the lines of a table as Markdown, numbers to four digits."""
     rows = [[f"{entry:.4g}" if isinstance(entry, float) else str(entry) for entry in line.values()] for line in lines]
     header = [list(lines[0]), ["---"] * len(lines[0])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in header + rows)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from gan_jax.data import DENSITIES, Dataset, ImageDataset
 from gan_jax.errors import CollapseError, InputError, StoppedError
-from gan_jax.evaluation.evaluator import final_report, make_evaluator
+from gan_jax.evaluation import format_metrics, make_evaluator
 from gan_jax.evaluation.results import append_row
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.parallel import choose_devices, make_step
@@ -42,9 +42,8 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
 
     Of several processes (see `hosts`) all call it, and process 0 alone touches the workdir.
 
-    Writes config.json, metrics.jsonl, evaluation.jsonl, tensorboard/, samples/, checkpoints/, curves.png, training.gif, at the
-    end a row of scores.jsonl and, for each call that trained, one of history.jsonl: steps, devices, times, how it ended,
-    config, commit, hardware, versions.
+    Writes config.json, metrics.jsonl, eval.jsonl, tensorboard/, samples/, checkpoints/, curves.png, training.gif and, for each
+    call that trained, a row of history.jsonl: steps, devices, times, how it ended, config, commit, hardware, versions.
 
     Raises:
         InputError: the config cannot be trained, or is not the one of the run that the workdir holds, or another process trains
@@ -178,8 +177,9 @@ def _loop(
     for episode in journal.watch.episodes:
         print(f"watch: {episode}")
     if evaluator and checkpoints and number == total:
-        final_report(evaluator, state, journal.found, workdir)
-        _compare_best(checkpoints, evaluator.best, total)
+        print(f"step {total}: {format_metrics(journal.found)}")
+        print(f"real baseline: {format_metrics(evaluator.real_baseline())}", flush=True)
+        _compare_best(checkpoints, evaluator.selection_metric, total)
     if number < total or asked > 1:
         _raise_why(asked, number, total, journal.watch)
     return state

@@ -11,7 +11,7 @@ import numpy as np
 
 from gan_jax.data import Batch
 from gan_jax.errors import NonFiniteError
-from gan_jax.evaluation.evaluator import Evaluator, in_words
+from gan_jax.evaluation import Evaluator, format_metrics
 from gan_jax.evaluation.metrics import mean_pairwise_distance
 from gan_jax.run.watch import CollapseWatch, Episode
 from gan_jax.run.writers import MetricBuffer, MetricLogger, Progress
@@ -98,8 +98,8 @@ class Journal:
         began, number = time.perf_counter(), int(state.step)
         self.found = evaluator(state)
         self._logger.write_evaluation(number, self.found)
-        self.progress.say(f"step {number}: {in_words(self.found)} ({time.perf_counter() - began:.1f} s)")
-        return self.found[evaluator.best]
+        self.progress.say(f"step {number}: {format_metrics(self.found)} ({time.perf_counter() - began:.1f} s)")
+        return self.found[evaluator.selection_metric]
 
     def _record(self, rows: Iterable[tuple[int, dict[str, float]]], state: TrainState) -> None:
         for number, metrics in rows:

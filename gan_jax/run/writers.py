@@ -52,11 +52,11 @@ class MetricBuffer:
 
 
 class MetricLogger:
-    """Numbers, to `metrics.jsonl`, `evaluation.jsonl` and TensorBoard in the workdir; see `JsonlWriter` for `start`."""
+    """Numbers, to `metrics.jsonl`, `eval.jsonl` and TensorBoard in the workdir; see `JsonlWriter` for `start`."""
 
     def __init__(self, workdir: Path, *, start: int):
         self.metrics = JsonlWriter(workdir / "metrics.jsonl", start=start)
-        self.evaluations = JsonlWriter(workdir / "evaluation.jsonl", start=start)
+        self.evaluations = JsonlWriter(workdir / "eval.jsonl", start=start)
         self._folder = workdir / "tensorboard"
         self._folder.mkdir(exist_ok=True)
         # Not tensorboardX's SummaryWriter: its thread would meet a full disk with a traceback, and the run would go on without.

@@ -192,12 +192,12 @@ def test_features_are_made_once_and_go_on_where_they_stopped():
 def test_samples_by_chunks_are_those_drawn_at_once():
     gan = small_gan()
     state = small_state(gan)
-    source = evaluator_module.generated_images(gan, state, 3, 300)
+    source = evaluator_module.GeneratedImages(gan, state, 3, 300)
     chunks = np.concatenate([source.take(0, 256), source.take(256, 300)])
     np.testing.assert_array_equal(chunks, sample(gan, state, jax.random.key(3), 300))
     others = [
-        evaluator_module.generated_images(gan, state, 4, 300),
-        evaluator_module.generated_images(gan, state.replace(step=1), 3, 20),
+        evaluator_module.GeneratedImages(gan, state, 4, 300),
+        evaluator_module.GeneratedImages(gan, state.replace(step=1), 3, 20),
     ]
     assert [other.identity == source.identity for other in others] == [False, True]
 

@@ -1,34 +1,35 @@
-"""Feature extractors by name: what turns images into the rows of numbers that distances of distributions are taken of."""
+"""Feature extractors by name, and features of any number of images."""
 
 from collections.abc import Callable
 from typing import Any
 
-from gan_jax.evaluation.features.classifier import Classifier, has_classes, hold_out, make_classifier
-from gan_jax.evaluation.features.extractor import Features
+from gan_jax.evaluation.features.classifier import has_classes, make_classifier
+from gan_jax.evaluation.features.extract import compute_statistics, extract, real_statistics, seconds_per_image
+from gan_jax.evaluation.features.extractor import Extractor
 from gan_jax.evaluation.features.pixels import make_pixels
 
 
-def _make_inception() -> Features:
-    from gan_jax.evaluation.features.inception import (
-        make_inception,  # most runs need neither it nor what it reads its weights with
-    )
+def _make_inception() -> Extractor:
+    from gan_jax.evaluation.features.inception import make_inception  # most runs need neither it nor its libraries
 
     return make_inception()
 
 
-FEATURES: dict[str, Callable[[Any, Any], Features]] = {
+EXTRACTORS: dict[str, Callable[[Any, Any], Extractor]] = {
     "inception": lambda images, labels: _make_inception(),
     "classifier": make_classifier,
     "pixels": lambda images, labels: make_pixels(images.shape[1:]),
 }
-"""Name -> maker, from the training images uint8 `[N, H, W, C]` of the set and their labels `[N]` or None."""
+"""Name -> maker, from the training images uint8 `[N, H, W, C]` of the dataset and their labels `[N]` or None."""
 
 __all__ = [
-    "FEATURES",
-    "Classifier",
-    "Features",
+    "EXTRACTORS",
+    "Extractor",
+    "compute_statistics",
+    "extract",
     "has_classes",
-    "hold_out",
     "make_classifier",
     "make_pixels",
+    "real_statistics",
+    "seconds_per_image",
 ]

@@ -1,20 +1,22 @@
-"""What every extractor of features is to those who measure with it."""
+"""What every feature extractor gives to those who compute metrics with it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 
 @dataclass(frozen=True)
-class Features:
-    """What turns images into rows of numbers for a measure of samples.
+class Extractor:
+    """Turns images into features, the numbers that metrics compare.
 
     name: "inception", "classifier", "pixels".
-    extract: images uint8 `[N, H, W, C]`, any N up to batch_size, -> float32 `[N, D]`. dimensions: D.
-    batch_size: images that one call takes best; it pads inside, so that it compiles once.
+    extract: images uint8 `[N, H, W, C]`, N up to batch_size -> float32 `[N, D]`; it pads inside, so that it compiles once.
+    dimensions: D. batch_size: the most images of one call.
     digest: sha256 of the weights (hex), "" where there are none.
-    preparation: how images are brought to its input, in words for the result row: "TF1 bilinear to 299, not quantised".
+    preparation: how images are brought to its input, for the result row: "TF1 bilinear to 299, not quantised".
+    probabilities: a classifier's, features `[N, D]` -> p(class | image) float64 `[N, K]`. accuracy: on held-out images.
     """
 
     name: str
@@ -23,3 +25,10 @@ class Features:
     batch_size: int
     digest: str
     preparation: str
+    probabilities: Callable[[np.ndarray], np.ndarray] | None = None
+    accuracy: float | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Describe it for a result row."""
+        row = {"features": self.name, "weights_sha256": self.digest, "preparation": self.preparation}
+        return row if self.accuracy is None else row | {"classifier_accuracy": self.accuracy}

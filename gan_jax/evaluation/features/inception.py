@@ -1,7 +1,7 @@
 """The features of FID: the Inception of 2015-12-05, from its resize to the 2048 averages before its classifier.
 
-The network is Inception-v3 (Szegedy et al. 2016) as TensorFlow's frozen graph of that day has it, the one that Heusel et al.
-2017 took; torchvision's is another one. Its weights are those of `inception_weights`, which `make inception` fetches.
+The network is Inception-v3 (Szegedy et al. 2016) as TensorFlow's frozen graph of that day has it, the one of Heusel et
+al. 2017; torchvision's is another one. `make inception` fetches its weights.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from flax import linen as nn
 from flax.traverse_util import unflatten_dict
 
 from gan_jax.errors import InputError
-from gan_jax.evaluation.features.extractor import Features
+from gan_jax.evaluation.features.extractor import Extractor
 from gan_jax.evaluation.features.inception_weights import digest, load_weights
 
 SIZE = 299
@@ -149,8 +149,8 @@ def legacy_bilinear(images: jax.Array, size: int) -> jax.Array:
     return images
 
 
-def make_inception(batch_size: int | None = None, *, quantise: bool = False) -> Features:
-    """The extractor, with the weights of the cache. batch_size: 8 on a CPU and 128 elsewhere, where it is None.
+def make_inception(batch_size: int | None = None, *, quantise: bool = False) -> Extractor:
+    """Make the extractor, with the weights in the cache. batch_size: where it is None, 8 on a CPU and 128 elsewhere.
 
     Raises:
         InputError: no weights, or damaged ones; from `extract`, images that are not uint8 `[N, H, W, 1 or 3]`, or too many.
@@ -165,10 +165,10 @@ def make_inception(batch_size: int | None = None, *, quantise: bool = False) -> 
 
     def extract(images: np.ndarray) -> np.ndarray:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or not 0 < len(images) <= at_most:
-            wanted = f"give uint8 [N, H, W, C], N of 1 to {at_most}, C of 1 or 3"
+            wanted = f"must be uint8 [N, H, W, C], N from 1 to {at_most}, C 1 or 3"
             raise InputError(f"inception: images {images.dtype} {list(images.shape)}; {wanted}")
         padded = np.concatenate([images, np.zeros((at_most - len(images), *images.shape[1:]), np.uint8)])
         return np.asarray(run(params, padded))[: len(images)]
 
     levels = "rounded to grey levels" if quantise else "not quantised"
-    return Features("inception", extract, DIMENSIONS, at_most, digest(weights), f"TF1 bilinear to {SIZE}, {levels}")
+    return Extractor("inception", extract, DIMENSIONS, at_most, digest(weights), f"TF1 bilinear to {SIZE}, {levels}")

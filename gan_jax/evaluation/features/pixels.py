@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from gan_jax.evaluation.features.extractor import Features
+from gan_jax.data.batch import to_float
+from gan_jax.evaluation.features.extractor import Extractor
 
 _SIZE = 32  # larger images are averaged down to between this and its double: all distances cost by the dimension
 
 
-def make_pixels(image_shape: tuple[int, ...]) -> Features:
-    """A row in [-1, 1] of each image of that shape `(H, W, C)`."""
+def make_pixels(image_shape: tuple[int, ...]) -> Extractor:
+    """Make the extractor of the pixels, in [-1, 1], of images of that shape `(H, W, C)`."""
     height, width, channels = image_shape
     factor = max(1, min(height, width) // _SIZE)
     rows, columns = height // factor, width // factor
@@ -16,7 +17,8 @@ def make_pixels(image_shape: tuple[int, ...]) -> Features:
     def extract(images: np.ndarray) -> np.ndarray:
         cut = images[:, : rows * factor, : columns * factor]
         blocks = cut.reshape(len(images), rows, factor, columns, factor, channels)
-        return blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(images), -1) / np.float32(127.5) - 1
+        features: np.ndarray = to_float(blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(images), -1))
+        return features
 
     preparation = "scaled to [-1, 1]" if factor == 1 else f"averaged to {rows} × {columns}, scaled to [-1, 1]"
-    return Features("pixels", extract, rows * columns * channels, 256, "", preparation)
+    return Extractor("pixels", extract, rows * columns * channels, 256, "", preparation)

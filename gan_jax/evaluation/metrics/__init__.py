@@ -1,22 +1,29 @@
-"""Measures of samples: arrays in, numbers out."""
+"""Metrics of samples: arrays in, numbers out."""
 
 from gan_jax.evaluation.metrics.classes import ClassStatistics, class_statistics
 from gan_jax.evaluation.metrics.distances import Neighbours, mean_pairwise_distance, nearest_neighbours
 from gan_jax.evaluation.metrics.frechet import Moments, frechet_distance, merge, moments
-from gan_jax.evaluation.metrics.kernel import KernelDistance, kernel_distance
+from gan_jax.evaluation.metrics.kid import KernelDistance, kernel_distance
 from gan_jax.evaluation.metrics.modes import ModeStatistics, mode_statistics
 from gan_jax.evaluation.metrics.parzen import Parzen, parzen_log_likelihood
 from gan_jax.evaluation.metrics.precision_recall import PrecisionRecall, precision_recall
+from gan_jax.evaluation.metrics.registry import METRICS, Metric, Statistics, check_num, compute_metrics, find_metrics, needed
 
 __all__ = [
+    "METRICS",
     "ClassStatistics",
     "KernelDistance",
+    "Metric",
     "ModeStatistics",
     "Moments",
     "Neighbours",
     "Parzen",
     "PrecisionRecall",
+    "Statistics",
+    "check_num",
     "class_statistics",
+    "compute_metrics",
+    "find_metrics",
     "frechet_distance",
     "kernel_distance",
     "mean_pairwise_distance",
@@ -24,6 +31,7 @@ __all__ = [
     "mode_statistics",
     "moments",
     "nearest_neighbours",
+    "needed",
     "parzen_log_likelihood",
     "precision_recall",
 ]

@@ -1,4 +1,4 @@
-"""What every measure accepts: samples or their features, one row each."""
+"""What every metric accepts: samples or their features, one row each."""
 
 from typing import Any
 
@@ -8,24 +8,24 @@ from gan_jax.errors import InputError
 
 
 def as_features(at_least: int, **arrays: Any) -> list[np.ndarray]:
-    """The arrays by name, each `[N, D]` of finite real numbers, N at least `at_least`, one D for all; not converted.
+    """Check that arrays, by name, are `[N, D]` of finite real numbers, N ≥ at_least, one D for all; return them unconverted.
 
     Raises:
-        InputError: one of them is not so.
+        InputError: one of them is not.
     """
     checked = {name: np.asarray(array) for name, array in arrays.items()}
     first, *_ = checked
     for name, array in checked.items():
         if array.ndim != 2 or not array.shape[1]:
-            raise InputError(f"{name} {list(array.shape)}: give [N, D], a row a sample (images: x.reshape(len(x), -1))")
+            raise InputError(f"{name} {list(array.shape)}: must be [N, D], one row a sample (images: x.reshape(len(x), -1))")
         if array.dtype.kind not in "fiu":
-            raise InputError(f"{name} has dtype {array.dtype}: give float32, float64 or integers")
+            raise InputError(f"{name} has dtype {array.dtype}: must be float32, float64 or integers")
         if len(array) < at_least:
-            raise InputError(f"{name} has {len(array)} rows: give at least {at_least}")
+            raise InputError(f"{name} has {len(array)} rows: must be at least {at_least}")
         if array.shape[1] != checked[first].shape[1]:
             raise InputError(
-                f"{name} has {array.shape[1]} dimensions, {first} {checked[first].shape[1]}: give the same features"
+                f"{name} has {array.shape[1]} dimensions, {first} {checked[first].shape[1]}: must be the same features"
             )
         if not np.isfinite(array).all():
-            raise InputError(f"{name} has nan or inf: give finite numbers")
+            raise InputError(f"{name} has nan or inf: must be finite numbers")
     return list(checked.values())

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax.evaluation.metrics.arrays import as_features
+from gan_jax.evaluation.metrics.registry import metric
 
 _ENTRIES = 2**24  # of float64 in one array of a block: 128 MiB
 
@@ -13,7 +14,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 
 def squared_distances(x: np.ndarray, y: np.ndarray, centre: np.ndarray | None = None) -> Iterator[tuple[slice, np.ndarray]]:
-    """|x_i − y_j|² of x `[N, D]`, y `[M, D]` by blocks of rows: (which rows, float64 `[rows, M]`).
+    """Yield |x_i − y_j|² of x `[N, D]`, y `[M, D]` by blocks of rows: (which rows, float64 `[rows, M]`).
 
     |x|² − 2x·y + |y|² about the centre `[D]` (default: the mean of y), float64 matrix products. The error is at most
     (D + 2)·EPSILON·(|x|² + |y|²); what is smaller than that is 0, so equal rows are at distance 0.
@@ -42,7 +43,7 @@ class Neighbours(NamedTuple):
 
 
 def nearest_neighbours(samples: Any, train: Any) -> Neighbours:
-    """The nearest of train `[M, D]` to each of samples `[N, D]`: is it memorised? Of equally near ones, any.
+    """Find the nearest of train `[M, D]` to each of samples `[N, D]`, to see memorised ones. Of equally near ones, any.
 
     Distances are of the differences themselves: exactly 0 for a copy.
     """
@@ -54,8 +55,14 @@ def nearest_neighbours(samples: Any, train: Any) -> Neighbours:
     return Neighbours(indices, distances)
 
 
+@metric("features", at_least=2, uses_real=False)
+def diversity(fake: Any) -> dict[str, float]:
+    """Mean distance of two samples."""
+    return {"diversity": mean_pairwise_distance(fake)}
+
+
 def mean_pairwise_distance(samples: Any) -> float:
-    """The mean distance of two different rows of samples `[N, D]`, over all pairs: 0 where the generator has collapsed."""
+    """Compute the mean distance of two different rows of samples `[N, D]`, over all pairs; a collapsed generator has 0."""
     (samples,) = as_features(2, samples=samples)
     total = sum(float(np.sqrt(block).sum()) for _, block in squared_distances(samples, samples))
     return total / (len(samples) * (len(samples) - 1))

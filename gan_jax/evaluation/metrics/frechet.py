@@ -8,12 +8,13 @@ import numpy as np
 
 from gan_jax.errors import InputError
 from gan_jax.evaluation.metrics.arrays import as_features
+from gan_jax.evaluation.metrics.registry import metric
 
 _ROWS = 4096  # in float64 at once
 
 
 class Moments(NamedTuple):
-    """num, mean float64 `[D]` and scatter float64 `[D, D]`, the sum of (x − mean)(x − mean)ᵀ: enough to go on with."""
+    """num, mean float64 `[D]` and scatter float64 `[D, D]`, the sum of (x − mean)(x − mean)ᵀ: enough to `merge`."""
 
     num: int
     mean: np.ndarray
@@ -21,7 +22,7 @@ class Moments(NamedTuple):
 
 
 def moments(features: Any) -> Moments:
-    """Of features `[N, D]`, N ≥ 1, in float64 whatever they come in."""
+    """Compute the moments of features `[N, D]`, N ≥ 1, in float64 whatever their dtype."""
     (features,) = as_features(1, features=features)
     return functools.reduce(merge, (_of_block(features[start : start + _ROWS]) for start in range(0, len(features), _ROWS)))
 
@@ -33,7 +34,7 @@ def _of_block(features: np.ndarray) -> Moments:
 
 
 def merge(left: Moments, right: Moments) -> Moments:
-    """Those of both sets together, so that batches stream (Chan, Golub and LeVeque 1983, eq. 2.1)."""
+    """Combine the moments of two parts, so that batches stream (Chan, Golub and LeVeque 1983, eq. 2.1)."""
     _check_dimensions(left, right)
     num = left.num + right.num
     shift = right.mean - left.mean
@@ -41,24 +42,32 @@ def merge(left: Moments, right: Moments) -> Moments:
     return Moments(num, left.mean + shift * (right.num / num), scatter)
 
 
+@metric("moments", at_least=2, reserved="fid")
+def frechet(real: Moments, fake: Moments) -> dict[str, float]:
+    """Fréchet distance of features as Gaussians; FID with features=inception."""
+    return {"frechet": frechet_distance(real, fake)}
+
+
 def frechet_distance(real: Moments, fake: Moments) -> float:
-    """|μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½), with covariances over N − 1; biased upwards, the more the fewer the samples.
+    """Compute |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½), covariances over N − 1; biased upwards, the more the fewer the samples.
 
     With Σ = RRᵀ the trace of (Σ₁Σ₂)^½ is the sum of the singular values of R₁ᵀR₂: real, never negative, good for singular Σ.
 
     Raises:
-        InputError: fewer than 2 samples, moments that are not finite, or different dimensions. N ≤ D warns.
+        InputError: fewer than 2 samples, moments that are not finite, or different dimensions.
+
+    Warns where N ≤ D.
     """
     _check_dimensions(real, fake)
     for name, side in (("real", real), ("fake", fake)):
         if side.num < 2:
-            raise InputError(f"{name} has {side.num} rows: give at least 2")
+            raise InputError(f"{name} has {side.num} rows: must be at least 2")
         if not (np.isfinite(side.mean).all() and np.isfinite(side.scatter).all()):
-            raise InputError(f"{name} has moments with nan or inf: give finite features")
+            raise InputError(f"{name} has moments with nan or inf: must be of finite features")
         if side.num <= len(side.mean):
             warnings.warn(
                 f"{name}: {side.num} samples of {len(side.mean)} dimensions have a singular covariance; "
-                "the Fréchet distance is far too large: take more samples",
+                "the Fréchet distance is far too large; evaluate more samples",
                 stacklevel=2,
             )
     real_root, fake_root = _root(real), _root(fake)
@@ -77,4 +86,4 @@ def _root(side: Moments) -> np.ndarray:
 
 def _check_dimensions(left: Moments, right: Moments) -> None:
     if len(left.mean) != len(right.mean):
-        raise InputError(f"moments of {len(left.mean)} and of {len(right.mean)} dimensions: give the same features")
+        raise InputError(f"moments of {len(left.mean)} and of {len(right.mean)} dimensions: must be of the same features")

@@ -1,4 +1,4 @@
-"""What a generator covers of a mixture in the plane whose components lie far apart (PacGAN, Lin et al. 2018, section 4.1)."""
+"""The modes that a generator covers of a mixture in the plane of distant components (PacGAN, Lin et al. 2018, section 4.1)."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,7 @@ import numpy as np
 from gan_jax.errors import InputError
 from gan_jax.theory.divergences import js_divergence, kl_divergence
 
-_SHELLS = np.array([1.0, 2.0, 3.0])  # radii, in standard deviations; beyond the last a sample is of no mode
+_SHELLS = np.array([1.0, 2.0, 3.0])  # radii, in standard deviations; a sample beyond the last belongs to no mode
 
 
 class ModeStatistics(NamedTuple):
@@ -25,15 +25,15 @@ class ModeStatistics(NamedTuple):
 
 
 def mode_statistics(samples: Any, means: Any, stddev: float) -> ModeStatistics:
-    """samples `[N, 2]`, means `[K, 2]` of an equal-weight mixture of isotropic Gaussians of one stddev.
+    """Compute them of samples `[N, 2]` and the means `[K, 2]` of an equal-weight mixture of isotropic Gaussians of one stddev.
 
     A perfect sampler has 1 − exp(−9/2) = 98.89 % of high quality and, of n samples, a reverse KL of about (K − 1)/(2n).
     """
     samples, means = np.asarray(samples, np.float64), np.asarray(means, np.float64)
     if samples.ndim != 2 or samples.shape[-1] != 2 or not len(samples) or means.shape[1:] != (2,):
-        raise InputError(f"samples {list(samples.shape)}, means {list(means.shape)}: give samples [N, 2] and means [K, 2]")
+        raise InputError(f"samples {list(samples.shape)}, means {list(means.shape)}: must be [N, 2] and [K, 2]")
     if not np.all(np.isfinite(samples)):
-        raise InputError("samples have nan or inf: give finite points")
+        raise InputError("samples have nan or inf: must be finite points")
     distances = np.linalg.norm(samples[:, None] - means, axis=-1) / stddev
     nearest, shell = distances.argmin(axis=-1), np.searchsorted(_SHELLS, distances.min(axis=-1))
     inside = shell < len(_SHELLS)

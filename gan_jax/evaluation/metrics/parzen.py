@@ -20,31 +20,32 @@ class Parzen(NamedTuple):
 
 
 def parzen_log_likelihood(samples: Any, validation: Any, test: Any, *, bandwidths: Any = BANDWIDTHS) -> Parzen:
-    """Of test `[T, D]` under the mean of Gaussians N(sample, σ²I) around samples `[N, D]`, σ the best on validation `[V, D]`.
+    """Compute the log-likelihood of test `[T, D]` under Parzen windows on samples `[N, D]`, σ the best on validation `[V, D]`.
 
-    The paper: 10,000 samples, 1,000 validation images, pixels in [0, 1]. A σ at the end of bandwidths asks for more of them.
+    The density is the mean of Gaussians N(sample, σ²I). The paper: 10,000 samples, 1,000 validation images, pixels in [0, 1].
+    Where the chosen σ is at either end of bandwidths, give more of them.
 
     Raises:
         InputError: a bandwidth that is not positive, or fewer than 2 rows.
     """
     bandwidths = np.asarray(bandwidths, np.float64).ravel()
     if not bandwidths.size or not np.all((bandwidths > 0) & np.isfinite(bandwidths)):
-        raise InputError(f"bandwidths {bandwidths.tolist()}: give positive numbers")
+        raise InputError(f"bandwidths {bandwidths.tolist()}: must be positive numbers")
     samples, validation, test = as_features(2, samples=samples, validation=validation, test=test)
     best = bandwidths[[_log_density(validation, samples, bandwidths).mean(axis=1).argmax()]]
-    (found,) = _log_density(test, samples, best)
-    return Parzen(float(found.mean()), float(found.std(ddof=1) / np.sqrt(len(found))), float(best[0]))
+    (logs,) = _log_density(test, samples, best)
+    return Parzen(float(logs.mean()), float(logs.std(ddof=1) / np.sqrt(len(logs))), float(best[0]))
 
 
 def _log_density(points: np.ndarray, samples: np.ndarray, bandwidths: np.ndarray) -> np.ndarray:
     """Log densities in nats `[bandwidths, points]`."""
-    found = np.empty((len(bandwidths), len(points)))
+    densities = np.empty((len(bandwidths), len(points)))
     count, dimensions = samples.shape
     for rows, distances in squared_distances(points, samples):
         least = distances.min(axis=1)
         distances -= least[:, None]  # the largest summand is 1: no underflow
-        for logs, bandwidth in zip(found[:, rows], bandwidths, strict=True):
+        for logs, bandwidth in zip(densities[:, rows], bandwidths, strict=True):
             variance = bandwidth**2
             logs[:] = np.log(np.exp(distances / (-2 * variance)).sum(axis=1)) - least / (2 * variance)
             logs -= np.log(count) + dimensions / 2 * np.log(2 * np.pi * variance)
-    return found
+    return densities

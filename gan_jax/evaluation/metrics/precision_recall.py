@@ -1,4 +1,4 @@
-"""Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020): is it good, is all of it there."""
+"""Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020): quality and variety apart."""
 
 from typing import Any, NamedTuple
 
@@ -7,10 +7,11 @@ import numpy as np
 from gan_jax.errors import InputError
 from gan_jax.evaluation.metrics.arrays import as_features
 from gan_jax.evaluation.metrics.distances import EPSILON, squared_distances
+from gan_jax.evaluation.metrics.registry import metric
 
 
 class PrecisionRecall(NamedTuple):
-    """The ball of a row reaches to its k-th nearest other row of the same set.
+    """The ball of a row reaches to its k-th nearest other row of the same side.
 
     precision: share of the fake rows inside a ball of a real one. density: balls of real rows that a fake one is in, mean, / k.
     recall: share of the real rows inside a ball of a fake one. coverage: share of the real rows whose ball holds a fake one.
@@ -22,18 +23,24 @@ class PrecisionRecall(NamedTuple):
     coverage: float
 
 
+@metric("features", at_least=6)
+def prdc(real: Any, fake: Any) -> dict[str, float]:
+    """Precision, recall, density and coverage, with 5 neighbours."""
+    return precision_recall(real, fake)._asdict()
+
+
 def precision_recall(real: Any, fake: Any, *, neighbours: int = 5) -> PrecisionRecall:
-    """Of real `[N, D]`, fake `[M, D]`, k = neighbours; inside is nearer than the radius (<, as the package prdc has it).
+    """Compare features real `[N, D]` and fake `[M, D]`, k = neighbours. Inside is nearer than the radius (<, as package prdc).
 
     Expected of samples of one density: density 1, coverage 1 − ∏(N − i)/(N + M − i), i = 1 … k (Naeem et al., lemma 2).
 
-    Comparisons are of float64 distances whatever the features come in. 50k × 50k float32 rows of 2048 take 1.5 GB in all.
+    Distances are compared in float64 whatever the dtype of the features. 50k × 50k float32 rows of 2048 take 1.5 GB in all.
 
     Raises:
         InputError: no more than k rows on a side.
     """
     if neighbours < 1:
-        raise InputError(f"{neighbours} neighbours: give at least 1")
+        raise InputError(f"neighbours={neighbours}: must be at least 1")
     real, fake = as_features(neighbours + 1, real=real, fake=fake)
     centre = real.mean(axis=0, dtype=np.float64)
     real_radii, fake_radii = (_squared_radii(side, centre, neighbours) for side in (real, fake))

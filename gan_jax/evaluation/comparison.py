@@ -1,0 +1,61 @@
+"""Images of one kind compared with real ones: one row of results."""
+
+import warnings
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from gan_jax.errors import InputError
+from gan_jax.evaluation.features import Extractor, compute_statistics, real_statistics
+from gan_jax.evaluation.images import ImageSource
+from gan_jax.evaluation.metrics import Metric, Statistics, check_num, compute_metrics, find_metrics, needed
+from gan_jax.evaluation.results import over_seeds
+
+
+class Reference(NamedTuple):
+    """Real images that others are compared with: by which metrics and features, their description, shape and statistics."""
+
+    metrics: tuple[Metric, ...]
+    extractor: Extractor
+    description: str
+    image_shape: tuple[int, ...]
+    statistics: Statistics
+
+
+def make_reference(metrics: Collection[str], extractor: Extractor, images: ImageSource, description: str) -> Reference:
+    """Make the reference of real images. metrics: names; an empty collection stands for all that the features allow.
+
+    Raises:
+        InputError: a metric that cannot be computed of these images with these features.
+    """
+    chosen = find_metrics(metrics, extractor.name, classes=extractor.probabilities is not None)
+    check_num(chosen, len(images), description)
+    statistics = real_statistics(extractor, images, needed(chosen, real=True), name=description)
+    return Reference(chosen, extractor, description, images[0:1].shape[1:], statistics)
+
+
+def evaluate(reference: Reference, sources: Sequence[ImageSource], name: str) -> dict[str, Any]:
+    """Evaluate images of one kind, such as the samples of several seeds; a row of results with the mean over the sources.
+
+    Raises:
+        InputError: too few images for a metric, or images that differ from the real ones in size or channels.
+    """
+    metrics, extractor, description, shape, real = reference
+    for images in sources:
+        check_num(metrics, len(images), name)
+        _check_shape(name, images[0:1].shape[1:], shape, extractor)
+    by_seed = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for index, images in enumerate(sources):
+            part = name if len(sources) == 1 else f"{name}, {index + 1} of {len(sources)}"
+            fake = compute_statistics(extractor, images, needed(metrics, real=False), name=part)
+            by_seed.append(compute_metrics(metrics, real, fake, extractor.name))
+    row = {"samples": name, "num": len(sources[0]), "real": description, "num_real": real.num, **extractor.describe()}
+    return row | over_seeds(by_seed) | {"warnings": sorted({str(warning.message) for warning in caught})}
+
+
+def _check_shape(name: str, shape: tuple[int, ...], real: tuple[int, ...], extractor: Extractor) -> None:
+    if shape[2] != real[2]:
+        raise InputError(f"{name}: must have {real[2]} channels as the real images, not {shape[2]}")
+    if shape[:2] != real[:2] and extractor.name != "inception":
+        raise InputError(f"{name}: must be {real[0]} × {real[1]} as the real images, not {shape[0]} × {shape[1]}")

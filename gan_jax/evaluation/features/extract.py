@@ -1,0 +1,91 @@
+"""Features of any number of images, streamed; the statistics of them that metrics need."""
+
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from gan_jax.errors import InputError
+from gan_jax.evaluation.features.extractor import Extractor
+from gan_jax.evaluation.images import ImageSource
+from gan_jax.evaluation.metrics.frechet import Moments, merge, moments
+from gan_jax.evaluation.metrics.registry import Statistics
+from gan_jax.files import cache_dir, sha256_of, write_to_cache
+
+_CHUNK = 256  # images in memory at a time
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+def extract(extractor: Extractor, images: ImageSource, *, name: str = "") -> Iterator[np.ndarray]:
+    """Yield the features float32 `[chunk, D]` of all images in order. name: of the images, to print progress; "" prints none.
+
+    Raises:
+        InputError: features that are not finite.
+    """
+    began = last_line = time.perf_counter()
+    for start in range(0, len(images), _CHUNK):
+        chunk = images[start : min(start + _CHUNK, len(images))]
+        batches = [chunk[first : first + extractor.batch_size] for first in range(0, len(chunk), extractor.batch_size)]
+        features = np.concatenate([extractor.extract(batch) for batch in batches])
+        if not np.isfinite(features).all():
+            raise InputError(f"features={extractor.name}: they must be finite, and some are nan or inf; check its weights")
+        yield features
+        now, done = time.perf_counter(), start + len(chunk)
+        if name and now - last_line >= _SECONDS_BETWEEN_LINES:
+            last_line, rate = now, done / (now - began)
+            left = (len(images) - done) / rate
+            print(f"{name}: {done} of {len(images)} images, {rate:.1f} images/s, {left:.0f} s left", flush=True)
+
+
+def seconds_per_image(extractor: Extractor, images: ImageSource) -> float:
+    """Estimate the time that an image and its features take, by one batch of each after one that compiles."""
+    num = min(64, len(images))
+    for _ in range(2):
+        began = time.perf_counter()
+        batch = images[0:num]
+        made = time.perf_counter()
+        extractor.extract(batch[: extractor.batch_size])
+        extracted = time.perf_counter()
+    return (made - began) / num + (extracted - made) / min(num, extractor.batch_size)
+
+
+def compute_statistics(extractor: Extractor, images: ImageSource, needs: Collection[str], *, name: str = "") -> Statistics:
+    """Compute the needed statistics of images; see `Statistics`. Memory grows with N only where more than moments is needed."""
+    running: Moments | None = None
+    chunks = []
+    for features in extract(extractor, images, name=name) if needs else ():
+        if "moments" in needs:
+            running = moments(features) if running is None else merge(running, moments(features))
+        if {"features", "probabilities"} & set(needs):
+            chunks.append(features)
+    rows = np.concatenate(chunks) if chunks else None
+    probabilities = None
+    if "probabilities" in needs:
+        assert extractor.probabilities is not None
+        assert rows is not None
+        probabilities = extractor.probabilities(rows)
+    return Statistics(len(images), running, rows, probabilities)
+
+
+def real_statistics(extractor: Extractor, images: ImageSource, needs: Collection[str], *, name: str = "") -> Statistics:
+    """Compute the needed statistics of real images; moments, if they are all and cost a network, are kept in the user's cache."""
+    if set(needs) != {"moments"} or not extractor.digest:
+        return compute_statistics(extractor, images, needs, name=name)
+    parts = [sha256_of(images[start : min(start + _CHUNK, len(images))]) for start in range(0, len(images), _CHUNK)]
+    key = sha256_of(parts, extractor.name, extractor.digest, extractor.preparation)
+    path = cache_dir() / "moments" / f"{key}.npz"
+    if cached := _read_moments(path):
+        return Statistics(len(images), cached)
+    statistics = compute_statistics(extractor, images, needs, name=name)
+    write_to_cache(path, lambda file: np.savez(file, **statistics.moments._asdict()))
+    return statistics
+
+
+def _read_moments(path: Path) -> Moments | None:
+    try:
+        with path.open("rb") as file, np.load(file) as cached:
+            return Moments(int(cached["num"]), cached["mean"], cached["scatter"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
