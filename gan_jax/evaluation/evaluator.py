@@ -27,7 +27,7 @@ from gan_jax.evaluation.metrics import (
     moments,
     precision_recall,
 )
-from gan_jax.evaluation.results import append_row, mean_and_error
+from gan_jax.evaluation.results import mean_and_error
 from gan_jax.files import cache_dir, sha256_of, write_to_cache
 from gan_jax.sampling import generate, sample
 from gan_jax.state import GAN, TrainState, generator_variables
@@ -292,13 +292,12 @@ class Evaluator:
     """A cheap look at a state: `evaluator(state)` measures num samples, the averaged generator's where there is one.
 
     The latents are the same at every call, and no others' than its own: what is best by them is not so by chance in other
-    measures. best: the key whose lowest value is the best step. of_real: the same measures of as
-    many real examples, or as there are, which no part of the measure has seen; the generator may have.
+    measures. selection_metric: the key whose lowest value is the best step.
     """
 
     gan: GAN
     num: int
-    best: str
+    selection_metric: str
     measure: Callable[[Any], dict[str, float]]
     draw_real: Callable[[], Any]
 
@@ -306,10 +305,9 @@ class Evaluator:
         """Numbers by name, `eval/…`."""
         return self.measure(sample(self.gan, state, jax.random.key(_LATENTS), self.num))
 
-    def of_real(self) -> tuple[int, dict[str, float]]:
-        """How many, and their numbers: what a perfect generator would get, apart from chance."""
-        real = self.draw_real()
-        return len(real), self.measure(real)
+    def real_baseline(self) -> dict[str, float]:
+        """The same measures of as many real examples, or as there are, which no part of the measure has seen."""
+        return self.measure(self.draw_real())
 
 
 def make_evaluator(gan: GAN, dataset: Dataset, *, num: int = 2000) -> Evaluator:
@@ -354,27 +352,6 @@ def _density_evaluator(gan: GAN, dataset: DensityDataset, num: int) -> Evaluator
     return Evaluator(gan, num, "eval/js", measure_points, lambda: density.sample(jax.random.key(1), (num,)))
 
 
-def final_report(evaluator: Evaluator, state: TrainState, found: Mapping[str, float], workdir: str | Path) -> None:
-    """Print what the evaluator has found of the state, and beneath it of real examples; both as a row of scores.jsonl."""
-    num_real, real = evaluator.of_real()
-    weights = "EMA weights" if state.ema is not None else "raw weights"
-    print(f"{evaluator.num} samples of step {int(state.step)}, {weights}: {in_words(found)}")
-    print(f"{num_real} real ones that the measure has not learned from: {in_words(real)}", flush=True)
-    row = {"step": int(state.step), "weights": weights, "num": evaluator.num, "eval": found, "num_real": num_real, "real": real}
-    append_row(Path(workdir) / "scores.jsonl", row)
-
-
-_WORDS = {
-    "classifier_frechet": "classifier Fréchet distance {:.2f}",
-    "classes_covered": "{:.0f} classes covered",
-    "confidence": "mean confidence {:.3f}",
-    "classifier_score": "classifier score {:.2f}",
-    "pixels_kernel": "kernel distance of pixels {:.4f}",
-    "modes": "{:.0f} modes",
-    "high_quality": "{:.1%} of high quality",
-    "js": "JSD at least {:.4f}",
-}
-
-
-def in_words(found: Mapping[str, float]) -> str:
-    return ", ".join(_WORDS[key].format(found[f"eval/{key}"]) for key in _WORDS if f"eval/{key}" in found)
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """Metrics as `key value` pairs on one line."""
+    return "  ".join(f"{key} {number:.4g}" for key, number in metrics.items())

@@ -1,16 +1,19 @@
-"""Pictures of a run: grids of images, points over their density, curves, an animation. Files out, nothing else."""
+"""Pictures of a run: grids of images, points over their density, curves, an animation."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gan_jax.files import write_atomic
+from gan_jax.data import DENSITIES
+from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.objectives import VALUE_AT_EQUILIBRIUM, VALUE_WHEN_DISJOINT
+from gan_jax.state import GAN, TrainState
 
 _MIN_TILE = 64  # pixels: smaller images are enlarged, for people
 _MAX_FRAMES = 60
@@ -44,18 +47,41 @@ def save_pairs(samples: np.ndarray, neighbours: np.ndarray, path: str | Path) ->
     save_grid(np.concatenate([samples, neighbours], axis=2), path, columns=int(np.ceil(np.sqrt(len(samples) / 2))))
 
 
+def save_samples(
+    gan: GAN, state: TrainState, samples: np.ndarray, path: str | Path, *, dataset_name: str, columns: int | None = None
+) -> None:
+    """Save images as a grid, points as a scatter over the density of their data set with D's contours."""
+    if _is_image(gan):
+        save_grid(samples, path, columns=columns)
+        return
+    density = DENSITIES[dataset_name]()
+    disc = {"params": state.params.disc, "batch_stats": state.batch_stats.disc}
+    save_points(
+        samples,
+        path,
+        log_prob=lambda points: np.asarray(density.log_prob(jnp.asarray(points))),
+        disc_logits=lambda points: np.asarray(gan.networks.disc.apply(disc, points, train=False)),
+        extent=1.4 * float(np.abs(density.means).max()),
+        title=f"{dataset_name}, step {int(state.step)}",
+    )
+
+
+def _is_image(gan: GAN) -> bool:
+    return len(gan.sample_shape) == 3
+
+
 def save_points(
     points: np.ndarray,
     path: str | Path,
     *,
     log_prob: Callable[[np.ndarray], np.ndarray],
-    disc_prob: Callable[[np.ndarray], np.ndarray],
+    disc_logits: Callable[[np.ndarray], np.ndarray],
     extent: float,
     title: str,
 ) -> None:
-    """Points `[N, 2]` over their density (grey) with D's contours, on the square [-extent, extent]².
+    """Save points `[N, 2]` over their density (grey) with the contours of D's logits, on the square [-extent, extent]².
 
-    log_prob, disc_prob: `[M, 2] -> [M]`, the data's log density and D(x).
+    log_prob, disc_logits: `[M, 2] -> [M]`.
     """
     ticks = np.linspace(-extent, extent, 200, dtype=np.float32)
     plane = np.stack(np.meshgrid(ticks, ticks), axis=-1)
@@ -65,10 +91,8 @@ def save_points(
     # Narrow modes would vanish between pixels: what is drawn is the density's shape, not its height.
     density = np.maximum(log_prob(flat).reshape(plane.shape[:2]), -60.0)
     axes.contourf(ticks, ticks, density, levels=np.linspace(-60.0, max(float(density.max()), 0.0), 12), cmap="Greys")
-    levels = [0.1, 0.25, 0.5, 0.75, 0.9]
-    contours = axes.contour(
-        ticks, ticks, disc_prob(flat).reshape(plane.shape[:2]), levels=levels, cmap="coolwarm", linewidths=0.8, vmin=0, vmax=1
-    )
+    logits = disc_logits(flat).reshape(plane.shape[:2])
+    contours = axes.contour(ticks, ticks, logits, levels=6, cmap="coolwarm", linewidths=0.8)
     axes.clabel(contours, fontsize=6)
     axes.scatter(points[:, 0], points[:, 1], s=3, color="tab:green", alpha=0.5)
     axes.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", title=title)
@@ -91,27 +115,53 @@ def _to_js_bound(values: Any) -> Any:
     return (values - VALUE_AT_EQUILIBRIUM) / 2
 
 
-def save_curves(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
-    """The run's curves: V with its marks 0 and -log 4, both losses, D(x) and D(G(z)). rows: those of metrics.jsonl.
-
-    The right-hand axis of V is the lower bound of the JSD that it gives, from 0 to log 2.
-    """
-    figure = Figure(figsize=(8, 8), layout="constrained")
-    top, middle, bottom = figure.subplots(3, sharex=True)
-    _plot_series(top, rows, {"value": "V(D, G)"})
-    top.axhline(VALUE_WHEN_DISJOINT, color="grey", linestyle=":", label="0: D separates them")
-    top.axhline(VALUE_AT_EQUILIBRIUM, color="grey", linestyle="--", label="−log 4: equilibrium")
-    top.set_ylabel("nats")
-    bound = top.secondary_yaxis("right", functions=(_to_js_bound, lambda js: 2 * js + VALUE_AT_EQUILIBRIUM))
+def _plot_value(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """V with its marks 0 and -log 4; on the right-hand axis the lower bound of the JSD that it gives, from 0 to log 2."""
+    _plot_series(axes, rows, {"value": "V(D, G)"})
+    axes.axhline(VALUE_WHEN_DISJOINT, color="grey", linestyle=":", label="0: D separates real from fake")
+    axes.axhline(VALUE_AT_EQUILIBRIUM, color="grey", linestyle="--", label="−log 4: equilibrium")
+    axes.set_ylabel("nats")
+    bound = axes.secondary_yaxis("right", functions=(_to_js_bound, lambda js: 2 * js + VALUE_AT_EQUILIBRIUM))
     bound.set(ylabel="(V + log 4)/2 ≤ JSD", yticks=[0.0, 0.2, 0.4, float(np.log(2))], yticklabels=["0", "0.2", "0.4", "log 2"])
-    _plot_series(middle, rows, {"loss/disc": "loss of D", "loss/gen": "loss of G"})
-    middle.set_ylabel("nats")
-    _plot_series(bottom, rows, {"prob/real": "D(x)", "prob/fake": "D(G(z))"})
-    bottom.axhline(0.5, color="grey", linestyle="--")
-    bottom.set(ylabel="probability", ylim=(-0.02, 1.02), xlabel="step (updates of G)")
-    for axes in (top, middle, bottom):
+
+
+def _plot_losses(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    _plot_series(axes, rows, {"loss/disc": "loss of D", "loss/gen": "loss of G"})
+
+
+def _plot_logits(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    _plot_series(axes, rows, {"logits/real": "logits of real", "logits/fake": "logits of fake"})
+
+
+def _plot_probabilities(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    _plot_series(axes, rows, {"prob/real": "D(x)", "prob/fake": "D(G(z))"})
+    axes.axhline(0.5, color="grey", linestyle="--")
+    axes.set(ylabel="probability", ylim=(-0.02, 1.02))
+
+
+def save_curves(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
+    """Save the curves of a run from the rows of metrics.jsonl: V, losses and D(x), or losses and logits where there is no V."""
+    has_value = all("value" in row for row in rows)
+    panels = [_plot_value, _plot_losses, _plot_probabilities] if has_value else [_plot_losses, _plot_logits]
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    for plot, axes in zip(panels, figure.subplots(len(panels), sharex=True), strict=True):
+        plot(axes, rows)
         axes.legend(loc="best", fontsize=8)
+    axes.set_xlabel("step (updates of G)")
     save_figure(figure, path)
+
+
+def save_run_plots(workdir: Path) -> list[Path]:
+    """Save curves and animation from the files of a run; return the paths of the newest pictures."""
+    frames, rows = sorted((workdir / "samples").glob("*.png")), read_jsonl(workdir / "metrics.jsonl")
+    pictures = frames[-1:]
+    if rows:
+        save_curves(rows, workdir / "curves.png")
+        pictures.append(workdir / "curves.png")
+    if frames:
+        save_animation(frames, workdir / "training.gif")
+        pictures.append(workdir / "training.gif")
+    return pictures
 
 
 def save_animation(frames: Sequence[Path], path: str | Path, *, seconds: float = 8.0) -> None:
