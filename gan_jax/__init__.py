@@ -1,42 +1,54 @@
-"""GANs in JAX: pure functional players, ascent on D, descent on G.
+"""GANs in JAX: pure functional players, gradient ascent on D, descent on G.
 
-The names here make a GAN of your own data without a config. `gan_jax.run.loop` has the loop with logs, pictures and checkpoints
-(`train(config, workdir)`), `gan_jax.run.plots` the pictures.
+The names here make a GAN of your own data without a config. `gan_jax.run` has the loop with logs, pictures and checkpoints,
+`gan_jax.evaluation` the metrics of samples, `gan_jax.theory` densities and divergences in closed form.
 """
 
-from gan_jax.data import from_arrays, make_dataset
+from gan_jax.augment import diffaugment
+from gan_jax.data import Batch, from_arrays, make_dataset
 from gan_jax.errors import InputError, NonFiniteError
-from gan_jax.networks import NETWORKS
+from gan_jax.networks import make_network, make_networks
 from gan_jax.objectives import OBJECTIVES, VALUE_AT_EQUILIBRIUM, Objective, js_lower_bound, value
 from gan_jax.parallel import make_step
+from gan_jax.penalties import PENALTIES
 from gan_jax.sampling import generate, sample, slerp
-from gan_jax.state import GAN, Players, TrainState, create_state, generator_variables
-from gan_jax.steps import disc_update, draw_latents, gen_update, train_step
+from gan_jax.schedules import constant, cosine, warmed_up_decay
+from gan_jax.state import GAN, Players, TrainState, create_state, generator_variables, run_keys
+from gan_jax.steps import disc_update, example_keys, gen_update, sample_latents, train_step
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "GAN",
-    "NETWORKS",
     "OBJECTIVES",
+    "PENALTIES",
     "VALUE_AT_EQUILIBRIUM",
+    "Batch",
     "InputError",
     "NonFiniteError",
     "Objective",
     "Players",
     "TrainState",
+    "constant",
+    "cosine",
     "create_state",
+    "diffaugment",
     "disc_update",
-    "draw_latents",
+    "example_keys",
     "from_arrays",
     "gen_update",
     "generate",
     "generator_variables",
     "js_lower_bound",
     "make_dataset",
+    "make_network",
+    "make_networks",
     "make_step",
+    "run_keys",
     "sample",
+    "sample_latents",
     "slerp",
     "train_step",
     "value",
+    "warmed_up_decay",
 ]

@@ -1,7 +1,7 @@
-"""The value function V(D, G) and the players' objectives, from logits, unreduced.
+"""V(D, G) and the players' objectives: functions of the logits, unreduced, in nats where they are log probabilities.
 
-`D(x) = sigmoid(logit)`, natural logarithms (nats). D ascends `Objective.disc`, G descends `Objective.gen`; each formula is one
-function that maps logits `[B]` to `[B]`, and whoever calls it takes the mean.
+Each formula is one function `(real_logits [B], fake_logits [B]) -> [B]` of the logits of the whole batch, whose mean the caller
+takes: D ascends `Objective.disc`, G descends `Objective.gen`. G's formulas see the real logits too; most ignore them.
 """
 
 import math
@@ -19,41 +19,74 @@ VALUE_WHEN_DISJOINT = 0.0
 
 
 class Objective(NamedTuple):
-    """What the two players do with the logits.
+    """State what the two players do with the logits.
 
-    disc: `(real_logits [B], fake_logits [B]) -> [B]`, its mean is **ascended** by D.
-    gen: `(fake_logits [B]) -> [B]`, its mean is **descended** by G.
+    disc: its mean is **ascended** by D. gen: its mean is **descended** by G.
+    is_probability: sigmoid(logit) is P(real), so that V, D(x) and the bound of the JSD mean something.
+    paired: G's formula reads the real logits, so that its update needs a fresh batch of real examples.
     """
 
     disc: Callable[[jax.Array, jax.Array], jax.Array]
-    gen: Callable[[jax.Array], jax.Array]
+    gen: Callable[[jax.Array, jax.Array], jax.Array]
+    is_probability: bool = False
+    paired: bool = False
 
 
 def value(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """V(D, G) = log D(x) + log(1 - D(G(z))), in (-inf, 0]; Goodfellow et al. 2014 eq. 1, seed 000 eq. 1.
+    """V(D, G) = log D(x) + log(1 - D(G(z))), in (-inf, 0]; Goodfellow et al. 2014 eq. 1, notes 000 eq. 1.
 
     log(1 - sigmoid(l)) is log_sigmoid(-l): finite, with finite slopes, at any float32 logit.
     """
     return jax.nn.log_sigmoid(real_logits) + jax.nn.log_sigmoid(-fake_logits)
 
 
-def saturating(fake_logits: jax.Array) -> jax.Array:
-    """log(1 - D(G(z))), G's own term of V (seed 001 eq. 2). Slope -sigmoid(l): it vanishes where D is sure of a fake."""
+def saturating(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """log(1 - D(G(z))), G's own term of V (notes 001 eq. 2). Its slope -sigmoid(l) vanishes where D rejects a fake."""
+    del real_logits
     return jax.nn.log_sigmoid(-fake_logits)
 
 
-def non_saturating(fake_logits: jax.Array) -> jax.Array:
-    """-log D(G(z)) (seed 000 eq. 3). Slope -sigmoid(-l): near -1 where D is sure of a fake."""
+def non_saturating(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-log D(G(z)) (notes 000 eq. 3). Its slope -sigmoid(-l) is near -1 where D rejects a fake."""
+    del real_logits
     return -jax.nn.log_sigmoid(fake_logits)
 
 
+def hinge_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-max(0, 1 - D(x)) - max(0, 1 + D(G(z))), in (-inf, 0] (Lim and Ye 2017; Miyato et al. 2018 eq. 16)."""
+    return -jax.nn.relu(1.0 - real_logits) - jax.nn.relu(1.0 + fake_logits)
+
+
+def minus_fake_logits(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-D(G(z)): what G descends under the hinge and the Wasserstein objective."""
+    del real_logits
+    return -fake_logits
+
+
+def relativistic_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """log sigmoid(D(x) - D(G(z))) of real i and fake i (Jolicoeur-Martineau 2019; Huang et al. 2024 eq. 2): D ranks pairs."""
+    return jax.nn.log_sigmoid(real_logits - fake_logits)
+
+
+def relativistic_gen(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-log sigmoid(D(G(z)) - D(x)): the roles swapped, which does not saturate where D ranks every pair right."""
+    return -jax.nn.log_sigmoid(fake_logits - real_logits)
+
+
 def js_lower_bound(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """(E[V(D, G)] + log 4) / 2, a scalar in nats: at most JSD(p, q) for every D, with equality at D* (seed 000 eq. 21)."""
-    return (jnp.mean(value(real_logits, fake_logits)) - VALUE_AT_EQUILIBRIUM) / 2
+    """(E[V(D, G)] + log 4) / 2, a scalar in nats: at most JSD(p, q) for every D, with equality at D* (notes 000 eq. 21)."""
+    return js_bound_of_value(jnp.mean(value(real_logits, fake_logits)))
+
+
+def js_bound_of_value(value: jax.Array) -> jax.Array:
+    """(V + log 4) / 2: the bound of the JSD that a mean V gives."""
+    return (value - VALUE_AT_EQUILIBRIUM) / 2
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "minimax": Objective(disc=value, gen=saturating),
-    "non_saturating": Objective(disc=value, gen=non_saturating),
+    "minimax": Objective(value, saturating, is_probability=True),
+    "non_saturating": Objective(value, non_saturating, is_probability=True),
+    "hinge": Objective(hinge_disc, minus_fake_logits),
+    "relativistic": Objective(relativistic_disc, relativistic_gen, paired=True),
 }
 """Name -> objective. A new one is a function, an entry here, and a test of its closed form."""

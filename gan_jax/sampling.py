@@ -8,44 +8,77 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from gan_jax.data.batch import to_uint8
 from gan_jax.errors import InputError
 from gan_jax.state import GAN, TrainState, generator_variables
-from gan_jax.steps import draw_latents
+from gan_jax.steps import example_keys, sample_latents
 
 # Every call runs batches of this one shape: rounding depends on it, and a picture must not depend on how many are drawn.
 _BATCH_SIZE = 64
 
 
-@partial(jax.jit, static_argnums=0)
-def _generate(network: nn.Module, variables: Any, latents: jax.Array) -> jax.Array:
-    samples = network.apply(variables, latents, train=False)
+@partial(jax.jit, static_argnums=(0, 1))
+def _generate(network: nn.Module, is_image: bool, variables: Any, latents: jax.Array, labels: jax.Array | None) -> jax.Array:
+    samples = network.apply(variables, latents, labels, train=False)
     assert isinstance(samples, jax.Array)
-    if samples.ndim == 4:
-        return jnp.round((jnp.clip(samples, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)
-    return samples
+    return to_uint8(samples) if is_image else samples
 
 
-def generate(gan: GAN, variables: Any, latents: jax.Array) -> np.ndarray:
-    """Latents `[N, Z]` -> images uint8 `[N, H, W, C]`, or points float32 `[N, D]`. variables: see `generator_variables`."""
-    count = len(latents)
-    if not count:
-        raise InputError("no latents: give at least one")
-    padded = jnp.pad(latents, ((0, -count % _BATCH_SIZE), (0, 0)))
-    batches = padded.reshape(-1, _BATCH_SIZE, latents.shape[-1])
-    return np.concatenate([np.asarray(_generate(gan.networks.gen, variables, batch)) for batch in batches])[:count]
+def default_labels(gan: GAN, num: int, *, first: int = 0) -> np.ndarray | None:
+    """Return the labels int32 `[num]` of the samples from `first` on, class after class in turn; None when unconditional."""
+    return np.arange(first, first + num, dtype=np.int32) % gan.num_classes if gan.num_classes else None
 
 
-def sample(gan: GAN, state: TrainState, rng: jax.Array, num: int, *, ema: bool | None = None) -> np.ndarray:
-    """`num` samples, the same whatever else is drawn: sample i depends on `(rng, i)` alone.
+def generate(gan: GAN, variables: Any, latents: jax.Array, labels: Any = None) -> np.ndarray:
+    """Map latents `[N, Z]` to images uint8 `[N, H, W, C]`, or to points float32 `[N, D]`.
 
-    Images are uint8 `[num, H, W, C]`, points float32 `[num, D]`. ema: the averaged generator or the raw one; by default the
-    average where there is one.
+    variables: see `generator_variables`. labels: int `[N]`, by default those of `default_labels`.
+
+    Raises:
+        InputError: no latents, or labels that the recipe does not have.
     """
-    return generate(gan, generator_variables(state, ema=ema), draw_latents(rng, num, gan.latent_dim))
+    num = len(latents)
+    if not num:
+        raise InputError("no latents: give at least one")
+    labels = default_labels(gan, num) if labels is None else np.asarray(labels, np.int32)
+    _check_labels(gan, labels, num)
+    padding = -num % _BATCH_SIZE
+    inputs = jnp.pad(latents, ((0, padding), (0, 0))), None if labels is None else np.pad(labels, (0, padding))
+    batches = jax.tree.map(lambda leaf: leaf.reshape(-1, _BATCH_SIZE, *leaf.shape[1:]), inputs)
+    outputs = []
+    for index in range(len(batches[0])):
+        batch = jax.tree.map(lambda leaf, index=index: leaf[index], batches)
+        outputs.append(np.asarray(_generate(gan.networks.gen, gan.is_image, variables, *batch)))
+    return np.concatenate(outputs)[:num]
+
+
+def _check_labels(gan: GAN, labels: np.ndarray | None, num: int) -> None:
+    if labels is None:
+        return
+    if not gan.num_classes:
+        raise InputError("labels: this generator is unconditional; train one with config.num_classes > 0")
+    if labels.shape != (num,):
+        raise InputError(f"labels {list(labels.shape)} for {num} samples: give one label for each")
+    if labels.min() < 0 or labels.max() >= gan.num_classes:
+        outside = labels[(labels < 0) | (labels >= gan.num_classes)][0]
+        raise InputError(f"label {outside}: labels must be 0 to {gan.num_classes - 1}")
+
+
+def sample(
+    gan: GAN, state: TrainState, rng: jax.Array, num: int, *, labels: Any = None, first: int = 0, ema: bool | None = None
+) -> np.ndarray:
+    """Draw the samples `first` to `first + num`; sample i depends on `(rng, i)`, its label and the weights alone.
+
+    Images are uint8 `[num, H, W, C]`, points float32 `[num, D]`. labels: int `[num]`, by default each class in turn. ema: the
+    averaged generator or the raw one; by default the average where there is one.
+    """
+    latents = sample_latents(example_keys(rng, "latents", num, first=first), gan.latent_dim)
+    labels = default_labels(gan, num, first=first) if labels is None else labels
+    return generate(gan, generator_variables(state, ema=ema), latents, labels)
 
 
 def slerp(start: jax.Array, end: jax.Array, fractions: jax.Array) -> jax.Array:
-    """Spherical interpolation between two latents (White 2016): `[Z]`, `[Z]`, fractions `[T]` in [0, 1] -> `[T, Z]`.
+    """Interpolate spherically between two latents (White 2016): `[Z]`, `[Z]`, fractions `[T]` in [0, 1] -> `[T, Z]`.
 
     It keeps to the norms at which N(0, I) has its mass; parallel latents are interpolated linearly.
     """

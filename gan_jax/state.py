@@ -9,11 +9,15 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from gan_jax.augment import Augment, identity
+from gan_jax.errors import InputError
 from gan_jax.objectives import Objective
+from gan_jax.penalties import Penalty
+from gan_jax.schedules import Schedule
 
 
 class Players(NamedTuple):
-    """One thing for each player: parameters, optimisers, networks, …"""
+    """One thing for each player: parameters, optimisers, networks, ..."""
 
     gen: Any
     disc: Any
@@ -23,9 +27,13 @@ class Players(NamedTuple):
 class GAN:
     """The static recipe: everything about a GAN that is not an array.
 
-    networks: Flax modules; gen maps `(latents [B, Z], train)` to samples, disc maps `(samples, train)` to logits `[B]`.
+    networks: Flax modules; gen maps `(latents [B, Z], labels, train)` to samples `[B, *sample_shape]`, disc maps
+        `(samples, labels, train)` to logits `[B]`. labels: int32 `[B]` from 0 to num_classes - 1, None when unconditional.
     optimizers: plain optax transformations; the step turns D's into ascent.
-    ema_decay: of the moving average of the generator; 0 keeps none.
+    disc_steps: k, the discriminator updates before each generator update.
+    packing: so many samples, side by side in the channels, have one logit together (PacGAN, Lin et al. 2018).
+    penalties: (penalty, weight as a schedule), descended by D.
+    ema: decay of the moving average of the generator as a schedule, or None for no average.
     """
 
     networks: Players
@@ -33,68 +41,120 @@ class GAN:
     objective: Objective
     sample_shape: tuple[int, ...]
     latent_dim: int = 100
-    ema_decay: float = 0.0
+    num_classes: int = 0
+    disc_steps: int = 1
+    packing: int = 1
+    penalties: tuple[tuple[Penalty, Schedule], ...] = ()
+    augment: Augment = identity
+    ema: Schedule | None = None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether samples are images `[H, W, C]`, rather than points `[D]`."""
+        return len(self.sample_shape) == 3
+
+    @property
+    def batches_per_step(self) -> int:
+        """The batches that one step sees: one for each discriminator update, and G's own where the objective is paired."""
+        return self.disc_steps + self.objective.paired
 
 
 class TrainState(flax.struct.PyTreeNode):
     """Arrays only: a restored state is like a new one to `jit`, so it never retraces.
 
-    step: int32 scalar, updates of G so far. params, batch_stats, opt_state: `Players` of pytrees.
-    ema: averaged `{"params", "batch_stats"}` of the generator, or None where `GAN.ema_decay` is 0.
+    step: int32 scalar, generator updates so far. params, stats, opt_state: `Players` of pytrees; stats are Flax's batch_stats.
+    ema: averaged Flax variables of the generator, or None where `GAN.ema` is None.
     """
 
     step: jax.Array
     params: Players
-    batch_stats: Players
+    stats: Players
     opt_state: Players
     ema: dict[str, Any] | None
 
 
-def _init(network: nn.Module, rng: jax.Array, inputs: jax.Array) -> tuple[Any, Any]:
-    variables = network.init(rng, inputs, train=False)
+class RunKeys(NamedTuple):
+    """The independent keys of a run: for the initial parameters, for its steps, for its pictures."""
+
+    init: jax.Array
+    train: jax.Array
+    sample: jax.Array
+
+
+def run_keys(seed: int) -> RunKeys:
+    """Derive the keys of the run with this seed."""
+    return RunKeys(*jax.random.split(jax.random.key(seed), 3))
+
+
+def has_batch_norm(stats: Any) -> bool:
+    """Tell whether these statistics are batch norm's, which couple the examples of a batch, rather than spectral norm's."""
+    return any(getattr(path[-1], "key", None) == "mean" for path, _ in jax.tree_util.tree_leaves_with_path(stats))
+
+
+def pack(samples: jax.Array, packing: int) -> jax.Array:
+    """`[B, ..., C]` -> `[B / packing, ..., packing * C]`: neighbours in the batch side by side in the last axis."""
+    if packing == 1:
+        return samples
+    groups = samples.reshape(-1, packing, *samples.shape[1:])
+    return jnp.moveaxis(groups, 1, -2).reshape(len(groups), *samples.shape[1:-1], packing * samples.shape[-1])
+
+
+def _init(network: nn.Module, rng: jax.Array, inputs: jax.Array, labels: jax.Array | None) -> tuple[Any, Any]:
+    variables = network.init(rng, inputs, labels, train=False)
     return variables["params"], variables.get("batch_stats", {})
 
 
 def create_state(gan: GAN, rng: jax.Array) -> TrainState:
-    """Initial parameters, statistics and optimiser states, drawn from `rng` (a typed key)."""
+    """Draw initial parameters from `rng` (a typed key), with fresh statistics and optimiser states.
+
+    Raises:
+        InputError: parts of the recipe that exclude one another.
+    """
+    if gan.num_classes and gan.packing > 1:
+        raise InputError("num_classes > 0 and packing > 1: packed samples have no one label; choose one of the two")
 
     def create(rng: jax.Array) -> TrainState:
         gen_rng, disc_rng = jax.random.split(rng)
-        gen_params, gen_stats = _init(gan.networks.gen, gen_rng, jnp.zeros((1, gan.latent_dim)))
-        disc_params, disc_stats = _init(gan.networks.disc, disc_rng, jnp.zeros((1, *gan.sample_shape)))
+        labels = jnp.zeros((1,), jnp.int32) if gan.num_classes else None
+        gen_params, gen_stats = _init(gan.networks.gen, gen_rng, jnp.zeros((1, gan.latent_dim)), labels)
+        samples = pack(jnp.zeros((gan.packing, *gan.sample_shape)), gan.packing)
+        disc_params, disc_stats = _init(gan.networks.disc, disc_rng, samples, labels)
+        if gan.penalties and has_batch_norm(disc_stats):
+            raise InputError(
+                "a penalty and batch norm in the discriminator: it couples examples, and a penalty is on the slope of each: "
+                "set config.network.disc.dcgan.norm=none, or the weights in config.penalty to 0"
+            )
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=Players(gen_params, disc_params),
-            batch_stats=Players(gen_stats, disc_stats),
+            stats=Players(gen_stats, disc_stats),
             opt_state=Players(gan.optimizers.gen.init(gen_params), gan.optimizers.disc.init(disc_params)),
-            ema={"params": gen_params, "batch_stats": gen_stats} if gan.ema_decay else None,
+            ema={"params": gen_params, "batch_stats": gen_stats} if gan.ema else None,
         )
 
     return jax.jit(create)(rng)
 
 
 def abstract_state(gan: GAN) -> TrainState:
-    """Shapes and dtypes of the state, without its arrays."""
+    """Return shapes and dtypes of the state, without its arrays."""
     state: TrainState = jax.eval_shape(lambda: create_state(gan, jax.random.key(0)))
     return state
 
 
 def generator_variables(state: TrainState, *, ema: bool | None = None) -> dict[str, Any]:
-    """The generator's `{"params", "batch_stats"}`: the average where there is one, unless `ema` says otherwise."""
+    """Return the generator's Flax variables: the average where there is one, unless `ema` says otherwise."""
     if ema is None:
         ema = state.ema is not None
     if not ema:
-        return {"params": state.params.gen, "batch_stats": state.batch_stats.gen}
+        return {"params": state.params.gen, "batch_stats": state.stats.gen}
     if state.ema is None:
-        raise ValueError("this state keeps no moving average: train with ema_decay > 0")
+        raise InputError("this state keeps no moving average of the generator: train with config.ema_decay > 0")
     return state.ema
 
 
 def update_ema(gan: GAN, state: TrainState) -> TrainState:
-    """One step of the generator's average, parameters and statistics; the decay warms up as (1 + t) / (10 + t)."""
-    if state.ema is None:
+    """Move the generator's average, of parameters and statistics, by one step."""
+    if gan.ema is None:
         return state
-    step = state.step.astype(jnp.float32)
-    decay = jnp.minimum(gan.ema_decay, (1 + step) / (10 + step))
     raw = generator_variables(state, ema=False)
-    return state.replace(ema=optax.incremental_update(raw, state.ema, 1 - decay))
+    return state.replace(ema=optax.incremental_update(raw, state.ema, 1 - gan.ema(state.step)))

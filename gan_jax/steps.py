@@ -1,14 +1,19 @@
-"""One step of a GAN: k ascents of D, then one descent of G (Goodfellow et al. 2014, algorithm 1; seed 001, algorithm 1).
+"""One step of a GAN: k discriminator updates, then one generator update (Goodfellow et al. 2014, algorithm 1).
 
-Pure functions that know nothing of configs, files or devices: the same step runs under `jit`, `vmap` and `scan`. Given the
-name of a mapped axis that splits the batch, each part draws its own examples' latents, and gradients, statistics and metrics
-are averaged over the axis: all parts go on with one and the same state.
+Pure functions of (recipe, state, batch, key), without configs, files or devices. Under a mapped axis that splits the batch,
+named by `axis_name`, each part computes its own examples; objectives see the logits of the whole batch, and gradients and
+statistics are averaged over the axis, so that all parts arrive at one state.
 
-Batch norm. Both networks run in train mode, real and fake images in separate passes, each with the statistics of its own
-batch. D's running statistics move in D's update (by the real pass, then the fake pass), G's in G's update: what one player's
-pass does to the other's statistics is dropped, so that neither update touches a leaf of the other player.
+Randomness. Example i of an update has a key of its own for each purpose, a function of (the update's key, purpose, i) alone:
+however a batch is split, it sees the same latents and the same augmentation.
+
+Statistics. Both networks run in train mode, real and fake samples in separate passes. All passes of an update start from the
+statistics of the state, so that every pass has the same D; D's own are the mean of its two passes and move in its update, G's
+move in G's. Neither update touches a leaf of the other player.
 """
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,120 +21,162 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from gan_jax.data.batch import Batch
 from gan_jax.objectives import js_lower_bound, value
-from gan_jax.state import GAN, Players, TrainState, update_ema
+from gan_jax.state import GAN, TrainState, pack, update_ema
 
 Metrics = dict[str, jax.Array]
 
+PURPOSES = ("latents", "real", "fake", "penalty")
+"""What an example's keys are for: its latent, the augmentation of real and of fake sample i, what a penalty draws.
 
-def draw_latents(rng: jax.Array, batch_size: int, latent_dim: int, *, first: int | jax.Array = 0) -> jax.Array:
-    """z ~ N(0, I) `[B, Z]` of the examples from `first` on. i depends on `(rng, i)` alone: a batch may be split in any way."""
-
-    def draw(index: jax.Array) -> jax.Array:
-        return jax.random.normal(jax.random.fold_in(rng, index), (latent_dim,))
-
-    return jax.vmap(draw)(first + jnp.arange(batch_size))
+A new purpose goes last: no bits of the others move.
+"""
 
 
-def _draw_part(rng: jax.Array, part_size: int, latent_dim: int, axis_name: str | None) -> jax.Array:
-    """The latents of this part of the batch."""
-    first = 0 if axis_name is None else part_size * jax.lax.axis_index(axis_name)
-    return draw_latents(rng, part_size, latent_dim, first=first)
+def example_keys(rng: jax.Array, purpose: str, num: int, *, first: int | jax.Array = 0) -> jax.Array:
+    """Return the keys `[num]` that the examples from `first` on have for a purpose."""
+    tag = PURPOSES.index(purpose)
+    # Tags are counted from the far end of the integers that examples are counted from 0 in.
+    of_purpose = jax.random.fold_in(rng, 2**32 - tag) if tag else rng
+    return jax.vmap(partial(jax.random.fold_in, of_purpose))(first + jnp.arange(num))
+
+
+def sample_latents(keys: jax.Array, latent_dim: int) -> jax.Array:
+    """Draw z ~ N(0, I) `[N, Z]`, each from its own key."""
+    return jax.vmap(lambda key: jax.random.normal(key, (latent_dim,)))(keys)
+
+
+def _keys_of_part(rng: jax.Array, num: int, axis_name: str | None) -> Mapping[str, jax.Array]:
+    """Return the keys by purpose of the `num` examples of this part of the batch."""
+    first = 0 if axis_name is None else num * jax.lax.axis_index(axis_name)
+    return {purpose: example_keys(rng, purpose, num, first=first) for purpose in PURPOSES}
+
+
+def _apply(network: nn.Module, params: Any, stats: Any, inputs: jax.Array, labels: jax.Array | None) -> tuple[jax.Array, Any]:
+    """Run a network in train mode: the output, and the running statistics after it (`{}` for a network without any)."""
+    variables = {"params": params, "batch_stats": stats}
+    outputs, updated = network.apply(variables, inputs, labels, train=True, mutable=["batch_stats"])
+    return outputs, updated.get("batch_stats", {})
+
+
+def generate(gan: GAN, params: Any, state: TrainState, labels: jax.Array | None, keys: jax.Array) -> tuple[jax.Array, Any]:
+    """Draw a sample for each key, with G's `params` and the state's statistics: samples `[B, ...]`, G's new statistics."""
+    return _apply(gan.networks.gen, params, state.stats.gen, sample_latents(keys, gan.latent_dim), labels)
+
+
+def judge(
+    gan: GAN, params: Any, state: TrainState, samples: jax.Array, labels: jax.Array | None, keys: jax.Array
+) -> tuple[jax.Array, Any]:
+    """Augment, pack and discriminate, with D's `params` and the state's statistics: logits `[B / packing]`, new statistics."""
+    augmented = gan.augment(samples, keys, state.step)
+    return _apply(gan.networks.disc, params, state.stats.disc, pack(augmented, gan.packing), labels)
+
+
+def _whole_batch(axis_name: str | None, logits: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Gather the logits of all parts: an objective may compare any example with any other."""
+    return logits if axis_name is None else jax.lax.all_gather(logits, axis_name, tiled=True)
 
 
 def _mean_over(axis_name: str | None, tree: Any) -> Any:
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
-def _apply(network: nn.Module, params: Any, batch_stats: Any, inputs: jax.Array) -> tuple[jax.Array, Any]:
-    """Train-mode pass: the output, and the running statistics after it (`{}` for a network without batch norm)."""
-    variables = {"params": params, "batch_stats": batch_stats}
-    outputs, updated = network.apply(variables, inputs, train=True, mutable=["batch_stats"])
-    return outputs, updated.get("batch_stats", {})
+def _apply_gradients(gan: GAN, state: TrainState, player: str, gradients: Any, stats: Any) -> TrainState:
+    """Let one player's optimiser descend by these gradients; the other player's leaves stay as they are."""
+    params, opt_state = getattr(state.params, player), getattr(state.opt_state, player)
+    updates, opt_state = getattr(gan.optimizers, player).update(gradients, opt_state, params)
+    return state.replace(
+        params=state.params._replace(**{player: optax.apply_updates(params, updates)}),
+        stats=state.stats._replace(**{player: stats}),
+        opt_state=state.opt_state._replace(**{player: opt_state}),
+    )
 
 
-def _descend(optimizer: Any, gradients: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
-    updates, opt_state = optimizer.update(gradients, opt_state, params)
-    return optax.apply_updates(params, updates), opt_state
-
-
-def _ascend(optimizer: Any, gradients: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
-    # Negated before the optimiser: negating its updates instead would turn weight decay into growth.
-    return _descend(optimizer, jax.tree.map(jnp.negative, gradients), opt_state, params)
+def _disc_metrics(gan: GAN, objective: jax.Array, real_logits: jax.Array, fake_logits: jax.Array) -> Metrics:
+    metrics = {"loss/disc": -objective, "logits/real": jnp.mean(real_logits), "logits/fake": jnp.mean(fake_logits)}
+    if gan.objective.is_probability:
+        metrics |= {
+            "value": jnp.mean(value(real_logits, fake_logits)),
+            "jsd/lower_bound": js_lower_bound(real_logits, fake_logits),
+            "prob/real": jnp.mean(jax.nn.sigmoid(real_logits)),
+            "prob/fake": jnp.mean(jax.nn.sigmoid(fake_logits)),
+        }
+    return metrics
 
 
 def disc_update(
-    gan: GAN, state: TrainState, real: jax.Array, rng: jax.Array, *, axis_name: str | None = None
+    gan: GAN, state: TrainState, batch: Batch, rng: jax.Array, *, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
-    """Ascend the mean of `objective.disc` in D's parameters, on real images `[B, …]` and as many fake ones.
+    """Ascend the mean of `objective.disc`, less the weighted penalties, in D's parameters.
 
-    The metrics are those of the batch before the ascent: V(D, G) above all, whatever the objective.
+    batch: real examples, and as many fake ones are drawn; fake i has real i's label. The metrics are those of the batch before
+    the update: loss/disc is the objective's own, without penalties, and V stands there whenever the logits are probabilities.
     """
-    latents = _draw_part(rng, real.shape[0], gan.latent_dim, axis_name)
-    fake, _ = _apply(gan.networks.gen, state.params.gen, state.batch_stats.gen, latents)
+    real, labels = batch
+    keys = _keys_of_part(rng, len(real), axis_name)
+    fake, _ = generate(gan, state.params.gen, state, labels, keys["latents"])
 
-    def ascended(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
-        real_logits, batch_stats = _apply(gan.networks.disc, params, state.batch_stats.disc, real)
-        fake_logits, batch_stats = _apply(gan.networks.disc, params, batch_stats, fake)
-        return jnp.mean(gan.objective.disc(real_logits, fake_logits)), (real_logits, fake_logits, batch_stats)
+    def ascended(params: Any) -> tuple[jax.Array, tuple[Metrics, Metrics, Any]]:
+        real_logits, stats_of_real = judge(gan, params, state, real, labels, keys["real"])
+        fake_logits, stats_of_fake = judge(gan, params, state, fake, labels, keys["fake"])
+        logits = _whole_batch(axis_name, (real_logits, fake_logits))
+        goal = objective = jnp.mean(gan.objective.disc(*logits))
+        penalties = {}
+        for penalty, weight in gan.penalties:
+            terms = penalty(lambda x, of: judge(gan, params, state, x, labels, of)[0], real, fake, keys)
+            penalties[f"penalty/{penalty.__name__}"] = mean = jnp.mean(terms)
+            goal -= weight(state.step) * mean
+        stats = jax.tree.map(lambda a, b: (a + b) / 2, stats_of_real, stats_of_fake)
+        return goal, (_disc_metrics(gan, objective, *logits), penalties, stats)
 
-    (goal, (real_logits, fake_logits, batch_stats)), gradients = jax.value_and_grad(ascended, has_aux=True)(state.params.disc)
-    metrics = {
-        "loss/disc": -goal,
-        "value": jnp.mean(value(real_logits, fake_logits)),
-        "jsd/lower_bound": js_lower_bound(real_logits, fake_logits),
-        "logits/real": jnp.mean(real_logits),
-        "logits/fake": jnp.mean(fake_logits),
-        "prob/real": jnp.mean(jax.nn.sigmoid(real_logits)),
-        "prob/fake": jnp.mean(jax.nn.sigmoid(fake_logits)),
-    }
-    gradients, batch_stats, metrics = _mean_over(axis_name, (gradients, batch_stats, metrics))
-    metrics["grad_norm/disc"] = optax.tree.norm(gradients)
-    params, opt_state = _ascend(gan.optimizers.disc, gradients, state.opt_state.disc, state.params.disc)
-    return state.replace(
-        params=Players(state.params.gen, params),
-        batch_stats=Players(state.batch_stats.gen, batch_stats),
-        opt_state=Players(state.opt_state.gen, opt_state),
-    ), metrics
+    gradients, (metrics, penalties, stats) = jax.grad(ascended, has_aux=True)(state.params.disc)
+    gradients, penalties, stats = _mean_over(axis_name, (gradients, penalties, stats))
+    metrics |= penalties | {"grad_norm/disc": optax.tree.norm(gradients)}
+    # Negated before the optimiser: negating its updates instead would turn weight decay into growth.
+    return _apply_gradients(gan, state, "disc", jax.tree.map(jnp.negative, gradients), stats), metrics
 
 
 def gen_update(
-    gan: GAN, state: TrainState, batch_size: int, rng: jax.Array, *, axis_name: str | None = None
+    gan: GAN, state: TrainState, batch: Batch, rng: jax.Array, *, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
-    """Descend the mean of `objective.gen` in G's parameters, on fresh latents."""
-    latents = _draw_part(rng, batch_size, gan.latent_dim, axis_name)
+    """Descend the mean of `objective.gen` in G's parameters, on fresh latents.
+
+    batch: real examples for the objectives that compare with them, and their labels, which the fake ones get. Where the
+    objective ignores the real logits, they are never computed.
+    """
+    real, labels = batch
+    keys = _keys_of_part(rng, len(real), axis_name)
 
     def descended(params: Any) -> tuple[jax.Array, Any]:
-        fake, batch_stats = _apply(gan.networks.gen, params, state.batch_stats.gen, latents)
-        fake_logits, _ = _apply(gan.networks.disc, state.params.disc, state.batch_stats.disc, fake)
-        return jnp.mean(gan.objective.gen(fake_logits)), batch_stats
+        fake, stats = generate(gan, params, state, labels, keys["latents"])
+        fake_logits, _ = judge(gan, state.params.disc, state, fake, labels, keys["fake"])
+        real_logits, _ = judge(gan, state.params.disc, state, real, labels, keys["real"])
+        return jnp.mean(gan.objective.gen(*_whole_batch(axis_name, (real_logits, fake_logits)))), stats
 
-    (loss, batch_stats), gradients = jax.value_and_grad(descended, has_aux=True)(state.params.gen)
-    gradients, batch_stats, loss = _mean_over(axis_name, (gradients, batch_stats, loss))
-    params, opt_state = _descend(gan.optimizers.gen, gradients, state.opt_state.gen, state.params.gen)
+    (loss, stats), gradients = jax.value_and_grad(descended, has_aux=True)(state.params.gen)
+    gradients, stats = _mean_over(axis_name, (gradients, stats))
     metrics = {"loss/gen": loss, "grad_norm/gen": optax.tree.norm(gradients)}
-    return state.replace(
-        params=Players(params, state.params.disc),
-        batch_stats=Players(batch_stats, state.batch_stats.disc),
-        opt_state=Players(opt_state, state.opt_state.disc),
-    ), metrics
+    return _apply_gradients(gan, state, "gen", gradients, stats), metrics
 
 
 def train_step(
-    gan: GAN, state: TrainState, batch: dict[str, Any], rng: jax.Array, *, axis_name: str | None = None
+    gan: GAN, state: TrainState, batches: Batch, rng: jax.Array, *, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
-    """k updates of D, each on its own images and latents, then one of G; `rng` is the run's key, the same at every step.
+    """Update D k times, each on its own batch and latents, then G once; `rng` is the run's key, the same at every step.
 
-    batch["images"]: `[k, B, …]`, float32 in [-1, 1] for images: k is the batch's. The last ascent's metrics are returned.
-    axis_name: of the mapped axis over which batches are split; B is then a part's, and part i holds its examples from i B on.
+    batches: `[gan.batches_per_step, B, ...]`, samples float32, images in [-1, 1]. G gets the last batch: its own where the
+    objective is paired, otherwise that of the last discriminator update, for its labels.
+    axis_name: of the mapped axis over which batches are split; B is then a part's, and part i holds the examples from i B on.
+    Returns the metrics of the last discriminator update and of G's.
     """
-    images = batch["images"]
-    disc_steps, batch_size = images.shape[:2]
     step_rng = jax.random.fold_in(rng, state.step)
     metrics: Metrics = {}
-    for ascent in range(disc_steps):  # unrolled: convolutions inside a loop are slow on CPUs
-        ascent_rng = jax.random.fold_in(step_rng, ascent)
-        state, metrics = disc_update(gan, state, images[ascent], ascent_rng, axis_name=axis_name)
-    state, gen_metrics = gen_update(gan, state, batch_size, jax.random.fold_in(step_rng, disc_steps), axis_name=axis_name)
+    for update in range(gan.disc_steps):  # unrolled: convolutions inside a loop are slow on CPUs
+        batch = jax.tree.map(lambda leaf, update=update: leaf[update], batches)
+        state, metrics = disc_update(gan, state, batch, jax.random.fold_in(step_rng, update), axis_name=axis_name)
+    batch = jax.tree.map(lambda leaf: leaf[gan.batches_per_step - 1], batches)
+    gen_rng = jax.random.fold_in(step_rng, gan.disc_steps)
+    state, gen_metrics = gen_update(gan, state, batch, gen_rng, axis_name=axis_name)
     state = update_ema(gan, state.replace(step=state.step + 1))
     return state, metrics | gen_metrics

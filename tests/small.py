@@ -7,22 +7,27 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from gan_jax import GAN, NETWORKS, OBJECTIVES, Players, TrainState, create_state
+from gan_jax import GAN, OBJECTIVES, Players, TrainState, create_state, make_networks, warmed_up_decay
 from gan_jax.configs import default
 
 
 @cache
-def small_gan(network: str = "dcgan", *, objective: str = "non_saturating", ema_decay: float = 0.0) -> GAN:
-    """A DCGAN for 16 × 16 grey images, the smallest with batch norm in D, or an MLP for points; steps take milliseconds."""
+def small_gan(network: str = "dcgan", *, objective: str = "non_saturating", ema_decay: float = 0.0, **options: object) -> GAN:
+    """A DCGAN for 16 × 16 grey images, the smallest with batch norm in D, or an MLP for points; steps take milliseconds.
+
+    norm: of the DCGAN. num_classes, packing, penalties, augment, disc_steps: of the recipe.
+    """
     sample_shape = (16, 16, 1) if network == "dcgan" else (2,)
-    options = {"base_width": 4} if network == "dcgan" else {"hidden": (16,)}
+    size = {"base_width": 4, "norm": options.pop("norm", "batch")} if network == "dcgan" else {"hidden": (16,)}
+    both = {name: options[name] for name in ("num_classes", "packing") if name in options}
     return GAN(
-        networks=NETWORKS[network](sample_shape, **options),
+        networks=make_networks(network, sample_shape, **size, **both),
         optimizers=Players(gen=optax.adam(1e-3, b1=0.5), disc=optax.adam(1e-3, b1=0.5)),
         objective=OBJECTIVES[objective],
         sample_shape=sample_shape,
         latent_dim=3,
-        ema_decay=ema_decay,
+        ema=warmed_up_decay(ema_decay) if ema_decay else None,
+        **options,
     )
 
 

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from small import small_gan, small_state
 
-from gan_jax import draw_latents, generate, generator_variables, sample, slerp, train_step
+from gan_jax import Batch, example_keys, generate, generator_variables, sample, sample_latents, slerp, train_step
+from gan_jax.errors import InputError
 
 RNG = jax.random.key(0)
+
+
+def latents_of(gan, num):
+    return sample_latents(example_keys(RNG, "latents", num), gan.latent_dim)
 
 
 def test_same_seed_same_pictures_however_many_are_asked_for():
@@ -19,7 +24,7 @@ def test_same_seed_same_pictures_however_many_are_asked_for():
     assert many.dtype == np.uint8
     for num in (1, 63, 64, 65):
         np.testing.assert_array_equal(sample(gan, state, RNG, num), many[:num])
-    latents = draw_latents(RNG, 150, gan.latent_dim)
+    latents = latents_of(gan, 150)
     alone = generate(gan, generator_variables(state), latents[70:71])
     assert np.abs(alone[0].astype(int) - many[70]).max() <= 1
     assert np.any(sample(gan, state, jax.random.key(1), 150) != many)
@@ -28,8 +33,8 @@ def test_same_seed_same_pictures_however_many_are_asked_for():
 def test_grey_levels_are_those_of_the_networks_output():
     gan = small_gan()
     state = small_state(gan)
-    latents = draw_latents(RNG, 64, gan.latent_dim)
-    floats = gan.networks.gen.apply(generator_variables(state), latents, train=False)
+    latents = latents_of(gan, 64)
+    floats = gan.networks.gen.apply(generator_variables(state), latents, None, train=False)
     np.testing.assert_allclose(generate(gan, generator_variables(state), latents) / 127.5 - 1, floats, atol=1.01 / 255)
 
 
@@ -45,12 +50,12 @@ def test_the_average_is_used_where_there_is_one():
     state = small_state(gan)
     images = jax.random.uniform(RNG, (1, 8, 16, 16, 1), minval=-1)
     for _ in range(3):
-        state, _ = jax.jit(train_step, static_argnums=0)(gan, state, {"images": images}, RNG)
+        state, _ = jax.jit(train_step, static_argnums=0)(gan, state, Batch(images), RNG)
     averaged, raw = (
-        generate(gan, variables, draw_latents(RNG, 8, gan.latent_dim))
+        generate(gan, variables, latents_of(gan, 8))
         for variables in (
             state.ema,
-            {"params": state.params.gen, "batch_stats": state.batch_stats.gen},
+            {"params": state.params.gen, "batch_stats": state.stats.gen},
         )
     )
     assert np.any(averaged != raw)
@@ -58,6 +63,22 @@ def test_the_average_is_used_where_there_is_one():
     np.testing.assert_array_equal(sample(gan, state, RNG, 8, ema=False), raw)
     with pytest.raises(ValueError, match="ema_decay"):
         generator_variables(small_state(small_gan()), ema=True)
+
+
+def test_labels_are_each_class_in_turn_or_those_that_are_given():
+    gan = small_gan("mlp", num_classes=4)
+    state = small_state(gan)
+    in_turn = sample(gan, state, RNG, 10)
+    np.testing.assert_array_equal(sample(gan, state, RNG, 10, labels=[0, 1, 2, 3, 0, 1, 2, 3, 0, 1]), in_turn)
+    np.testing.assert_array_equal(sample(gan, state, RNG, 4, first=6), in_turn[6:])
+    threes = sample(gan, state, RNG, 10, labels=[3] * 10)
+    assert [bool(np.all(a == b)) for a, b in zip(threes, in_turn, strict=True)] == [i % 4 == 3 for i in range(10)]
+    for labels, message in (([0, 4], "label 4: labels must be 0 to 3"), ([-1, 0], "label -1"), ([0], r"labels \[1\] for 2")):
+        with pytest.raises(InputError, match=message):
+            sample(gan, state, RNG, 2, labels=labels)
+    plain = small_gan("mlp")
+    with pytest.raises(InputError, match="this generator is unconditional"):
+        sample(plain, small_state(plain), RNG, 2, labels=[0, 1])
 
 
 def test_slerp_keeps_to_the_great_circle():

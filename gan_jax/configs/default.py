@@ -1,64 +1,121 @@
-"""The complete config: every entry that a run has, with its default. The other configs are short differences from it.
+"""The complete config: every entry that a run has, with its default. Other configs are short differences from it.
 
 DCGAN as in the PyTorch example (width 64, batch 64, Adam 2e-4 with b1 0.5) on the embedded digits.
-Command: python experiments/train.py --config=experiments/configs/default.py --workdir=runs/default
+Command: python experiments/train.py --config=gan_jax/configs/default.py --workdir=runs/default
 """
 
-from ml_collections import ConfigDict
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
 
 
 def get_config() -> ConfigDict:
-    config = ConfigDict()
-
-    config.seed = 0  # parameters, latents, data order: all are functions of (seed, step)
-    config.num_steps = 5000  # updates of the generator
-    config.batch_size = 64  # real images, and fake ones, in each update
-    config.latent_dim = 100  # z ~ N(0, I)
-
-    config.objective = "non_saturating"  # or minimax, the saturating one
-    config.disc_steps = 1  # k: ascents of D before each descent of G
-    config.ema_decay = 0.0  # moving average of the generator, used by sampling; 0 keeps none
-
-    config.network = ConfigDict()
-    config.network.name = "dcgan"  # or mlp
-    config.network.dtype = "float32"  # of the arithmetic, or bfloat16; parameters and statistics stay float32
-    config.network.dcgan = ConfigDict({"base_width": 64})  # channels next to the image; doubled at each halving
-    config.network.mlp = ConfigDict({"hidden": (128, 128)})  # widths of the hidden layers, of both players
-
-    config.optimizer = ConfigDict()
-    config.optimizer.gen = ConfigDict({"name": "adam", "learning_rate": 2e-4, "b1": 0.5, "b2": 0.999})
-    config.optimizer.disc = ConfigDict({"name": "adam", "learning_rate": 2e-4, "b1": 0.5, "b2": 0.999})
-    # name: adam, or sgd, which takes the learning rate alone
-
-    config.data = ConfigDict()
-    config.data.name = "mnist5k"  # 5,000 MNIST digits, no download; or tfds:NAME, folder:PATH, numpy:FILE;
-    # or ring, grid: Gaussian mixtures in the plane
-    config.data.image_size = 32  # a power of two of at least 8
-    config.data.channels = 1  # or 3
-    config.data.resize = True  # centre crop and antialiased resize; False puts images that are smaller in the middle
-    config.data.background = "black"  # under transparent pixels and around images that are not resized
-    config.data.flip = False  # mirror images left to right at random
-    config.data.split = "train"  # of TFDS, in its syntax: train[:90%]+test
-    config.data.dir = ""  # where TFDS keeps its sets; "" is $TFDS_DATA_DIR, by default ~/tensorflow_datasets
-    config.data.resident_mib = 4096  # sets up to this size live on the device, larger ones are streamed from the host
-    config.data.workers = 2  # processes that read streamed images ahead; 0 reads in a thread
-
-    config.parallel = "auto"  # jit on one device, pmap on several; or jit, pmap, shard_map; a resumed run may change it
-    config.sync_batch_norm = True  # over devices: statistics of the whole batch; False takes those of each device's part
-    config.steps_per_call = "auto"  # or a number of steps to dispatch at once; what is logged and saved stays the same
-
-    config.log_every = 50  # steps between rows of metrics.jsonl and TensorBoard
-    config.sample_every = 250  # steps between pictures
-    config.num_samples = 64  # in each picture, of the same latents throughout
-    config.checkpoint_every = 500
-    config.keep_checkpoints = 2  # the newest ones, beside the best
-
-    config.eval_every = 1000  # steps between looks at samples, and at the end; their lowest score is the best step; 0: none
-    config.eval_num = 2000  # samples in each
-
-    config.watch = ConfigDict()  # for a D that is sure, a V stuck at 0, samples that are nearly identical
-    config.watch.action = "warn"  # or stop
-    config.watch.steps = 500  # for so many in a row
-    config.watch.diversity = 0.2  # identical: their mean pairwise distance, as a share of the data's
-
+    config = ConfigDict(experiment())
+    config.update(loop())
+    config.update(host())
     return config.lock()
+
+
+def experiment() -> dict[str, Any]:
+    """Return what makes an experiment what it is: a resumed run must have the same."""
+    return {
+        "seed": 0,  # parameters, latents, data order: all are functions of (seed, step)
+        "batch_size": 64,  # real images, and fake ones, in each update
+        "latent_dim": 100,  # z ~ N(0, I)
+        "num_classes": 0,  # of the labels that both players see; 0: unconditional
+        "objective": "non_saturating",  # or minimax, hinge, relativistic
+        "disc_steps": 1,  # k: discriminator updates per generator update
+        "packing": 1,  # samples that D judges together (PacGAN); it must divide the batch
+        "ema_decay": 0.0,  # moving average of the generator, used by sampling; 0 keeps none
+        "augment": "",  # DiffAugment of all that D sees: some of color,translation,cutout; "" is none
+        "sync_batch_norm": True,  # over devices: statistics of the whole batch; False takes those of each device's part
+        # Weights of the penalties on D; 0 is off. They exclude batch norm in D.
+        "penalty": {"r1": 0.0, "final_r1": config_dict.placeholder(float)},
+        "network": for_each_player(network()),
+        "optimizer": for_each_player(optimizer()),
+        # An entry with a final_ one goes there over so many images (batch_size × disc_steps a step) and stays.
+        "schedule": {"shape": "cosine", "images": 0},
+        "data": {
+            "name": "mnist5k",  # 5,000 MNIST digits, no download; or tfds:NAME, folder:PATH, numpy:FILE;
+            # or ring, grid: Gaussian mixtures in the plane
+            "image_size": 32,  # a power of two ≥ 8
+            "channels": 1,  # or 3
+            "resize": True,  # centre crop and antialiased resize; False puts images that are smaller in the middle
+            "background": "black",  # under transparent pixels and around images that are not resized
+            "flip": False,  # mirror images left to right at random
+            "split": "train",  # of TFDS, in its syntax: train[:90%]+test
+        },
+    }
+
+
+def network() -> dict[str, Any]:
+    """Return the network of both players: its name, and the options of each network."""
+    return {
+        "name": "dcgan",  # or mlp
+        "dtype": "float32",  # of the arithmetic, or bfloat16; parameters and statistics stay float32
+        "dcgan": {
+            "base_width": 64,  # channels next to the image; doubled at each halving
+            "norm": "batch",  # or none
+        },
+        "mlp": {"hidden": (128, 128)},  # widths of the hidden layers
+    }
+
+
+def optimizer() -> dict[str, Any]:
+    """Return the optimiser of both players: adam, or sgd, which uses the learning rate alone."""
+    return {
+        "name": "adam",
+        "learning_rate": 2e-4,
+        "final_learning_rate": config_dict.placeholder(float),
+        "b1": 0.5,
+        "b2": 0.999,
+    }
+
+
+def for_each_player(entries: dict[str, Any]) -> ConfigDict:
+    """Return the entries of both players, with a copy under "gen" and "disc" that follows them until it is set itself."""
+    both = ConfigDict(entries)
+    copies = {player: _follow(both) for player in ("gen", "disc")}
+    both.update(copies)
+    return both
+
+
+def _follow(section: ConfigDict) -> ConfigDict:
+    return ConfigDict(
+        {
+            key: _follow(section[key]) if isinstance(section[key], ConfigDict) else section.get_ref(key).identity()
+            for key in section
+        }
+    )
+
+
+def loop() -> dict[str, Any]:
+    """Return how long, how often and how a run is run: a resumed run may change it."""
+    return {
+        "num_steps": 5000,  # generator updates
+        "parallel": "auto",  # jit on one device, pmap on several; or jit, pmap, shard_map
+        "steps_per_call": "auto",  # or a number of steps to dispatch at once; what is logged and saved stays the same
+        "log_every": 50,  # steps between rows of metrics.jsonl and TensorBoard
+        "sample_every": 250,  # steps between pictures
+        "num_samples": 64,  # in each picture, of the same latents throughout
+        "checkpoint_every": 500,
+        "keep_checkpoints": 2,  # the newest ones, beside the best
+        "eval_every": 1000,  # steps between evaluations; the lowest selection metric is the best step's; 0: none
+        "eval_num": 2000,  # samples in each
+        "watch": {  # for saturated logits of D, a V near 0, nearly identical samples
+            "action": "warn",  # or stop
+            "steps": 500,  # for so many in a row
+            "diversity": 0.2,  # identical: their mean pairwise distance, as a share of the data's
+        },
+    }
+
+
+def host() -> dict[str, Any]:
+    """Return what each host has for itself: where its data are, and how it reads them."""
+    return {
+        "data": {
+            "dir": "",  # where TFDS keeps its datasets; "" is $TFDS_DATA_DIR, by default ~/tensorflow_datasets
+            "resident_mib": 4096,  # datasets up to this size live on the device, larger ones are streamed from the host
+            "workers": 2,  # processes that read streamed images ahead; 0 reads in a thread
+        }
+    }

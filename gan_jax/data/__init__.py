@@ -1,61 +1,68 @@
-"""Data sets by name, behind one interface: `dataset.batches(seed, step)`."""
+"""Datasets by name, behind one interface: batches as functions of `(seed, step)`."""
 
 from collections.abc import Callable
 
+from gan_jax.data.batch import Batch, to_float, to_uint8
 from gan_jax.data.cache import Images, load_decoded
-from gan_jax.data.datasets import ALL_ROWS, RESIDENT_MIB, Dataset, DensityDataset, ImageDataset, StreamedDataset, from_arrays
+from gan_jax.data.datasets import RESIDENT_MIB, WHOLE_BATCH, Dataset, DensityDataset, ImageDataset, StreamedDataset, from_arrays
 from gan_jax.data.decoding import Transform
 from gan_jax.data.digits import load_digits
 from gan_jax.data.sources import folder_source, load_numpy, read_numpy
-from gan_jax.data.streaming import Draw
+from gan_jax.data.streaming import Fetched
 from gan_jax.errors import InputError
 from gan_jax.theory.distributions import GaussianMixture, grid, ring
 
 IMAGES = {"mnist5k": load_digits}
-"""Name -> `load(image_size, channels)`, which gives uint8 images `[N, S, S, C]` and labels `[N]`."""
+"""Name -> `load(image_size, channels)`, which returns uint8 images `[N, S, S, C]` and labels `[N]`."""
 
 DENSITIES: dict[str, Callable[[], GaussianMixture]] = {"ring": ring, "grid": grid}
 """Name -> density of points in the plane."""
 
-DATASETS = (*IMAGES, *DENSITIES)
+SCHEMES = {"tfds": "NAME", "folder": "PATH", "numpy": "FILE"}
+"""Image datasets that are named as scheme:value, such as tfds:cifar10 -> what the value is."""
 
-KINDS = {"tfds": "NAME", "folder": "PATH", "numpy": "FILE"}
-"""Sets of images that are named as kind:what, such as tfds:cifar10 -> what follows the colon."""
+DATASETS = (*IMAGES, *DENSITIES, *(f"{scheme}:{value}" for scheme, value in SCHEMES.items()))
+"""What `config.data.name` can be."""
 
 
-def is_image_set(name: str) -> bool:
-    """Whether a name is that of images, without a look whether they are there."""
-    kind, _, what = name.partition(":")
-    return name in IMAGES or (kind in KINDS and bool(what))
+def is_image_dataset(name: str) -> bool:
+    """Tell whether a name is that of images, without checking whether they are there."""
+    scheme, _, value = name.partition(":")
+    return name in IMAGES or (scheme in SCHEMES and bool(value))
 
 
 def make_sample_shape(name: str, image_size: int, channels: int) -> tuple[int, ...]:
-    """The shape of one example of a named data set, known without loading it."""
-    return (image_size, image_size, channels) if is_image_set(name) else DENSITIES[name]().means.shape[1:]
+    """Return the shape of one example of a named dataset, known without loading it."""
+    return (image_size, image_size, channels) if is_image_dataset(name) else DENSITIES[name]().means.shape[1:]
 
 
 def load_images(name: str, transform: Transform, *, split: str = "train", data_dir: str = "") -> Images:
-    """uint8 images `[N, S, S, C]` and int32 labels `[N]`, or None, of a set of images; decoded once, then from the cache.
+    """Load uint8 images `[N, S, S, C]` and int32 labels `[N]`, or None, of a dataset, decoded once.
 
     split, data_dir: of TFDS, where '' stands for its own default.
     """
-    kind, _, what = name.partition(":")
+    scheme, _, value = name.partition(":")
     if name in IMAGES:
+        as_it_is = Transform(transform.image_size, transform.channels)
+        if (split, transform) != ("train", as_it_is):
+            raise InputError(
+                f"data.name={name} has one split, and its digits are padded or resized: leave data.split at train, "
+                "data.resize at true, data.background at black"
+            )
         return IMAGES[name](transform.image_size, transform.channels)
-    if kind == "numpy":
-        return load_numpy(what, transform)
-    if kind == "folder":
-        return load_decoded(folder_source(what), transform)
-    from gan_jax.data.tfds import tfds_source  # a heavy library, which few sets need
+    if scheme == "numpy":
+        return load_numpy(value, transform)
+    if scheme == "folder":
+        return load_decoded(folder_source(value), transform)
+    from gan_jax.data.tfds import tfds_source  # a heavy library, which few datasets need
 
-    return load_decoded(tfds_source(what, split, data_dir), transform)
+    return load_decoded(tfds_source(value, split, data_dir), transform)
 
 
 def make_dataset(
     name: str,
     *,
     batch_size: int,
-    disc_steps: int = 1,
     image_size: int = 32,
     channels: int = 1,
     flip: bool = False,
@@ -65,43 +72,36 @@ def make_dataset(
     data_dir: str = "",
     resident_mib: int = RESIDENT_MIB,
     workers: int = 2,
-    rows: slice = ALL_ROWS,
+    part: slice = WHOLE_BATCH,
 ) -> Dataset:
-    """The named data set; image_size to workers concern images only. See `Transform`, `load_images`, `from_arrays`."""
-    if not is_image_set(name) and name not in DENSITIES:
-        names = [*DATASETS, *(f"{kind}:{what}" for kind, what in KINDS.items())]
-        raise InputError(f"data set {name}: give one of {', '.join(names)}")
+    """Make the named dataset; image_size to workers concern images only. See `Transform`, `load_images`, `from_arrays`."""
+    if not is_image_dataset(name) and name not in DENSITIES:
+        raise InputError(f"dataset {name} must be one of {', '.join(DATASETS)}")
     if name in DENSITIES:
-        return DensityDataset(DENSITIES[name](), batch_size, disc_steps, rows)
+        return DensityDataset(DENSITIES[name](), batch_size, part)
     images, labels = load_images(name, Transform(image_size, channels, resize, background), split=split, data_dir=data_dir)
-    return from_arrays(
-        images,
-        labels,
-        batch_size=batch_size,
-        disc_steps=disc_steps,
-        flip=flip,
-        resident_mib=resident_mib,
-        workers=workers,
-        rows=rows,
-    )
+    return from_arrays(images, labels, batch_size=batch_size, flip=flip, resident_mib=resident_mib, workers=workers, part=part)
 
 
 __all__ = [
     "DATASETS",
     "DENSITIES",
     "IMAGES",
-    "KINDS",
+    "SCHEMES",
+    "Batch",
     "Dataset",
     "DensityDataset",
-    "Draw",
+    "Fetched",
     "ImageDataset",
     "Images",
     "StreamedDataset",
     "Transform",
     "from_arrays",
-    "is_image_set",
+    "is_image_dataset",
     "load_images",
     "make_dataset",
     "make_sample_shape",
     "read_numpy",
+    "to_float",
+    "to_uint8",
 ]

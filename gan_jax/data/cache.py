@@ -9,8 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
-from uuid import uuid4
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from PIL import UnidentifiedImageError
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from gan_jax.data.decoding import Encoded, Transform, decode, pad
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir
+from gan_jax.files import cache_dir, write_atomic_bytes
 
 _FORMAT = 1  # of the cache: a change here rebuilds every one
 _CHUNK = 1024  # images between reading and writing
@@ -46,12 +45,12 @@ class Source(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """What stands beside the images: which they are, the file as it was written, what was left out and why."""
+    """What stands beside the images: which they are, the file as it was written, what was skipped and why."""
 
     fingerprint: str
     written: list[int]
     labels: list[int] | None
-    left_out: list[list[str]]
+    skipped: list[list[str]]
 
 
 def _digest(content: Any) -> str:
@@ -61,7 +60,7 @@ def _digest(content: Any) -> str:
 def load_decoded(source: Source, transform: Transform) -> Images:
     """The decoded images of a source, memory-mapped; decoded first where the cache lacks them, or is stale or damaged.
 
-    Items that cannot be decoded are named, counted and left out.
+    Items that cannot be decoded are named, counted and skipped.
     """
     if transform.channels not in (1, 3):
         raise InputError(
@@ -78,13 +77,13 @@ def load_decoded(source: Source, transform: Transform) -> Images:
             raise InputError(
                 f"{path}: {error.strerror or error}; point XDG_CACHE_HOME to a folder with room for the decoded images"
             ) from error
-    if record.left_out:
-        named = ", ".join(f"{name} ({reason})" for name, reason in record.left_out[:_SHOWN])
-        more = f" and {len(record.left_out) - _SHOWN} more, all in {path.with_suffix('.json')}"
-        text = f"{source.name}: left out {len(record.left_out)} of {source.total}: {named}"
-        text += more if len(record.left_out) > _SHOWN else ""
+    if record.skipped:
+        named = ", ".join(f"{name} ({reason})" for name, reason in record.skipped[:_SHOWN])
+        more = f" and {len(record.skipped) - _SHOWN} more, all in {path.with_suffix('.json')}"
+        text = f"{source.name}: skipped {len(record.skipped)} of {source.total}: {named}"
+        text += more if len(record.skipped) > _SHOWN else ""
         print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
-    if len(record.left_out) == source.total:
+    if len(record.skipped) == source.total:
         raise InputError(f"{source.name}: none of its {source.total} images can be read")
     labels = None if record.labels is None else np.array(record.labels, np.int32)
     return np.load(path, mmap_mode="r"), labels
@@ -102,25 +101,22 @@ def _valid_record(path: Path, fingerprint: str) -> _Record | None:
 
 
 def _build(source: Source, transform: Transform, path: Path, fingerprint: str) -> _Record:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{uuid4().hex}.tmp")  # hosts that share the cache may share process numbers
-    try:
-        with partial.open("wb") as file:
-            labels, left_out = _decode_all(source, transform, file)
-            file.flush()
-            os.fsync(file.fileno())
-        status = partial.stat()
+    records = []
+
+    def write(file: IO[bytes]) -> None:
+        labels, skipped = _decode_all(source, transform, file)
+        file.flush()
+        os.fsync(file.fileno())
+        status = os.fstat(file.fileno())  # of this file, whatever another process puts in its place
         known = None if None in labels else [label for label in labels if label is not None]
-        record = _Record(fingerprint, [status.st_size, status.st_mtime_ns], known, left_out)
-        partial.replace(path)
-        partial.write_text(json.dumps(record._asdict()))
-        partial.replace(path.with_suffix(".json"))
-    finally:
-        partial.unlink(missing_ok=True)
-    return record
+        records.append(_Record(fingerprint, [status.st_size, status.st_mtime_ns], known, skipped))
+
+    write_atomic_bytes(path, write)
+    write_atomic_bytes(path.with_suffix(".json"), lambda file: file.write(json.dumps(records[0]._asdict()).encode()))
+    return records[0]
 
 
-def _decode_all(source: Source, transform: Transform, file: BinaryIO) -> tuple[list[int | None], list[list[str]]]:
+def _decode_all(source: Source, transform: Transform, file: IO[bytes]) -> tuple[list[int | None], list[list[str]]]:
     """Write the images that can be decoded, as `.npy`; their labels, and `[name, reason]` of the others.
 
     Written, not memory-mapped: on a full disk a write is an error, a mapped page is a crash.
@@ -137,7 +133,7 @@ def _decode_all(source: Source, transform: Transform, file: BinaryIO) -> tuple[l
             return str(error) or type(error).__name__
 
     labels: list[int | None] = []
-    left_out: list[list[str]] = []
+    skipped: list[list[str]] = []
     first: tuple[str, tuple[int, ...]] | None = None
     _write_header(file, 0, transform)
     chunks = [range(start, min(start + _CHUNK, source.total)) for start in range(0, source.total, _CHUNK)]
@@ -148,7 +144,7 @@ def _decode_all(source: Source, transform: Transform, file: BinaryIO) -> tuple[l
             items = source.read(chunk)
             for item, pixels in zip(items, pool.map(attempt, items), strict=True):
                 if isinstance(pixels, str):
-                    left_out.append([item.name, pixels])
+                    skipped.append([item.name, pixels])
                     continue
                 first = first or (item.name, pixels.shape)
                 _check_size(source, item.name, pixels, transform, first)
@@ -157,7 +153,7 @@ def _decode_all(source: Source, transform: Transform, file: BinaryIO) -> tuple[l
             bar.update(len(chunk))
     file.seek(0)
     _write_header(file, len(labels), transform)
-    return labels, left_out
+    return labels, skipped
 
 
 def _check_size(
@@ -173,7 +169,7 @@ def _check_size(
         raise InputError(f"{source.name}: {size}: take config.data.resize=true")
 
 
-def _write_header(file: BinaryIO, count: int, transform: Transform) -> None:
+def _write_header(file: IO[bytes], count: int, transform: Transform) -> None:
     """NumPy leaves room in the header for any length, so that it can be written again at the end."""
     shape = (count, transform.image_size, transform.image_size, transform.channels)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

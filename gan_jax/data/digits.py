@@ -2,14 +2,13 @@
 
 import gzip
 import importlib.util
-import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir
+from gan_jax.files import cache_dir, write_to_cache
 
 _COUNT, _SIZE, _PADDED = 5000, 28, 32
 
@@ -25,7 +24,7 @@ def _parse() -> np.ndarray:
 
 
 def _table() -> np.ndarray:
-    """The parsed table, from the cache where that is whole; a cache that cannot be written is done without."""
+    """The parsed table, from the cache where that is whole; where it cannot be written, it is parsed at every start."""
     path = cache_dir() / "mnist5k.npy"
     try:
         table = np.load(path)
@@ -34,19 +33,12 @@ def _table() -> np.ndarray:
     except (OSError, ValueError, EOFError):
         pass
     table = _parse()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.tmp")
-        with partial.open("wb") as file:
-            np.save(file, table)
-        partial.replace(path)
-    except OSError:
-        pass
+    write_to_cache(path, lambda file: np.save(file, table))
     return table
 
 
 def load_digits(image_size: int = 32, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 `[5000, S, S, C]` and labels int32 `[5000]`, 500 of each digit.
+    """Load images uint8 `[5000, S, S, C]` and labels int32 `[5000]`, 500 of each digit.
 
     The 28 × 28 digits are padded to 32 × 32 and, for another size, resized with antialiasing; every channel is the same.
     """

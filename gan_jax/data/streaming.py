@@ -1,4 +1,4 @@
-"""Draws read ahead of their steps, in processes of their own, through grain."""
+"""Batches read ahead of their steps, in processes of their own, through grain."""
 
 import atexit
 import multiprocessing
@@ -15,40 +15,40 @@ import numpy as np
 
 from gan_jax.errors import WorkerError
 
-Draw = dict[str, np.ndarray]
+Fetched = dict[str, np.ndarray]
 
-_AHEAD = 2  # draws that each worker holds ready
+_AHEAD = 2  # steps that each worker holds ready
 
 
 class Stream:
-    """`read(seed, step)` for steps that follow one another, computed ahead in `workers` processes, or in a thread for 0.
+    """`gather(order, step)` for steps that follow one another, computed ahead in `workers` processes, or in a thread for 0.
 
-    It holds no state of its own: any other step, or seed, starts reading there.
+    It holds no state of its own: any other step, or order, starts reading there.
     """
 
-    def __init__(self, read: Callable[[int, int], Draw], workers: int):
-        self._read, self._workers = read, workers
-        self._next: tuple[int, int] | None = None
+    def __init__(self, gather: Callable[[Any, int], Fetched], workers: int):
+        self._gather, self._workers = gather, workers
+        self._next: tuple[Any, int] | None = None
         self._iterators: list[Any] = []  # one or none, in a list so that it can be closed when this object is gone
         weakref.finalize(self, _close, self._iterators)
 
-    def take(self, seed: int, step: int) -> Draw:
-        """The draw of a step, or `WorkerError` with the reason why there is none."""
-        if self._next != (seed, step):
+    def read(self, order: Any, step: int) -> Fetched:
+        """Return what was gathered for a step, or raise `WorkerError` with the reason why there is none."""
+        if self._next != (order, step):
             self.close()
-            self._iterators.append(_read_ahead(partial(self._read, seed), step, self._workers))
+            self._iterators.append(_read_ahead(partial(self._gather, order), step, self._workers))
             atexit.register(_close, self._iterators)  # registered after multiprocessing's own, so called before it
         self._next = None
         try:
-            draw = next(self._iterators[0])
+            fetched = next(self._iterators[0])
         except Exception as error:  # what the worker raised, or grain's word for its death
             self.close()
             raise WorkerError(f"step {step}: the data stopped: {_reason(error)}") from error
-        self._next = (seed, step + 1)
-        return {name: np.array(leaf) for name, leaf in draw.items()}  # copied: grain's own live in shared memory
+        self._next = (order, step + 1)
+        return {name: np.array(leaf) for name, leaf in fetched.items()}  # copied: grain's own live in shared memory
 
     def close(self) -> None:
-        """End the workers; the next draw starts new ones."""
+        """End the workers; the next read starts new ones."""
         self._next = None
         _close(self._iterators)
 
@@ -58,18 +58,18 @@ def _close(iterators: list[Any]) -> None:
         iterators.pop().close()
 
 
-def _read_ahead(read: Callable[[int], Draw], start: int, workers: int) -> Iterator[Draw]:
+def _read_ahead(gather: Callable[[int], Fetched], start: int, workers: int) -> Iterator[Fetched]:
     import grain
     from absl import flags
 
     if not flags.FLAGS.is_parsed():  # grain reads its own, and outside of scripts nobody has parsed any
         flags.FLAGS.mark_as_parsed()
-    steps = grain.MapDataset.range(start, 2**40).map(read)
-    draws = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=_AHEAD))
+    steps = grain.MapDataset.range(start, 2**40).map(gather)
+    fetched = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=_AHEAD))
     if workers:
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=_AHEAD)
-        draws = draws.mp_prefetch(options, worker_init_fn=_begin_worker)
-    return iter(draws)
+        fetched = fetched.mp_prefetch(options, worker_init_fn=_begin_worker)
+    return iter(fetched)
 
 
 def _begin_worker(index: int, count: int) -> None:

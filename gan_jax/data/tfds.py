@@ -1,4 +1,4 @@
-"""Image sets of TensorFlow Datasets, read without TensorFlow; MNIST and Fashion-MNIST prepared without it, from idx files."""
+"""Images of TensorFlow Datasets, read without TensorFlow; MNIST and Fashion-MNIST prepared without it, from idx files."""
 
 import gzip
 import importlib.util

@@ -31,7 +31,7 @@ from gan_jax.evaluation.results import mean_and_error
 from gan_jax.files import cache_dir, sha256_of, write_to_cache
 from gan_jax.sampling import generate, sample
 from gan_jax.state import GAN, TrainState, generator_variables
-from gan_jax.steps import draw_latents
+from gan_jax.steps import example_keys, sample_latents
 
 METRICS = ("frechet", "kid", "prdc", "classes", "diversity")
 """What `measure` knows: Fréchet distance; kernel distance; precision, recall, density, coverage; classes and the classifier's
@@ -76,7 +76,7 @@ def generated_images(gan: GAN, state: TrainState, seed: int, num: int, *, ema: b
     variables = generator_variables(state, ema=ema)
 
     def take(start: int, stop: int) -> np.ndarray:
-        latents = draw_latents(jax.random.key(seed), stop - start, gan.latent_dim, first=start)
+        latents = sample_latents(example_keys(jax.random.key(seed), "latents", stop - start, first=start), gan.latent_dim)
         return generate(gan, variables, latents)
 
     return ImageSource(num, take, sha256_of(seed, repr(gan.networks.gen), jax.device_get(variables)))

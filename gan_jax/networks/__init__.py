@@ -1,31 +1,43 @@
-"""Networks by name: each entry makes both players for samples of one shape.
+"""Networks by name, each with a generator and a discriminator.
 
-A network with batch norm has a field `axis_name`, None by default, which it hands to it in train mode: the name of the mapped
-axis that splits a batch.
+A module maps `(inputs, labels, train)`. One with batch norm has a field `axis_name`, None by default: the name of the mapped
+axis that splits a batch. Its maker refuses what the network cannot be.
 """
 
-from collections.abc import Callable
+from typing import Any
 
-from gan_jax.errors import InputError
+from flax import linen as nn
+
+from gan_jax.errors import InputError, nearest
 from gan_jax.networks import dcgan, mlp
 from gan_jax.state import Players
 
+NETWORKS: dict[str, Players] = {
+    "dcgan": Players(dcgan.make_generator, dcgan.make_discriminator),
+    "mlp": Players(mlp.make_generator, mlp.make_discriminator),
+}
+"""Name -> `make(sample_shape, *, num_classes, dtype, **options)` of each player; D's sample_shape is what it sees, packed.
 
-def make_dcgan(sample_shape: tuple[int, ...], *, base_width: int = 64, dtype: str = "float32") -> Players:
-    """DCGAN for images `[S, S, C]`; `base_width` channels next to the image, doubling towards 4 × 4."""
-    height, width, channels = sample_shape
-    if height != width:
-        raise InputError(f"sample_shape={sample_shape}: DCGAN makes square images")
-    return Players(
-        gen=dcgan.Generator(height, channels, base_width, dtype),
-        disc=dcgan.Discriminator(height, base_width, dtype),
-    )
+A new network is a file with two makers, an entry here, its options in `configs/default.py`, and a test.
+"""
 
-
-def make_mlp(sample_shape: tuple[int, ...], *, hidden: tuple[int, ...] = (128, 128), dtype: str = "float32") -> Players:
-    """Multilayer perceptrons with the same hidden widths, for samples of any shape."""
-    return Players(gen=mlp.Generator(sample_shape, hidden, dtype), disc=mlp.Discriminator(hidden, dtype))
+DTYPES = ("float32", "bfloat16")
 
 
-NETWORKS: dict[str, Callable[..., Players]] = {"dcgan": make_dcgan, "mlp": make_mlp}
-"""Name -> players. A new one is a function, an entry here, its options in `default.py`, and a test."""
+def make_network(player: str, name: str, sample_shape: tuple[int, ...], *, packing: int = 1, **options: Any) -> nn.Module:
+    """Make one player, "gen" or "disc", by its network's name; options: num_classes, dtype and the network's own.
+
+    Raises:
+        InputError: no such network, or options that it cannot have.
+    """
+    if name not in NETWORKS:
+        raise InputError(f"network {name} must be one of {', '.join(NETWORKS)}{nearest(name, NETWORKS)}")
+    if player == "disc":
+        sample_shape = (*sample_shape[:-1], packing * sample_shape[-1])
+    network: nn.Module = getattr(NETWORKS[name], player)(sample_shape, **options)
+    return network
+
+
+def make_networks(name: str, sample_shape: tuple[int, ...], **options: Any) -> Players:
+    """Make both players of one name with the same options."""
+    return Players(*(make_network(player, name, sample_shape, **options) for player in Players._fields))

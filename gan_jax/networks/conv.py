@@ -29,16 +29,21 @@ class Geometry(NamedTuple):
     padding: int
 
 
-def _by_winograd(geometry: Geometry, inputs: jax.Array, kernel: tuple[int, ...]) -> bool:
-    """On CPUs, where it is up to twice as fast as XLA's convolutions; its sums would cost bfloat16 its last digits."""
-    worthwhile = jax.default_backend() == "cpu" and jnp.finfo(inputs.dtype).bits >= 32
-    return worthwhile and winograd.applies(len(inputs), *geometry, kernel)
+def _on_cpus(geometry: Geometry, inputs: jax.Array, kernel: tuple[int, ...], by_winograd: Any, by_lax: Any) -> jax.Array:
+    """Compute by Winograd's sums where this is lowered for a CPU, where they are up to twice as fast as XLA's own.
+
+    The platform decides at lowering, so that a step can be lowered for any. bfloat16 would lose its last digits.
+    """
+    if jnp.finfo(inputs.dtype).bits < 32 or not winograd.applies(len(inputs), *geometry, kernel):
+        return by_lax()
+    result: jax.Array = lax.platform_dependent(cpu=by_winograd, default=by_lax)
+    return result
 
 
 def _conv_forward(geometry: Geometry, images: jax.Array, kernel: jax.Array) -> jax.Array:
-    if _by_winograd(geometry, images, kernel.shape):
-        return winograd.conv(images, kernel)
-    return _lax_conv(geometry, images, kernel)
+    return _on_cpus(
+        geometry, images, kernel.shape, lambda: winograd.conv(images, kernel), lambda: _lax_conv(geometry, images, kernel)
+    )
 
 
 def _lax_conv(geometry: Geometry, images: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -48,8 +53,16 @@ def _lax_conv(geometry: Geometry, images: jax.Array, kernel: jax.Array) -> jax.A
 
 
 def _conv_input_gradient(geometry: Geometry, features: jax.Array, kernel: jax.Array) -> jax.Array:
-    if _by_winograd(geometry, features, kernel.shape):
-        return winograd.input_gradient(features, kernel)
+    return _on_cpus(
+        geometry,
+        features,
+        kernel.shape,
+        lambda: winograd.input_gradient(features, kernel),
+        lambda: _lax_input_gradient(geometry, features, kernel),
+    )
+
+
+def _lax_input_gradient(geometry: Geometry, features: jax.Array, kernel: jax.Array) -> jax.Array:
     flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
     # The high side also takes up the rows that a strided window cannot reach, so that the large size comes back exactly.
     padding = [
@@ -62,10 +75,13 @@ def _conv_input_gradient(geometry: Geometry, features: jax.Array, kernel: jax.Ar
 
 def _conv_weight_gradient(geometry: Geometry, window: tuple[int, int], images: jax.Array, features: jax.Array) -> jax.Array:
     kernel = jax.ShapeDtypeStruct((*window, images.shape[-1], features.shape[-1]), images.dtype)
-    if _by_winograd(geometry, images, kernel.shape):
-        return winograd.weight_gradient(images, features)
-    (gradient,) = jax.linear_transpose(partial(_lax_conv, geometry, images), kernel)(features)
-    return gradient
+    return _on_cpus(
+        geometry,
+        images,
+        kernel.shape,
+        lambda: winograd.weight_gradient(images, features),
+        lambda: jax.linear_transpose(partial(_lax_conv, geometry, images), kernel)(features)[0],
+    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -1,4 +1,4 @@
-"""The border: here a ConfigDict is checked and turned into the static recipe and the data set. Nothing below sees one."""
+"""Config validation: here a ConfigDict is checked and turned into the recipe and the dataset. Nothing below sees one."""
 
 import json
 import math
@@ -8,40 +8,28 @@ from typing import Any
 import optax
 from ml_collections import ConfigDict
 
-from gan_jax.data import (
-    DATASETS,
-    KINDS,
-    Dataset,
-    Images,
-    Transform,
-    is_image_set,
-    load_images,
-    make_dataset,
-    make_sample_shape,
-)
+from gan_jax.augment import diffaugment
+from gan_jax.configs import default
+from gan_jax.data import DATASETS, Dataset, Images, Transform, is_image_dataset, load_images, make_dataset, make_sample_shape
 from gan_jax.errors import InputError, nearest
-from gan_jax.networks import NETWORKS
+from gan_jax.networks import DTYPES, make_network
 from gan_jax.objectives import OBJECTIVES
-from gan_jax.parallel import MODES, auto_steps_per_call, choose_devices, own_rows
-from gan_jax.state import GAN, Players
+from gan_jax.parallel import MODES, auto_steps_per_call, choose_devices, process_slice
+from gan_jax.penalties import PENALTIES
+from gan_jax.schedules import SHAPES, Schedule, constant, warmed_up_decay
+from gan_jax.state import GAN, Players, abstract_state
 
-OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
-    "adam": lambda config: optax.adam(config.learning_rate, b1=config.b1, b2=config.b2),
-    "sgd": lambda config: optax.sgd(config.learning_rate),
+OPTIMIZERS: dict[str, Callable[[ConfigDict, Any], optax.GradientTransformation]] = {
+    "adam": lambda config, rate: optax.adam(rate, b1=config.b1, b2=config.b2),
+    "sgd": lambda config, rate: optax.sgd(rate),
 }
-DTYPES = ("float32", "bfloat16")
-WATCH_ACTIONS = ("warn", "stop")
+"""Name -> `make(entries, learning rate as a number or a function of the optimiser's count)`."""
 
-# On which devices, how long, how often, how much is kept, where data is, when to stop: a resumed run may change these.
-# Anything else would make another experiment of it.
-_FREE_ON_RESUME = (
-    *("parallel", "steps_per_call", "num_steps", "log_every", "sample_every", "eval_every", "checkpoint_every"),
-    *("keep_checkpoints", "data.dir", "data.resident_mib", "data.workers", "watch.action", "watch.steps", "watch.diversity"),
-)
+WATCH_ACTIONS = ("warn", "stop")
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"data": {"name": …}} -> {"data.name": …}."""
+    """Map {"data": {"name": ...}} to {"data.name": ...}."""
     flat: dict[str, Any] = {}
     for key, entry in config.items():
         flat |= flatten(entry, f"{prefix}{key}.") if isinstance(entry, Mapping) else {prefix + key: entry}
@@ -49,31 +37,45 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def resolve(config: ConfigDict) -> dict[str, Any]:
-    """The config as plain JSON: what is saved with a run, and compared with on resume."""
+    """Return the config as plain JSON: what is saved with a run, and compared with on resume."""
     resolved: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
     return resolved
 
 
+def shared_entries(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return, flat, all entries but those that each host has for itself."""
+    return {key: entry for key, entry in flatten(resolved).items() if key not in flatten(default.host())}
+
+
 def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that make an experiment what it is; the options of a network that it does not use are none of them."""
-    chosen = resolved["network"]["name"]
-    network = {key: entry for key, entry in resolved["network"].items() if key == chosen or not isinstance(entry, Mapping)}
-    flat = flatten({**resolved, "network": network})
-    return {key: entry for key, entry in flat.items() if key not in _FREE_ON_RESUME}
+    """Return the entries of the experiment, without the options of networks that it does not use."""
+    networks = {player: _used(resolved["network"][player]) for player in Players._fields}
+    optimizers = {player: resolved["optimizer"][player] for player in Players._fields}
+    flat = shared_entries({**resolved, "network": networks, "optimizer": optimizers})
+    return {key: entry for key, entry in flat.items() if key not in flatten(default.loop())}
+
+
+def _used(network: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: entry for key, entry in network.items() if key == network["name"] or not isinstance(entry, Mapping)}
 
 
 def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """'key: old -> new' for each entry in which two resolved configs describe different experiments."""
+    """Return 'key: old -> new' for each entry in which two resolved configs describe different experiments."""
     old, new = _identity(saved), _identity(current)
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
 
 
 def steps_per_call(config: ConfigDict, gan: GAN) -> int:
-    """`config.steps_per_call`, where "auto" is what suits the device and the intervals at which the loop needs the state."""
+    """Return `config.steps_per_call`, where "auto" is what suits the device and the intervals at which the state is needed."""
     if config.steps_per_call == "auto":
         interval = math.gcd(config.sample_every, config.checkpoint_every, config.eval_every)
-        return auto_steps_per_call(gan, interval, config.batch_size * config.disc_steps)
+        return auto_steps_per_call(gan, interval, config.batch_size)
     return int(config.steps_per_call)
+
+
+def images_per_step(config: ConfigDict) -> int:
+    """Return the real images that D sees in one step, the unit of `images_seen` and of `config.schedule.images`."""
+    return int(config.batch_size * config.disc_steps)
 
 
 class _Entries(dict[str, Any]):
@@ -89,85 +91,129 @@ def check_config(config: ConfigDict) -> None:
 
     def check(key: str, good: bool, allowed: str) -> None:
         if not good:
-            raise InputError(f"config.{key}={flat[key]}: give {allowed}")
+            raise InputError(f"config.{key}={flat[key]} must be {allowed}")
 
     def check_name(key: str, names: Iterable[str]) -> None:
         check(key, flat[key] in names, f"one of {', '.join(names)}{nearest(flat[key], names)}")
 
+    for missing in flatten(default.get_config().to_dict()).keys() - flat.keys():
+        flat[missing]
     check_name("objective", OBJECTIVES)
-    check_name("network.name", NETWORKS)
-    check_name("network.dtype", DTYPES)
     check_name("parallel", MODES)
     check_name("watch.action", WATCH_ACTIONS)
+    check_name("schedule.shape", SHAPES)
     check("watch.diversity", 0 <= flat["watch.diversity"] < 1, "a share in [0, 1)")
     check("sync_batch_norm", isinstance(flat["sync_batch_norm"], bool), "true or false")
-    if not is_image_set(flat["data.name"]):
-        check_name("data.name", (*DATASETS, *(f"{kind}:{what}" for kind, what in KINDS.items())))
+    if not is_image_dataset(flat["data.name"]):
+        check_name("data.name", DATASETS)
     for player in Players._fields:
         optimizer = f"optimizer.{player}"
+        check_name(f"network.{player}.dtype", DTYPES)
         check_name(f"{optimizer}.name", OPTIMIZERS)
-        check(f"{optimizer}.learning_rate", 0 < flat[f"{optimizer}.learning_rate"] < float("inf"), "a rate above 0")
+        check(f"{optimizer}.learning_rate", 0 < flat[f"{optimizer}.learning_rate"] < float("inf"), "a rate > 0")
         for moment in ("b1", "b2"):
             check(f"{optimizer}.{moment}", 0 <= flat[f"{optimizer}.{moment}"] < 1, "a decay in [0, 1)")
     for key in (
-        *("batch_size", "latent_dim", "disc_steps", "num_steps", "num_samples"),
-        *("log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
-        *("data.channels", "network.dcgan.base_width", "watch.steps"),
+        *("batch_size", "latent_dim", "disc_steps", "packing", "num_steps", "num_samples", "data.channels"),
+        *("log_every", "sample_every", "checkpoint_every", "keep_checkpoints", "watch.steps"),
     ):
-        check(key, flat[key] >= 1, "a whole number of at least 1")
-    widths = flat["network.mlp.hidden"]
-    check("network.mlp.hidden", all(isinstance(width, int) and width >= 1 for width in widths), "widths such as 128,128")
-    check("seed", 0 <= flat["seed"] < 2**32, "a whole number from 0 to 2**32 - 1")
+        check(key, flat[key] >= 1, "an integer ≥ 1")
+    for key in ("eval_every", "data.resident_mib", "data.workers", "num_classes", "schedule.images"):
+        check(key, flat[key] >= 0, "an integer ≥ 0")
+    for key, entry in flat.items():
+        if key.startswith("penalty.") or ".final_" in key:
+            check(key, entry is None or 0 <= entry < float("inf"), "a number ≥ 0")
+        if ".final_" in key and entry is not None:
+            check("schedule.images", flat["schedule.images"] >= 1, f"≥ 1 where config.{key} is set")
+    check("batch_size", flat["batch_size"] % flat["packing"] == 0, f"a multiple of config.packing={flat['packing']}")
+    check("seed", 0 <= flat["seed"] < 2**32, "an integer from 0 to 2**32 - 1")
     check("ema_decay", 0 <= flat["ema_decay"] < 1, "a decay in [0, 1), where 0 keeps no average")
     calls = flat["steps_per_call"]
-    check("steps_per_call", calls == "auto" or (calls.isdecimal() and int(calls) >= 1), "auto or a whole number of at least 1")
-    check("eval_num", flat["eval_num"] >= 100, "a whole number of at least 100")
-    for key in ("eval_every", "data.resident_mib", "data.workers"):
-        check(key, flat[key] >= 0, "a whole number of at least 0")
-    size = flat["data.image_size"]
-    check("data.image_size", size >= 8 and size & (size - 1) == 0, "a power of two of at least 8")
-    if flat["network.name"] == "dcgan":
-        allowed = "a set of images to config.network.name=dcgan, or take config.network.name=mlp"
-        check("data.name", is_image_set(flat["data.name"]), allowed)
+    check("steps_per_call", calls == "auto" or (calls.isdecimal() and int(calls) >= 1), "auto or an integer ≥ 1")
+    check("eval_num", flat["eval_num"] >= 100, "an integer ≥ 100")
+    check("data.image_size", flat["data.image_size"] >= 8, "an integer ≥ 8")
     choose_devices(flat["parallel"], flat["batch_size"])
+    abstract_state(make_gan(config))  # what a network, or the whole recipe, cannot be
+
+
+def _schedule(config: ConfigDict, start: float, final: float | None) -> Schedule | None:
+    """Return the schedule from start to final, or None where the number stays what it is."""
+    if final is None:
+        return None
+    return SHAPES[config.schedule.shape](start, final, config.schedule.images / images_per_step(config))
+
+
+def make_schedules(config: ConfigDict) -> dict[str, Schedule]:
+    """Make the schedules of the entries that have a final value, by the names under which they are logged."""
+    numbers = {f"penalty_weight/{name}": (config.penalty, name) for name in PENALTIES}
+    numbers |= {f"learning_rate/{player}": (config.optimizer[player], "learning_rate") for player in Players._fields}
+    schedules = {
+        name: _schedule(config, section[entry], section[f"final_{entry}"]) for name, (section, entry) in numbers.items()
+    }
+    return {name: schedule for name, schedule in schedules.items() if schedule}
 
 
 def make_gan(config: ConfigDict) -> GAN:
-    """The static recipe that a config describes."""
+    """Make the static recipe that a config describes."""
     sample_shape = make_sample_shape(config.data.name, config.data.image_size, config.data.channels)
-    options = config.network[config.network.name].to_dict()
-    options = {key: tuple(entry) if isinstance(entry, list) else entry for key, entry in options.items()}
+    schedules = make_schedules(config)
+
+    def optimizer(player: str) -> optax.GradientTransformation:
+        entries = config.optimizer[player]
+        schedule = schedules.get(f"learning_rate/{player}")
+        updates = config.disc_steps if player == "disc" else 1  # an optimiser counts its own updates, a schedule steps
+        rate = entries.learning_rate if schedule is None else lambda count: schedule(count // updates)
+        return OPTIMIZERS[entries.name](entries, rate)
+
+    def penalties() -> Iterable[tuple[Any, Schedule]]:
+        for name, penalty in PENALTIES.items():
+            schedule = schedules.get(f"penalty_weight/{name}")
+            if schedule or config.penalty[name]:
+                yield penalty, schedule or constant(config.penalty[name])
+
     return GAN(
-        networks=NETWORKS[config.network.name](sample_shape, dtype=config.network.dtype, **options),
-        optimizers=Players(
-            gen=OPTIMIZERS[config.optimizer.gen.name](config.optimizer.gen),
-            disc=OPTIMIZERS[config.optimizer.disc.name](config.optimizer.disc),
-        ),
+        networks=Players(*(_make_network(config, player, sample_shape) for player in Players._fields)),
+        optimizers=Players(*(optimizer(player) for player in Players._fields)),
         objective=OBJECTIVES[config.objective],
         sample_shape=sample_shape,
         latent_dim=config.latent_dim,
-        ema_decay=config.ema_decay,
+        num_classes=config.num_classes,
+        disc_steps=config.disc_steps,
+        packing=config.packing,
+        penalties=tuple(penalties()),
+        augment=diffaugment(config.augment),
+        ema=warmed_up_decay(config.ema_decay) if config.ema_decay else None,
     )
 
 
+def _make_network(config: ConfigDict, player: str, sample_shape: tuple[int, ...]) -> Any:
+    entries = config.network[player].to_dict()
+    options = entries.get(entries["name"], {})
+    options = {key: tuple(entry) if isinstance(entry, list) else entry for key, entry in options.items()}
+    common = {"packing": config.packing, "num_classes": config.num_classes, "dtype": entries["dtype"]}
+    try:
+        return make_network(player, entries["name"], sample_shape, **common, **options)
+    except InputError as error:
+        raise InputError(f"config.network.{player}: {error}") from error
+
+
 def make_configured_dataset(config: ConfigDict) -> Dataset:
-    """The data set that a config describes; of several processes, each draws its own rows."""
+    """Make the dataset that a config describes; of several processes, each fetches its own part of a batch."""
     options = config.data.to_dict()
-    data_dir = options.pop("dir")
-    options |= {"batch_size": config.batch_size, "disc_steps": config.disc_steps}
-    return make_dataset(data_dir=data_dir, rows=own_rows(config.parallel, config.batch_size), **options)
+    part = process_slice(config.parallel, config.batch_size)
+    return make_dataset(data_dir=options.pop("dir"), batch_size=config.batch_size, part=part, **options)
 
 
 def load_configured_images(config: ConfigDict, split: str = "") -> Images:
-    """uint8 images `[N, S, S, C]` and labels `[N]` or None of a split, by default the one that the config trains on.
+    """Load uint8 images `[N, S, S, C]` and labels `[N]` or None of a split, by default the one that the config trains on.
 
     Raises:
         InputError: no such split, or the data are no images.
     """
     name = config.data.name
-    if not is_image_set(name):
-        raise InputError(f"config.data.name={name}: no images; give a set of images")
+    if not is_image_dataset(name):
+        raise InputError(f"config.data.name={name} has no images: choose an image dataset")
     if split and not name.startswith("tfds:") and split != config.data.split:
-        raise InputError(f"split={split}: {name} has one part only; sets of TFDS have others")
+        raise InputError(f"split={split}: {name} has one split only; datasets of TFDS have others")
     transform = Transform(config.data.image_size, config.data.channels, config.data.resize, config.data.background)
     return load_images(name, transform, split=split or config.data.split, data_dir=config.data.dir)

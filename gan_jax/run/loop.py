@@ -24,12 +24,20 @@ from gan_jax.files import write_atomic
 from gan_jax.parallel import choose_devices, make_step
 from gan_jax.run import distributed
 from gan_jax.run.checkpoints import Checkpoints, leaves_by_path
-from gan_jax.run.config import check_config, differences, flatten, make_configured_dataset, make_gan, resolve, steps_per_call
+from gan_jax.run.config import (
+    check_config,
+    differences,
+    make_configured_dataset,
+    make_gan,
+    resolve,
+    shared_entries,
+    steps_per_call,
+)
 from gan_jax.run.plots import save_run_plots, save_samples
 from gan_jax.run.recorder import Recorder
 from gan_jax.run.runtime import StopSignals, lock_workdir
 from gan_jax.sampling import sample
-from gan_jax.state import GAN, TrainState, abstract_state, create_state
+from gan_jax.state import GAN, TrainState, abstract_state, create_state, run_keys
 
 
 class StopReason(IntEnum):
@@ -90,9 +98,8 @@ def _open_workdir(config: ConfigDict, workdir: Path) -> Iterator[Checkpoints | N
 
 
 def _assert_same(config: ConfigDict, dataset: Dataset) -> None:
-    per_host = ("data.dir", "data.resident_mib", "data.workers")
-    shared = {key: entry for key, entry in flatten(resolve(config)).items() if key not in per_host}
-    distributed.assert_same(shared, len(dataset.images) if isinstance(dataset, ImageDataset) else None)
+    num_images = len(dataset.images) if isinstance(dataset, ImageDataset) else None
+    distributed.assert_same(shared_entries(resolve(config)), num_images)
 
 
 def _restore_or_create(config: ConfigDict, workdir: Path, gan: GAN, checkpoints: Checkpoints | None) -> TrainState:
@@ -101,16 +108,11 @@ def _restore_or_create(config: ConfigDict, workdir: Path, gan: GAN, checkpoints:
     if checkpoint and (changes := differences(checkpoint.config, resolve(config))):
         changed = ", ".join(changes)
         raise InputError(f"{workdir} has a run with another config ({changed}): give another --workdir, or these values")
-    state = checkpoint.restore(abstract_state(gan)) if checkpoint else create_state(gan, _split_seed(config.seed)[0])
+    state = checkpoint.restore(abstract_state(gan)) if checkpoint else create_state(gan, run_keys(config.seed).init)
     if checkpoints:
         text = json.dumps(resolve(config), indent=2) + "\n"
         write_atomic(workdir / "config.json", lambda file: file.write_text(text))
     return distributed.broadcast_from_primary(state)
-
-
-def _split_seed(seed: int) -> jax.Array:
-    """The keys of the initial state, the training steps and the pictures."""
-    return jax.random.split(jax.random.key(seed), 3)
 
 
 class _Session:
@@ -125,7 +127,7 @@ class _Session:
         self.recorder = Recorder(config, workdir if checkpoints else None, start=start, steps_per_call=self.steps_per_call)
         self.evaluator = make_evaluator(gan, dataset, num=config.eval_num) if config.eval_every and checkpoints else None
         self.evaluation: dict[str, float] = {}  # the last one
-        self.real_distance = _mean_distance(np.asarray(dataset.batches(config.seed, 0)["images"])[0])
+        self.real_distance = _mean_distance(np.asarray(dataset.batches(config.seed, 0).images)[0])
 
     def run(self, state: TrainState) -> TrainState:
         """Train to the last step or until there is a reason to stop, save the state and report how the run ended."""
@@ -149,14 +151,14 @@ class _Session:
         return state
 
     def _train_steps(self, state: TrainState, signals: StopSignals) -> tuple[TrainState, StopReason]:
-        config, rng = self.config, _split_seed(self.config.seed)[1]
-        step_fn = make_step(self.gan, self.dataset, parallel=self.mode, sync_batch_norm=config.sync_batch_norm)
+        config = self.config
+        options = {"parallel": self.mode, "sync_batch_norm": config.sync_batch_norm}
+        step_fn = make_step(self.gan, self.dataset, config.seed, **options)
         step, stop = self.start, self._stop_reason(signals)
         self.began, self.compile_seconds = time.perf_counter(), 0.0
         while step < self.total and not stop:
             num_steps = self._num_steps_in_call(step)
-            batches = [self.dataset.draw(config.seed, step + offset) for offset in range(num_steps)]
-            state, metrics = step_fn(state, batches, rng)
+            state, metrics = step_fn(state, step, num_steps)
             step += num_steps
             if step - num_steps == self.start:
                 self._start_clock(step)
@@ -197,7 +199,7 @@ class _Session:
         """Save a picture of the run's fixed latents; return the samples' mean distance as a fraction of the data's."""
         if not self.checkpoints:
             return {}
-        samples = sample(self.gan, state, _split_seed(self.config.seed)[2], self.config.num_samples)
+        samples = sample(self.gan, state, run_keys(self.config.seed).sample, self.config.num_samples)
         path = self.workdir / "samples" / f"{step:08d}.png"
         save_samples(self.gan, state, samples, path, dataset_name=self.config.data.name)
         distance = _mean_distance(samples / 127.5 if samples.dtype == np.uint8 else samples)

@@ -29,13 +29,17 @@ class GaussianMixture(NamedTuple):
     weights: Any = None
 
     def sample(self, rng: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
-        """Independent draws `[*shape, D]`."""
-        component, noise = jax.random.split(rng)
+        """Draw independent samples `[*shape, D]`."""
+        return self.sample_with_component(rng, shape)[0]
+
+    def sample_with_component(self, rng: jax.Array, shape: tuple[int, ...] = ()) -> tuple[jax.Array, jax.Array]:
+        """Draw independent samples `[*shape, D]`, and the component int32 `[*shape]` that each is of."""
+        component_rng, noise = jax.random.split(rng)
         weights = None if self.weights is None else jnp.asarray(self.weights)
-        index = jax.random.choice(component, len(self.means), shape, p=weights)
+        component = jax.random.choice(component_rng, len(self.means), shape, p=weights)
         unit = jax.random.normal(noise, (*shape, self.means.shape[-1]))
         means, stddevs = jnp.asarray(self.means, unit.dtype), jnp.broadcast_to(self.stddev, self.means.shape)
-        return means[index] + jnp.asarray(stddevs, unit.dtype)[index] * unit
+        return means[component] + jnp.asarray(stddevs, unit.dtype)[component] * unit, component
 
     def log_prob(self, points: jax.Array) -> jax.Array:
         """Log density in nats. points: `[..., D]` -> `[...]`."""

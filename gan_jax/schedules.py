@@ -1,0 +1,39 @@
+"""Numbers that are functions of the step, for learning rates, penalty weights and the average of the generator."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Schedule = Callable[[jax.Array], jax.Array]
+"""`schedule(step)`: the step, an int32 scalar that counts generator updates, to a float32 scalar; traceable."""
+
+
+def constant(number: float) -> Schedule:
+    """Return the number at every step."""
+    return lambda step: jnp.full(jnp.shape(step), number, jnp.float32)
+
+
+def cosine(start: float, end: float, num_steps: float) -> Schedule:
+    """Go from start to end over num_steps steps along half a cosine, and stay there."""
+
+    def schedule(step: jax.Array) -> jax.Array:
+        share = jnp.clip(step / num_steps, 0.0, 1.0)
+        return start + (end - start) * (1.0 - jnp.cos(math.pi * share)) / 2
+
+    return schedule
+
+
+SHAPES: dict[str, Callable[[float, float, float], Schedule]] = {"cosine": cosine}
+"""Name -> `make(start, end, num_steps)`."""
+
+
+def warmed_up_decay(decay: float) -> Schedule:
+    """Return min(decay, (1 + step) / (10 + step)): an average whose memory grows with the steps that it has seen."""
+
+    def schedule(step: jax.Array) -> jax.Array:
+        seen = jnp.asarray(step, jnp.float32)
+        return jnp.minimum(decay, (1 + seen) / (10 + seen))
+
+    return schedule

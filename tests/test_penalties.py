@@ -1,0 +1,84 @@
+"""Penalties: the closed form for a D that is known, per example, and gradients against finite differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import small_gan, small_state
+
+from gan_jax.errors import InputError
+from gan_jax.penalties import PENALTIES, r1
+from gan_jax.schedules import constant
+from gan_jax.state import create_state
+from gan_jax.steps import PURPOSES, example_keys, judge
+
+BATCH = 6
+KEYS = {purpose: example_keys(jax.random.key(1), purpose, BATCH) for purpose in PURPOSES}
+
+
+def images(seed=0):
+    return jax.random.normal(jax.random.key(seed), (BATCH, 4, 4, 2))
+
+
+def test_r1_of_an_affine_d_is_half_its_squared_weights_for_any_batch():
+    weights = jax.random.normal(jax.random.key(7), (4, 4, 2))
+    affine = lambda x, keys: jnp.einsum("bhwc,hwc->b", x, weights) + 3.0  # noqa: E731
+    for seed in range(2):
+        terms = r1(affine, images(seed), images(9), KEYS)
+        np.testing.assert_allclose(terms, np.full(BATCH, float(jnp.sum(weights**2)) / 2), rtol=1e-5)
+
+
+def test_r1_of_a_quadratic_d_is_that_of_each_real_image():
+    """D = |x|²/2 has the gradient x: half the squared norm, of real images and not of fake ones."""
+    real = images(0)
+    terms = r1(lambda x, keys: jnp.sum(x**2, axis=(1, 2, 3)) / 2, real, images(9), KEYS)
+    np.testing.assert_allclose(terms, np.sum(np.asarray(real) ** 2, axis=(1, 2, 3)) / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_an_example_has_its_own_term_whatever_else_is_in_the_batch(name):
+    gan = small_gan(norm="none")
+    state = small_state(gan)
+    disc = lambda x, keys: judge(gan, state.params.disc, state, x, None, keys)[0]  # noqa: E731
+    real, fake = (jax.random.normal(jax.random.key(seed), (BATCH, 16, 16, 1)) for seed in (0, 1))
+    terms = PENALTIES[name](disc, real, fake, KEYS)
+    others = PENALTIES[name](disc, real.at[1:].set(0.3), fake.at[1:].set(-0.3), KEYS)
+    assert terms.shape == (BATCH,)
+    np.testing.assert_allclose(terms[0], others[0], rtol=1e-5)
+    assert not np.any(np.isclose(terms[1:], others[1:], rtol=1e-3))
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_gradients_of_a_penalty_through_a_dcgan_are_those_of_finite_differences(name):
+    """Second order, through the convolutions' own derivatives, in float64."""
+    with jax.enable_x64(True):
+        gan = small_gan(norm="none")
+        state = jax.tree.map(lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, small_state(gan))
+        real, fake = (0.5 * jax.random.normal(jax.random.key(seed), (2, 16, 16, 1), jnp.float64) for seed in (0, 1))
+        keys = {purpose: KEYS[purpose][:2] for purpose in PURPOSES}
+        network = gan.networks.disc.clone(dtype="float64")
+
+        @jax.jit
+        def penalty(params):
+            disc = lambda x, of: network.apply({"params": params}, x, None, train=True)  # noqa: E731
+            return jnp.mean(PENALTIES[name](disc, real, fake, keys))
+
+        params = state.params.disc
+        leaves, structure = jax.tree.flatten(params)
+        rngs = jax.tree.unflatten(structure, list(jax.random.split(jax.random.key(3), len(leaves))))
+        direction = jax.tree.map(lambda leaf, rng: jax.random.normal(rng, leaf.shape, leaf.dtype), params, rngs)
+        slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: jnp.sum(g * d), jax.grad(penalty)(params), direction)))
+        ahead, behind = (
+            penalty(jax.tree.map(lambda leaf, d, sign=sign: leaf + sign * 1e-6 * d, params, direction)) for sign in (1, -1)
+        )
+        assert float(slope) == pytest.approx(float((ahead - behind) / 2e-6), rel=1e-4)
+
+
+def test_a_penalty_with_batch_norm_in_d_is_refused_in_a_line_that_names_both_keys():
+    gan = small_gan(penalties=((r1, constant(1.0)),))
+    with pytest.raises(
+        InputError, match=r"config\.network\.disc\.dcgan\.norm=none, or the weights in config\.penalty"
+    ) as error:
+        create_state(gan, jax.random.key(0))
+    assert "\n" not in str(error.value)
+    create_state(small_gan(norm="none", penalties=((r1, constant(1.0)),)), jax.random.key(0))
