@@ -1,4 +1,4 @@
-"""A run over several processes: they connect, verify that they were given the same, and stop together. One process needs none."""
+"""A run over several processes: they connect, compare their configs, and stop together."""
 
 import os
 import re

@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan_jax.data import Dataset, ImageDataset
+from gan_jax.data.batch import to_float
 from gan_jax.errors import CollapseError, InputError, NonFiniteError, StoppedError
 from gan_jax.evaluation import format_metrics
 from gan_jax.evaluation.evaluator import make_evaluator
@@ -57,7 +58,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     checkpoints/, curves.png, training.gif.
 
     Raises:
-        InputError: the config cannot be trained, or differs from that of the run in the workdir, or another process trains there.
+        InputError: the config cannot be trained or is not that of the run in the workdir, or another process trains there.
         NonFiniteError: a metric or a leaf of the state is nan or inf.
         CollapseError: training has collapsed, and `config.watch.action` is "stop".
         WorkerError: a process that loads data died.
@@ -71,10 +72,8 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         state = _restore_or_create(config, workdir, gan, checkpoints)
         start = int(state.step)
         if start < config.num_steps:
-            print(
-                f"{workdir}: {f'resuming at step {start}' if start else 'a new run'}, {config.num_steps} steps in all",
-                flush=True,
-            )
+            begins = f"resuming at step {start}" if start else "a new run"
+            print(f"{workdir}: {begins}, {config.num_steps} steps in all", flush=True)
             state = _Session(config, workdir, gan, dataset, checkpoints, start).run(state)
         else:
             print(f"{workdir}: the run is complete at step {start}; a larger config.num_steps continues it")
@@ -144,10 +143,8 @@ class _Session:
         if stop > StopReason.COLLAPSE:
             raise StoppedError(stop, f"saved step {step} of {self.total}; rerun the same command to resume")
         if step < self.total:
-            seen = "".join(
-                f"{episode}; " for episode in self.recorder.watch.episodes[-1:]
-            )  # none, where another process saw it
-            raise CollapseError(f"stopped at step {step} and saved it: {seen}--config.watch.action=warn continues the run")
+            symptom = next(iter(self.recorder.watch.episodes[-1:]), "seen by another process")
+            raise CollapseError(f"stopped at step {step} and saved it: {symptom}; --config.watch.action=warn continues the run")
         return state
 
     def _train_steps(self, state: TrainState, signals: StopSignals) -> tuple[TrainState, StopReason]:
@@ -202,7 +199,7 @@ class _Session:
         samples = sample(self.gan, state, run_keys(self.config.seed).sample, self.config.num_samples)
         path = self.workdir / "samples" / f"{step:08d}.png"
         save_samples(self.gan, state, samples, path, dataset_name=self.config.data.name)
-        distance = _mean_distance(samples / 127.5 if samples.dtype == np.uint8 else samples)
+        distance = _mean_distance(to_float(samples) if self.gan.is_image else samples)
         return {"samples/diversity": distance / self.real_distance} if self.real_distance and len(samples) > 1 else {}
 
     def _check(self, state: TrainState) -> None:

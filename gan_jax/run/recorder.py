@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from gan_jax.errors import NonFiniteError
 from gan_jax.evaluation import format_metrics
+from gan_jax.run.config import images_per_step, make_schedules
 from gan_jax.run.watch import CollapseWatch, Episode
 from gan_jax.run.writers import MetricBuffer, MetricWriter, Progress
 from gan_jax.steps import Metrics
@@ -23,7 +25,7 @@ class Recorder:
 
     def __init__(self, config: ConfigDict, workdir: Path | None, *, start: int, steps_per_call: int):
         self._log_every, self._total = config.log_every, config.num_steps
-        self._images_per_step = config.batch_size * config.disc_steps
+        self._images_per_step, self._schedules = images_per_step(config), make_schedules(config)
         self.watch = CollapseWatch(config.watch.steps, config.watch.diversity, stops=config.watch.action == "stop")
         self._writer = MetricWriter(workdir, start=start) if workdir else None
         self._buffer = MetricBuffer(chunk=-(-config.log_every // steps_per_call))
@@ -78,8 +80,9 @@ class Recorder:
                 continue
             self._warn(self.watch.add_metrics(step, metrics))
             if step % self._log_every == 0 or step == self._total:
-                images_seen = {"images_seen": step * self._images_per_step}
-                self._writer.write(self._writer.metrics, step, images_seen | metrics | self._progress.rates())
+                row = {"images_seen": step * self._images_per_step} | metrics | self._progress.rates()
+                row |= {name: float(schedule(jnp.int32(step - 1))) for name, schedule in self._schedules.items()}
+                self._writer.write(self._writer.metrics, step, row)
                 self._progress.report(step, metrics)
 
     def _warn(self, episodes: Iterable[Episode]) -> None:
