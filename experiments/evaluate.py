@@ -29,7 +29,7 @@ from gan_jax.evaluation.metrics import METRICS, mode_statistics, nearest_neighbo
 from gan_jax.evaluation.results import append_row, format_metrics, over_seeds
 from gan_jax.run import cli, plots
 from gan_jax.run.config import check_config, load_configured_images
-from gan_jax.run.loop import restore_run, restore_steps
+from gan_jax.run.restore import restore_run, restore_steps
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
 

@@ -29,7 +29,8 @@ from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minu
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli, plots
 from gan_jax.run.config import flatten, load_configured_images, resolve
-from gan_jax.run.loop import restore_run, train
+from gan_jax.run.loop import train
+from gan_jax.run.restore import restore_run
 from gan_jax.sampling import sample
 
 _EPOCHS = flags.DEFINE_integer("epochs", 20, "Of each run.", lower_bound=1)

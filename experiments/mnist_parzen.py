@@ -25,7 +25,8 @@ from gan_jax.evaluation.metrics import parzen_log_likelihood
 from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
 from gan_jax.files import write_atomic, write_atomic_bytes
 from gan_jax.run import cli
-from gan_jax.run.loop import restore_run, train
+from gan_jax.run.loop import train
+from gan_jax.run.restore import restore_run
 
 _STEPS = flags.DEFINE_integer("steps", 5000, "Of each run.", lower_bound=1)
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Runs.", lower_bound=1)

@@ -1,214 +1,205 @@
-"""Checkpoints of a run: Orbax behind a small interface that trusts no file without its digest."""
+"""Checkpoints of a run: Orbax writes and reads them, a sha256 of every array verifies them."""
 
-import hashlib
 import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
 from gan_jax.errors import InputError, SaveError
+from gan_jax.files import sha256_of
 from gan_jax.state import TrainState
 
 
 class DamagedError(Exception):
-    """A checkpoint is not what was saved, and where."""
+    """A checkpoint differs from what was saved; the message says where."""
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint that was read and verified: config, selection metric (lower is better) or None, host arrays by path."""
+
+    step: int
+    config: dict[str, Any]
+    selection_metric: float | None
+    arrays: dict[str, np.ndarray]
+
+    def restore(self, abstract_state: TrainState) -> TrainState:
+        """Return the state on the default device, in the structure of `abstract_state`.
+
+        Raises:
+            InputError: a leaf has another shape or dtype, is missing or is not expected.
+        """
+        expected = {path: _kind(leaf) for path, leaf in leaves_by_path(abstract_state).items()}
+        saved = {path: _kind(leaf) for path, leaf in self.arrays.items()}
+        for path in (*expected, *saved):
+            if expected.get(path) != saved.get(path):
+                there, here = saved.get(path, "absent"), expected.get(path, "absent")
+                raise InputError(f"{path} is {there} in the checkpoint of step {self.step}, and {here} by the config")
+        state: TrainState = jax.tree.unflatten(jax.tree.structure(abstract_state), [self.arrays[path] for path in expected])
+        return jax.device_put(state)
 
 
 class Checkpoints:
-    """The checkpoints in one folder: the newest `keep`, and the best of all. A reader leaves the folder as it is.
+    """The checkpoints in a folder, of which the newest `keep` and the best are kept. read_only changes nothing there.
 
-    A step is there when its commit file is, and not before. It holds the state and a record: the config, a score (lower is
-    better) or none, and a sha256 of each leaf and of the record itself. One thread writes them, behind the training.
+    A checkpoint exists once its commit file does. It holds the arrays of the state by path, and a record: config, selection
+    metric, and the sha256 of each array and of the record itself. One thread writes them while training continues.
     """
 
     def __init__(self, directory: str | Path, *, keep: int = 2, read_only: bool = False):
         self.directory, self._keep, self._read_only = Path(directory).absolute(), keep, read_only
         if not read_only:
             self.directory.mkdir(parents=True, exist_ok=True)
-        commit_files = ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE)
         options = ocp.CheckpointManagerOptions(
-            atomicity_options=commit_files,
+            atomicity_options=ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE),
             enable_async_checkpointing=False,
             create=False,
             # Orbax would wait for the other processes of a run, which have no checkpoints.
             multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
         )
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "record"))
-        self._scores: dict[int, float] = {}
         if not read_only:
-            self._sweep()
+            self._remove_partial_saves()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
-        self._writing: tuple[int, Future[None]] | None = None
+        self._writing: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, error: type[BaseException] | None, *rest: object) -> None:
         try:
-            self.wait()
-        except SaveError:
-            if error is None:
-                raise
+            with suppress(*[SaveError] if error else []):
+                self.wait()
         finally:
             self._writer.shutdown()
             self._manager.close()
 
     def steps(self) -> list[int]:
-        """The steps that were committed, in order."""
+        """The steps of all committed checkpoints in ascending order."""
         return sorted(self._manager.all_steps())
 
-    def latest_step(self) -> int | None:
-        """The newest of them, or None, once the thread that writes is done."""
-        if self._writing is not None:
-            wait([self._writing[1]])
-        return max(self._manager.all_steps(), default=None)
+    def selection_metrics(self) -> dict[int, float]:
+        """The selection metrics by step, the best first and the earliest of equals first, without those that are not finite."""
+        metrics = {}
+        for step in self.steps():
+            with suppress(DamagedError):
+                metrics[step] = self._read_record(step)["selection_metric"]
+        ranked = sorted((metric, step) for step, metric in metrics.items() if metric is not None)
+        return {step: metric for metric, step in ranked}
 
-    def best_step(self) -> int | None:
-        """The one with the lowest score, the earliest of equals; None where none has a finite one."""
-        scores = {step: score for step in self.steps() if np.isfinite(score := self.score(step))}
-        return min(scores, key=lambda step: (scores[step], step), default=None)
+    def describe_newest(self) -> str:
+        """Say in an error message which checkpoint a run can be resumed from."""
+        steps = self.steps()
+        return f"the newest checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint yet"
 
-    def score(self, step: int) -> float:
-        """What the step was saved with; nan where that was nothing, or nothing that can be read."""
-        if step not in self._scores:
-            try:
-                score = self._record(step)["score"]
-            except DamagedError:
-                score = None
-            self._scores[step] = float("nan") if score is None else score
-        return self._scores[step]
-
-    def save(self, state: TrainState, config: Mapping[str, Any], *, score: float | None = None) -> None:
-        """Copy the state to the host, and leave the rest to the thread that writes. A step that is there stays as it is.
+    def save(self, state: TrainState, config: Mapping[str, Any], *, selection_metric: float | None = None) -> None:
+        """Copy the state to the host and write it in the background. A step that was saved before is left as it is.
 
         Raises:
             SaveError: the save before this one failed.
         """
         self.wait()
         step = int(state.step)
-        if step not in self._manager.all_steps():
-            host = jax.tree.map(np.array, jax.device_get(state))
-            self._writing = step, self._writer.submit(self._write, step, host, config, score)
+        if step not in self.steps():
+            arrays = {path: np.array(leaf) for path, leaf in leaves_by_path(jax.device_get(state)).items()}
+            self._writing = self._writer.submit(self._write, step, arrays, config, selection_metric)
 
     def wait(self) -> None:
-        """Return when all is on disk, or raise `SaveError`."""
-        if self._writing is None:
-            return
-        (step, writing), self._writing = self._writing, None
-        try:
+        """Return when all saves are on disk, or raise `SaveError`."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
             writing.result()
-        except Exception as error:  # whatever Orbax and TensorStore raise for a full disk, a lost mount, a forbidden folder
-            kept = self.latest_step()
-            rest = "no checkpoint was saved yet" if kept is None else f"the checkpoint of step {kept} is kept"
-            raise SaveError(f"{self.directory}: step {step} could not be saved: {_reason(error)}; {rest}") from error
 
-    def restore(
-        self, which: str, template: Callable[[dict[str, Any]], TrainState], say: Callable[[str], None] = print
-    ) -> TrainState | None:
-        """The newest state that is whole, or the best, on this process's default device; None where no step is there.
+    def find(self, which: str = "final") -> Checkpoint | None:
+        """Read and verify the newest checkpoint ("final") or the one with the lowest selection metric ("best").
 
-        which: "final", or "best" of those that are whole. template: maps the saved config to the state's shapes, as of
-        `jax.eval_shape`, or refuses it. Damaged checkpoints are skipped, with a line each to `say`; a writer renames them, as
-        the run will come to their steps again.
+        A damaged checkpoint is named in a line, and the next one is tried; None where there is no checkpoint at all. A writer
+        sets the damaged ones aside, because the run will reach their steps again.
 
         Raises:
-            InputError: the state is another than the template's, or no checkpoint is whole, or there is no best one.
+            InputError: all checkpoints are damaged, or none has a selection metric.
         """
-        candidates = self.steps()[::-1]
-        if which == "best":
-            scored = {step: score for step in candidates if np.isfinite(score := self.score(step))}
-            if candidates and not scored:
-                raise InputError(f"{self.directory}: no checkpoint has a score that can be read; take the final one")
-            candidates = sorted(scored, key=lambda step: (scored[step], step))
-        damaged = []
-        for step in candidates:
+        self.wait()
+        candidates = self.steps()[::-1] if which == "final" else list(self.selection_metrics())
+        if which == "best" and not candidates and self.steps():
+            raise InputError(f"{self.directory}: no checkpoint has a selection metric; take the final one")
+        for index, step in enumerate(candidates):
             try:
-                state = self._read(step, template)
+                checkpoint = self._read(step)
             except DamagedError as damage:
-                say(f"{self.directory}: the checkpoint of step {step} is damaged ({damage}); it is left out")
-                damaged.append(step)
+                print(f"{self.directory}: the checkpoint of step {step} is damaged ({damage}); it is ignored", flush=True)
             else:
-                for old in damaged if not self._read_only else []:
-                    self._set_aside(old)
-                return state
-        if damaged:
-            raise InputError(f"{self.directory}: no checkpoint there is whole; move the folder away to begin anew")
+                for damaged in candidates[:index] if not self._read_only else []:
+                    self._set_aside(damaged)
+                return checkpoint
+        if candidates:
+            raise InputError(f"{self.directory}: all checkpoints are damaged; move the folder away to start a new run")
         return None
 
-    def _write(self, step: int, state: TrainState, config: Mapping[str, Any], score: float | None) -> None:
-        scored = None if score is None or not np.isfinite(score) else float(score)
-        record = {"config": config, "score": scored, "leaves": {path: _describe(leaf) for path, leaf in _leaves(state)}}
-        items = {"state": ocp.args.StandardSave(state), "record": ocp.args.JsonSave(record | {"sha256": _digest(record)})}
-        self._manager.save(step, args=ocp.args.Composite(**items))
-        best = self.best_step()
-        for old in self.steps()[: -self._keep]:
-            if old != best:
-                self._remove(old)
+    def _write(self, step: int, arrays: dict[str, np.ndarray], config: Mapping[str, Any], metric: float | None) -> None:
+        leaves = {path: _describe(array) for path, array in arrays.items()}
+        metric = None if metric is None or not np.isfinite(metric) else float(metric)
+        record = {"config": config, "selection_metric": metric, "leaves": leaves}
+        items = {"state": ocp.args.StandardSave(arrays), "record": ocp.args.JsonSave(record | {"sha256": _digest(record)})}
+        try:
+            self._manager.save(step, args=ocp.args.Composite(**items))
+            kept = {*self.steps()[-self._keep :], *list(self.selection_metrics())[:1]}
+            for old in set(self.steps()) - kept:
+                self._manager.delete(old)
+        except Exception as error:  # whatever Orbax and TensorStore raise for a full disk, a lost mount, a forbidden folder
+            reason = f"step {step} could not be saved: {_reason(error)}"
+            raise SaveError(f"{self.directory}: {reason}; {self.describe_newest()}") from error
 
-    def _record(self, step: int) -> dict[str, Any]:
+    def _read_record(self, step: int) -> dict[str, Any]:
         try:
             items = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))
             record: dict[str, Any] = items["record"]
             digest = record.pop("sha256")
-        except Exception as error:  # a file that is gone, cut, or no JSON any more
+        except Exception as error:  # a file that is missing, truncated or not JSON
             raise DamagedError(f"its record: {_reason(error)}") from error
         if digest != _digest(record):
-            raise DamagedError("its record differs from its digest")
+            raise DamagedError("its record differs from its sha256")
         return record
 
-    def _read(self, step: int, make_template: Callable[[dict[str, Any]], TrainState]) -> TrainState:
-        record = self._record(step)
-        template = make_template(record["config"])
-        expected = {path: _kind(leaf) for path, leaf in _leaves(template)}
-        saved = {path: kind["kind"] for path, kind in record["leaves"].items()}
-        for path in (*expected, *saved):
-            if expected.get(path) != saved.get(path):
-                there, here = saved.get(path, "absent"), expected.get(path, "none")
-                raise InputError(f"{self.directory}: state{path} is {there} in step {step}, and {here} by the config")
-        arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
+    def _read(self, step: int) -> Checkpoint:
+        record = self._read_record(step)
+        empty = {path: np.empty(leaf["shape"], jnp.dtype(leaf["dtype"])) for path, leaf in record["leaves"].items()}
         _silence_late_reads()
         try:
-            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(arrays)))["state"]
-        except Exception as error:  # TensorStore's word for a file that is gone, cut or no longer its own
+            arrays = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(empty)))["state"]
+        except Exception as error:  # whatever TensorStore raises for a file that is missing, truncated or not its own
             raise DamagedError(_reason(error)) from error
-        for path, leaf in _leaves(state):
-            if _describe(leaf) != record["leaves"][path]:
-                raise DamagedError(f"state{path} differs from its digest")
-        on_device: TrainState = jax.device_put(state)
-        return on_device
-
-    def _remove(self, step: int) -> None:
-        self._scores.pop(step, None)
-        self._manager.delete(step)
+        for path, leaf in record["leaves"].items():
+            if _describe(arrays[path]) != leaf:
+                raise DamagedError(f"{path} differs from its sha256")
+        return Checkpoint(step, record["config"], record["selection_metric"], arrays)
 
     def _set_aside(self, step: int) -> None:
-        """Out of the run's way, and not deleted: what cannot be read here and now may be whole after all."""
-        self._scores.pop(step, None)
+        """Rename rather than delete: what cannot be read on this machine may be whole after all."""
         (self.directory / str(step)).rename(self.directory / f"damaged-{step}-{uuid4().hex[:8]}")
         self._manager.reload()
 
-    def _sweep(self) -> None:
-        """Remove what a save that was cut off has left: the run will come to that step again."""
-        whole = {str(step) for step in self.steps()}
+    def _remove_partial_saves(self) -> None:
+        committed = {str(step) for step in self.steps()}
         for entry in self.directory.iterdir():
-            if entry.is_dir() and entry.name not in whole and entry.name.split(".")[0].isdecimal():
+            if entry.is_dir() and entry.name not in committed and entry.name.split(".")[0].isdecimal():
                 shutil.rmtree(entry)
 
 
 @cache
 def _silence_late_reads() -> None:
-    """Should a restore fail, its other reads end after its event loop: each would print a traceback of its own."""
+    """When a restore fails, its other reads end after its event loop: each would print a traceback."""
     report = sys.unraisablehook
 
     def report_others(unraisable: Any) -> None:
@@ -218,29 +209,27 @@ def _silence_late_reads() -> None:
     sys.unraisablehook = report_others
 
 
-def _leaves(tree: Any) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+def leaves_by_path(tree: Any) -> dict[str, Any]:
+    """The leaves of a pytree by a path such as params/gen/Dense_0/kernel."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def _kind(leaf: Any) -> str:
     return f"{leaf.dtype}{list(leaf.shape)}"
 
 
-def _describe(leaf: np.ndarray) -> dict[str, str]:
-    return {"kind": _kind(leaf), "sha256": hashlib.sha256(np.ascontiguousarray(leaf).tobytes()).hexdigest()}
+def _describe(array: np.ndarray) -> dict[str, Any]:
+    digest = sha256_of(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": digest}
 
 
 def _digest(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def state_digest(state: TrainState) -> str:
-    """A sha256 of every bit of a state."""
-    return _digest({path: _describe(np.asarray(leaf)) for path, leaf in _leaves(state)})
+    return sha256_of(json.dumps(record, sort_keys=True))
 
 
 def _reason(error: BaseException) -> str:
-    """What a library says, in a few words: the system's own where it quotes them, else its first line."""
+    """What a library raised, in a few words: the operating system's own message where it is quoted, else the first line."""
     system = re.search(r"([^:]+) \[os_error_code", str(error))
     lines = [system[1]] if system else str(error).splitlines()
     return f"{type(error).__name__}: {lines[0].strip()[:200]}" if lines else type(error).__name__

@@ -1,7 +1,5 @@
-"""Many processes, one run: they find one another, agree, and stop together. A process alone passes through all of it."""
+"""A run over several processes: they connect, compare their configs, and stop together."""
 
-import hashlib
-import json
 import os
 import re
 import signal
@@ -11,129 +9,133 @@ from itertools import count
 from typing import Any, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
 from gan_jax.errors import InputError
+from gan_jax.files import sha256_of
 
-_BEAT, _SILENCE = 5, 20  # seconds between signs of life, and without one until the others stop
-_joined, _left = threading.Event(), threading.Event()
+_connected, _shut_down = threading.Event(), threading.Event()
 
 
 def connect(
-    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None, *, patience: float = 300
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    timeout: float = 300,
+    heartbeat_timeout: float = 20,
 ) -> None:
-    """Join the other processes of the run; before anything touches a device. Process 0 alone keeps its standard output.
+    """Connect to the other processes, before anything touches a device. Only process 0 keeps its standard output.
 
-    coordinator: HOST:PORT at which process 0 listens. What is not given is what Slurm, Open MPI, GKE or a TPU pod says.
-    patience: seconds until all have come.
+    coordinator: HOST:PORT at which process 0 listens. Slurm, Open MPI, GKE or a TPU pod supply what is not given.
+    timeout: seconds until all processes must have connected. heartbeat_timeout: seconds without a heartbeat from one process
+    after which the others exit.
     """
     if coordinator and not re.fullmatch(r".+:\d+", coordinator):
-        raise InputError(f"--distributed: --coordinator={coordinator}: give HOST:PORT")
-    given = (coordinator, num_processes, process_id)
-    where = f"the coordinator {coordinator}" if coordinator else "the coordinator that the cluster names"
-    absent = f"not all processes met at {where} within {patience:.0f} s: is process 0 there, and can its port be reached?"
-    # The library's own timeout ends the process with a page of C++; this one comes first.
-    timer = threading.Timer(patience, quit_all, (f"--distributed: {absent}", 1))
+        raise InputError(f"--coordinator={coordinator}: must be HOST:PORT")
+    where = f"the coordinator {coordinator}" if coordinator else "the coordinator of the cluster"
+    message = f"timeout: not all processes connected to {where} within {timeout:.0f} s; is process 0 running and its port open?"
+    # The library's own timeout ends the process with a page of C++ messages; this one comes first.
+    timer = threading.Timer(timeout, exit_process, (message, 1))
     timer.daemon = True
     timer.start()
-    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}  # it waits in C++
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, which is the loop's own to handle
+    # The library waits in C++, where no Python handler runs; and its preemption service would take SIGTERM from the loop.
+    handlers = {signum: signal.signal(signum, signal.SIG_DFL) for signum in (signal.SIGTERM, signal.SIGINT)}
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
-            *given,
-            cluster_detection_method=None if None in given else "deactivate",
-            initialization_timeout=int(patience) + 60,
-            heartbeat_timeout_seconds=2 * _SILENCE,
+            coordinator,
+            num_processes,
+            process_id,
+            cluster_detection_method=None if None in (coordinator, num_processes, process_id) else "deactivate",
+            initialization_timeout=int(timeout) + 60,
+            heartbeat_timeout_seconds=int(2 * heartbeat_timeout) + 1,
         )
-    except Exception as error:  # whatever a cluster's detection, an address or a socket does
+    except Exception as error:  # whatever the detection of a cluster, an address or a socket raises
         remedy = "give --coordinator=HOST:PORT --num_processes=N --process_id=I, or start it under Slurm, Open MPI or on TPUs"
         raise InputError(f"--distributed: {str(error) or type(error).__name__}; {remedy}") from error
     finally:
         timer.cancel()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    print(f"process {jax.process_index()} of {jax.process_count()}: all have met", file=sys.stderr, flush=True)
-    if jax.process_index():
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+    print(f"process {jax.process_index()} of {jax.process_count()}: all processes are connected", file=sys.stderr, flush=True)
+    if not is_primary():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    _joined.set()
-    threading.Thread(target=_watch, daemon=True).start()
+    _connected.set()
+    threading.Thread(target=_exchange_heartbeats, args=(heartbeat_timeout,), daemon=True).start()
 
 
-def joined() -> bool:
-    """Is this one of the processes of a run?"""
-    return _joined.is_set()
+def is_connected() -> bool:
+    """Whether this process is one of several."""
+    return _connected.is_set()
 
 
-def first() -> bool:
-    """Is this the process that writes what the run leaves behind?"""
+def is_primary() -> bool:
+    """Whether this is process 0, which alone writes the files of a run."""
     return jax.process_index() == 0
 
 
-def of_first(tree: Any) -> Any:
-    """Process 0's arrays, to the bit, on all processes; every other gives a tree of the same shapes and dtypes."""
+def broadcast_from_primary(tree: Any) -> Any:
+    """Return process 0's arrays, bit by bit, on all processes; each passes a tree of the same shapes and dtypes."""
     if jax.process_count() == 1:
         return tree
     arrays = jax.tree.map(np.asarray, tree)
-    # As bytes: a broadcast is a sum with zeros, which would turn −0 into 0.
-    data = multihost_utils.broadcast_one_to_all(
-        np.concatenate([np.frombuffer(leaf.tobytes(), np.uint8) for leaf in jax.tree.leaves(arrays)])
-    )
-    ends = np.cumsum([leaf.nbytes for leaf in jax.tree.leaves(arrays)])[:-1]
-    parts = iter(np.split(data, ends))
+    # As bytes: the library adds zeros, which would turn −0.0 into 0.0.
+    as_bytes = jax.tree.map(lambda array: np.frombuffer(array.tobytes(), np.uint8), arrays)
+    received = multihost_utils.broadcast_one_to_all(as_bytes)
     return jax.tree.map(
-        lambda leaf: jax.numpy.asarray(np.frombuffer(next(parts).tobytes(), leaf.dtype).reshape(leaf.shape)), arrays
+        lambda array, data: jnp.asarray(np.asarray(data).view(array.dtype).reshape(array.shape)), arrays, received
     )
 
 
-def largest(number: int) -> int:
-    """The largest of what the processes give: what one of them asks for, all do, and at the same step."""
-    if jax.process_count() == 1:
-        return number
-    return int(multihost_utils.process_allgather(np.int32(number)).max())
+def max_over_processes(number: int) -> int:
+    """Return the largest of the processes' numbers."""
+    return number if jax.process_count() == 1 else int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
-def agree(settings: Any) -> None:
-    """Raise `InputError` on all processes where they were not all given the same: one would wait for another for ever."""
+def assert_same(*settings: Any) -> None:
+    """Raise `InputError` on all processes where their settings differ: one would wait for another for ever."""
     if jax.process_count() == 1:
         return
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).digest()
-    all_digests = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
-    others = [index for index, other in enumerate(all_digests) if not np.array_equal(other, all_digests[0])]
-    if others:
-        raise InputError(f"process {others[0]} has another config, or other data, than process 0: give all the same")
+    digests = multihost_utils.process_allgather(np.frombuffer(bytes.fromhex(sha256_of(repr(settings))), np.uint8))
+    different = np.flatnonzero((digests != digests[0]).any(axis=1))
+    if len(different):
+        raise InputError(f"process {different[0]} has another config or other data than process 0; give all the same")
 
 
-def leave() -> None:
-    """Wait until all processes are at the end of the run, and part."""
-    if joined():
-        multihost_utils.sync_global_devices("the end")
-        _left.set()
-        _joined.clear()
+def shutdown() -> None:
+    """Wait for all processes to reach the end of the run, and disconnect."""
+    if is_connected():
+        multihost_utils.sync_global_devices("end of the run")
+        _shut_down.set()
+        _connected.clear()
         jax.distributed.shutdown()
 
 
-def quit_all(message: str, status: int) -> NoReturn:
-    """Say why on standard error and exit at once; the other processes see this one gone, and stop too."""
-    name = f"process {jax.process_index()}: " if joined() else ""
+def exit_process(message: str, status: int) -> NoReturn:
+    """Print the reason on standard error and exit at once; the other processes notice and exit too."""
+    name = f"process {jax.process_index()}: " if is_connected() else ""
     print(f"error: {name}{' '.join(message.split())}", file=sys.stderr, flush=True)
     os._exit(status)
 
 
-def _watch() -> None:
-    """Stop this process when another no longer answers: the collective that waits for it never would."""
+def _exchange_heartbeats(timeout: float) -> None:
+    """Exit when another process has stopped answering: a collective that waits for it would wait for ever."""
     from orbax.checkpoint import multihost
 
-    wait = multihost.get_barrier_sync_fn()
+    wait_at_barrier = multihost.get_barrier_sync_fn()
     for beat in count():
         try:
-            wait(key=f"alive {beat}", timeout_ms=_SILENCE * 1000)
+            wait_at_barrier(key=f"heartbeat {beat}", timeout_ms=int(timeout * 1000))
         except Exception as error:
-            silent = re.search(r"task names:\s*([\d\s,]+)", str(error))
-            who = f"process {', '.join(silent[1].split())}" if silent else "another process"
-            if not _left.is_set():
-                again = "the same command on all hosts goes on from the newest checkpoint"
-                quit_all(f"{who} has been silent for {_SILENCE} s, it or its host died; {again}", 1)
+            missing = re.search(r"task names:\s*([\d\s,]+)", str(error))
+            who = f"process {', '.join(missing[1].split())}" if missing else "another process"
+            if not _shut_down.is_set():
+                exit_process(
+                    f"missed heartbeat: no answer from {who} within {timeout:g} s; rerun the same command to resume", 1
+                )
             return
-        if _left.wait(_BEAT):
+        if _shut_down.wait(timeout / 4):
             return

@@ -1,26 +1,30 @@
-"""From a config to a trained GAN: the one loop, with its logs, pictures and checkpoints."""
+"""The training loop: from a config to a trained GAN, with logs, pictures, evaluations and checkpoints."""
 
 import json
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from enum import IntEnum
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan_jax.data import DENSITIES, Dataset, ImageDataset
-from gan_jax.errors import CollapseError, InputError, StoppedError
-from gan_jax.evaluation import format_metrics, make_evaluator
+from gan_jax.data import Dataset, ImageDataset
+from gan_jax.data.batch import to_float
+from gan_jax.errors import CollapseError, InputError, NonFiniteError, StoppedError
+from gan_jax.evaluation import format_metrics
+from gan_jax.evaluation.evaluator import make_evaluator
+from gan_jax.evaluation.metrics import mean_pairwise_distance
 from gan_jax.evaluation.results import append_row
-from gan_jax.files import read_jsonl, write_atomic
+from gan_jax.files import write_atomic
 from gan_jax.parallel import choose_devices, make_step
-from gan_jax.run import distributed, plots
-from gan_jax.run.checkpoints import Checkpoints
+from gan_jax.run import distributed
+from gan_jax.run.checkpoints import Checkpoints, leaves_by_path
 from gan_jax.run.config import (
     check_config,
     differences,
@@ -30,232 +34,220 @@ from gan_jax.run.config import (
     shared_entries,
     steps_per_call,
 )
-from gan_jax.run.recorder import Journal
-from gan_jax.run.runtime import StopSignals, sole_writer
-from gan_jax.run.watch import CollapseWatch
+from gan_jax.run.plots import save_run_plots, save_samples
+from gan_jax.run.recorder import Recorder
+from gan_jax.run.runtime import StopSignals, lock_workdir
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState, abstract_state, create_state, run_keys
 
 
+class StopReason(IntEnum):
+    """Why a run stops before its last step; of the reasons of several processes, the largest counts."""
+
+    NONE = 0
+    COLLAPSE = 1
+    SIGINT = signal.SIGINT
+    SIGTERM = signal.SIGTERM
+
+
 def train(config: ConfigDict, workdir: str | Path) -> TrainState:
-    """Train to `config.num_steps`, from the newest whole checkpoint of the workdir where there is one; return the last state.
+    """Train to `config.num_steps`, from the newest checkpoint in the workdir if there is one, and return the last state.
 
-    Of several processes (see `hosts`) all call it, and process 0 alone touches the workdir.
-
-    Writes config.json, metrics.jsonl, eval.jsonl, tensorboard/, samples/, checkpoints/, curves.png, training.gif and, for each
-    call that trained, a row of history.jsonl: steps, devices, times, how it ended, config, commit, hardware, versions.
+    All processes of a run call it (see `distributed`); process 0 alone reads and writes the workdir: config.json,
+    metrics.jsonl (training), eval.jsonl (evaluation), runs.jsonl (one row for each call that trained), tensorboard/, samples/,
+    checkpoints/, curves.png, training.gif.
 
     Raises:
-        InputError: the config cannot be trained, or is not the one of the run that the workdir holds, or another process trains
-            there.
-        NonFiniteError: a loss or a leaf of the state is nan or inf.
-        CollapseError: the GAN has failed, and `config.watch.action` is to stop.
-        WorkerError: a process that loads data died; so does it.
+        InputError: the config cannot be trained or is not that of the run in the workdir, or another process trains there.
+        NonFiniteError: a metric or a leaf of the state is nan or inf.
+        CollapseError: training has collapsed, and `config.watch.action` is "stop".
+        WorkerError: a process that loads data died.
         SaveError: a checkpoint could not be written.
-        StoppedError: SIGTERM or SIGINT; the state of that step is saved.
+        StoppedError: SIGTERM or SIGINT; the state of the last step is saved.
     """
     check_config(config)
-    workdir, resolved, gan = Path(workdir), resolve(config), make_gan(config)
-    rngs = run_keys(config.seed)._asdict()
-
-    def template(saved: dict[str, Any]) -> TrainState:
-        if changes := differences(saved, resolved):
-            raise InputError(
-                f"{workdir} holds a run with another config ({', '.join(changes)}): give another --workdir, or its values"
-            )
-        return abstract_state(gan)
-
-    with (
-        closing(make_configured_dataset(config)) as dataset,
-        _open_workdir(workdir, resolved) as checkpoints,
-    ):
-        shared = shared_entries(resolved)
-        distributed.agree([shared, len(dataset.images) if isinstance(dataset, ImageDataset) else None])
-        restored = checkpoints.restore("final", template) if checkpoints else None
-        state = distributed.of_first(create_state(gan, rngs["init"]) if restored is None else restored)
-        if distributed.first():
-            write_atomic(workdir / "config.json", lambda file: file.write_text(json.dumps(resolved, indent=2) + "\n"))
+    workdir, gan = Path(workdir), make_gan(config)
+    with closing(make_configured_dataset(config)) as dataset, _open_workdir(config, workdir) as checkpoints:
+        _assert_same(config, dataset)
+        state = _restore_or_create(config, workdir, gan, checkpoints)
         start = int(state.step)
         if start < config.num_steps:
-            begun = f"resuming at step {start}" if start else "a new run"
-            print(f"{workdir}: {begun}, {config.num_steps} steps in all", flush=True)
-            state = _loop(config, workdir, gan, dataset, state, checkpoints, rngs)
+            begins = f"resuming at step {start}" if start else "a new run"
+            print(f"{workdir}: {begins}, {config.num_steps} steps in all", flush=True)
+            state = _Session(config, workdir, gan, dataset, checkpoints, start).run(state)
         else:
             print(f"{workdir}: the run is complete at step {start}; a larger config.num_steps continues it")
         if checkpoints:
-            print(f"pictures: {', '.join(str(path) for path in _finish(workdir))}", flush=True)
+            print(f"pictures: {', '.join(str(path) for path in save_run_plots(workdir))}", flush=True)
     return state
 
 
 @contextmanager
-def _open_workdir(workdir: Path, resolved: Mapping[str, Any]) -> Iterator[Checkpoints | None]:
-    """The checkpoints of a run, for the one process that writes there; the others have none."""
-    if not distributed.first():
+def _open_workdir(config: ConfigDict, workdir: Path) -> Iterator[Checkpoints | None]:
+    """Lock the workdir and yield its checkpoints; None on all processes but the primary one."""
+    if not distributed.is_primary():
         yield None
         return
-    with sole_writer(workdir), Checkpoints(workdir / "checkpoints", keep=resolved["keep_checkpoints"]) as checkpoints:
-        yield checkpoints
+    with lock_workdir(workdir):
+        try:
+            with Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints) as checkpoints:
+                yield checkpoints
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error}; {checkpoints.describe_newest()}") from None
 
 
-def _loop(
-    config: ConfigDict,
-    workdir: Path,
-    gan: GAN,
-    dataset: Dataset,
-    state: TrainState,
-    checkpoints: Checkpoints | None,
-    rngs: Mapping[str, jax.Array],
-) -> TrainState:
-    mode, devices = choose_devices(config.parallel, config.batch_size)
-    step = make_step(gan, dataset, config.seed, parallel=mode, sync_batch_norm=config.sync_batch_norm)
-    start, total, per_call = int(state.step), config.num_steps, steps_per_call(config, gan)
-    number, compile_seconds = start, 0.0
-    intervals = (config.sample_every, config.checkpoint_every, config.eval_every or total)
-
-    def draw_picture(state: TrainState, path: Path) -> np.ndarray:
-        samples = sample(gan, state, rngs["sample"], config.num_samples)
-        save_samples(gan, state, config, samples, path)
-        return samples / 127.5 - 1 if samples.dtype == np.uint8 else samples
-
-    journal = Journal(
-        workdir if distributed.first() else None,
-        start=start,
-        total=total,
-        log_every=config.log_every,
-        chunk=-(-config.log_every // per_call),
-        images_per_step=config.batch_size * config.disc_steps,
-        watch=CollapseWatch(config.watch.steps, config.watch.diversity, stops=config.watch.action == "stop"),
-        draw=draw_picture,
-        last_good=checkpoints.latest_step if checkpoints else lambda: None,
-    )
-    with journal, StopSignals() as signals:
-        evaluator = make_evaluator(gan, dataset, num=config.eval_num) if config.eval_every and distributed.first() else None
-        journal.look_at_data(dataset.batches(config.seed, 0))
-        if start == 0:
-            journal.picture(state)
-        # To stop: by the number of a signal, or by 1 for a collapse. All processes agree, by a collective: not at every step.
-        asked = distributed.largest(signals.number or int(journal.watch.stop))
-        began = time.perf_counter()
-        while number < total and not asked:
-            boundary = min(total, *(number + every - number % every for every in intervals))
-            count = per_call if boundary - number >= per_call else 1
-            state, metrics = step(state, number, count)
-            if number == start:
-                compile_seconds = time.perf_counter() - began
-                normed = "whole batch" if config.sync_batch_norm else "device's part of it"
-                over = f", {mode} over {len(devices)} devices, batch norm over the {normed}" if len(devices) > 1 else ""
-                print(f"compiled the step in {compile_seconds:.1f} s{over}", flush=True)
-                journal.progress.begin(start + count)
-            number += count
-            journal.push(range(number - count + 1, number + 1), metrics, state)
-            if journal.due(number, config.sample_every):
-                journal.picture(state)
-            look = evaluator if evaluator and journal.due(number, config.eval_every) else None
-            if look or number % config.checkpoint_every == 0:
-                journal.drain(state)
-                score = journal.evaluate(look, state) if look else None
-                if checkpoints:
-                    checkpoints.save(state, resolve(config), score=score)
-            if not distributed.joined() or number // config.log_every > (number - count) // config.log_every:
-                asked = distributed.largest(signals.number or int(journal.watch.stop))
-        journal.drain(state)
-        if checkpoints:
-            checkpoints.save(state, resolve(config))
-            checkpoints.wait()
-        if not asked:
-            asked = distributed.largest(signals.number or 0)
-    rate = journal.progress.rate()
-    ended = "complete" if number == total else signal.Signals(asked).name if asked > 1 else "collapse"
-    row = (
-        {"from_step": start, "to_step": number, "ended": ended, "parallel": mode, "devices": len(devices)}
-        | {"processes": jax.process_count(), "compile_seconds": compile_seconds, "seconds": time.perf_counter() - began}
-        | {"steps_per_second": rate, "images_per_second": rate * journal.images_per_step}
-        | {"watch": [str(episode) for episode in journal.watch.episodes], "config": resolve(config)}
-    )
-    if distributed.first():
-        append_row(workdir / "history.jsonl", row)
-    for episode in journal.watch.episodes:
-        print(f"watch: {episode}")
-    if evaluator and checkpoints and number == total:
-        print(f"step {total}: {format_metrics(journal.found)}")
-        print(f"real baseline: {format_metrics(evaluator.real_baseline())}", flush=True)
-        _compare_best(checkpoints, evaluator.selection_metric, total)
-    if number < total or asked > 1:
-        _raise_why(asked, number, total, journal.watch)
-    return state
+def _assert_same(config: ConfigDict, dataset: Dataset) -> None:
+    num_images = len(dataset.images) if isinstance(dataset, ImageDataset) else None
+    distributed.assert_same(shared_entries(resolve(config)), num_images)
 
 
-def _compare_best(checkpoints: Checkpoints, name: str, total: int) -> None:
-    best = checkpoints.best_step()
-    if best is not None:
-        scores = " and ".join(f"{checkpoints.score(step):.4g} at step {step}" for step in (best, total))
-        print(f"{name} of the best and the final checkpoint, both kept: {scores}", flush=True)
+def _restore_or_create(config: ConfigDict, workdir: Path, gan: GAN, checkpoints: Checkpoints | None) -> TrainState:
+    """The newest state in the workdir, or a new one, the same on all processes; and config.json."""
+    checkpoint = checkpoints.find() if checkpoints else None
+    if checkpoint and (changes := differences(checkpoint.config, resolve(config))):
+        changed = ", ".join(changes)
+        raise InputError(f"{workdir} has a run with another config ({changed}): give another --workdir, or these values")
+    state = checkpoint.restore(abstract_state(gan)) if checkpoint else create_state(gan, run_keys(config.seed).init)
+    if checkpoints:
+        text = json.dumps(resolve(config), indent=2) + "\n"
+        write_atomic(workdir / "config.json", lambda file: file.write_text(text))
+    return distributed.broadcast_from_primary(state)
 
 
-def _raise_why(asked: int, number: int, total: int, watch: CollapseWatch) -> NoReturn:
-    """The error of a run that was stopped: by a signal, or else by its watch, which on another process has no episodes."""
-    if asked > 1:
-        raise StoppedError(asked, f"saved step {number} of {total}; the same command goes on from there")
-    seen = "".join(f"{episode}; " for episode in watch.episodes[-1:])
-    raise CollapseError(f"stopped at step {number} and saved it: {seen}--config.watch.action=warn goes on")
+class _Session:
+    """One call of `train` that trains, from step `start` on."""
+
+    def __init__(
+        self, config: ConfigDict, workdir: Path, gan: GAN, dataset: Dataset, checkpoints: Checkpoints | None, start: int
+    ):
+        self.config, self.workdir, self.gan, self.dataset, self.checkpoints = config, workdir, gan, dataset, checkpoints
+        self.start, self.total, self.steps_per_call = start, config.num_steps, steps_per_call(config, gan)
+        self.mode, self.devices = choose_devices(config.parallel, config.batch_size)
+        self.recorder = Recorder(config, workdir if checkpoints else None, start=start, steps_per_call=self.steps_per_call)
+        self.evaluator = make_evaluator(gan, dataset, num=config.eval_num) if config.eval_every and checkpoints else None
+        self.evaluation: dict[str, float] = {}  # the last one
+        self.real_distance = _mean_distance(np.asarray(dataset.batches(config.seed, 0).images)[0])
+
+    def run(self, state: TrainState) -> TrainState:
+        """Train to the last step or until there is a reason to stop, save the state and report how the run ended."""
+        with self.recorder, StopSignals() as signals:
+            if self.start == 0:
+                self.recorder.add_evaluation(0, self._save_samples(state, 0))
+            state, stop = self._train_steps(state, signals)
+            if self.checkpoints:
+                self.checkpoints.save(state, resolve(self.config))
+                self.checkpoints.wait()
+            stop = stop or StopReason(distributed.max_over_processes(signals.signum))
+        step = int(state.step)
+        self._report(state, step, stop)
+        if stop > StopReason.COLLAPSE:
+            raise StoppedError(stop, f"saved step {step} of {self.total}; rerun the same command to resume")
+        if step < self.total:
+            symptom = next(iter(self.recorder.watch.episodes[-1:]), "seen by another process")
+            raise CollapseError(f"stopped at step {step} and saved it: {symptom}; --config.watch.action=warn continues the run")
+        return state
+
+    def _train_steps(self, state: TrainState, signals: StopSignals) -> tuple[TrainState, StopReason]:
+        config = self.config
+        options = {"parallel": self.mode, "sync_batch_norm": config.sync_batch_norm}
+        step_fn = make_step(self.gan, self.dataset, config.seed, **options)
+        step, stop = self.start, self._stop_reason(signals)
+        self.began, self.compile_seconds = time.perf_counter(), 0.0
+        while step < self.total and not stop:
+            num_steps = self._num_steps_in_call(step)
+            state, metrics = step_fn(state, step, num_steps)
+            step += num_steps
+            if step - num_steps == self.start:
+                self._start_clock(step)
+            self.recorder.add_metrics(range(step - num_steps + 1, step + 1), metrics)
+            self._at_intervals(state, step)
+            # All processes agree by a collective, which would be slow after every step.
+            if not distributed.is_connected() or step // config.log_every > (step - num_steps) // config.log_every:
+                stop = self._stop_reason(signals)
+        self._check(state)
+        return state, stop
+
+    def _num_steps_in_call(self, step: int) -> int:
+        """As many as go in one call before something is due."""
+        intervals = (self.config.sample_every, self.config.checkpoint_every, self.config.eval_every or self.total)
+        next_due = min(self.total, *(step + every - step % every for every in intervals))
+        return self.steps_per_call if next_due - step >= self.steps_per_call else 1
+
+    def _at_intervals(self, state: TrainState, step: int) -> None:
+        """Save samples, evaluate and save a checkpoint where they are due."""
+
+        def is_due(every: int) -> bool:
+            return step % every == 0 or step == self.total
+
+        metrics = self._save_samples(state, step) if is_due(self.config.sample_every) else {}
+        evaluates = self.evaluator is not None and is_due(self.config.eval_every)
+        saves = evaluates or step % self.config.checkpoint_every == 0
+        if saves:
+            self._check(state)
+        if self.evaluator and evaluates:
+            self.evaluation = self.evaluator(state)
+            metrics |= self.evaluation
+        self.recorder.add_evaluation(step, metrics)
+        if self.checkpoints and saves:
+            metric = metrics[self.evaluator.selection_metric] if self.evaluator and evaluates else None
+            self.checkpoints.save(state, resolve(self.config), selection_metric=metric)
+
+    def _save_samples(self, state: TrainState, step: int) -> dict[str, float]:
+        """Save a picture of the run's fixed latents; return the samples' mean distance as a fraction of the data's."""
+        if not self.checkpoints:
+            return {}
+        samples = sample(self.gan, state, run_keys(self.config.seed).sample, self.config.num_samples)
+        path = self.workdir / "samples" / f"{step:08d}.png"
+        save_samples(self.gan, state, samples, path, dataset_name=self.config.data.name)
+        distance = _mean_distance(to_float(samples) if self.gan.is_image else samples)
+        return {"samples/diversity": distance / self.real_distance} if self.real_distance and len(samples) > 1 else {}
+
+    def _check(self, state: TrainState) -> None:
+        """Record all metrics, and raise `NonFiniteError` where the state itself is not finite."""
+        self.recorder.flush()
+        finite = leaves_by_path(jax.device_get(_finite_leaves(state)))
+        if bad := [path for path, is_finite in finite.items() if not is_finite]:
+            raise NonFiniteError(f"step {int(state.step)}: nan or inf in {', '.join(bad[:2])}")
+
+    def _stop_reason(self, signals: StopSignals) -> StopReason:
+        own = signals.signum or (StopReason.COLLAPSE if self.recorder.watch.stop else StopReason.NONE)
+        return StopReason(distributed.max_over_processes(own))
+
+    def _start_clock(self, step: int) -> None:
+        self.compile_seconds = time.perf_counter() - self.began
+        over = f", {self.mode} over {len(self.devices)} devices, batch norm over the " if len(self.devices) > 1 else ""
+        over += {True: "whole batch", False: "device's part of it"}[self.config.sync_batch_norm] if over else ""
+        print(f"compiled the step in {self.compile_seconds:.1f} s{over}", flush=True)
+        self.recorder.start_clock(step)
+
+    def _report(self, state: TrainState, step: int, stop: StopReason) -> None:
+        """Print the result, and append the row of runs.jsonl."""
+        if not self.checkpoints:
+            return
+        baseline = self.evaluator.real_baseline() if self.evaluator and step == self.total else {}
+        row = (
+            {"from_step": self.start, "to_step": step, "ended": "complete" if step == self.total else stop.name.lower()}
+            | {"parallel": self.mode, "devices": len(self.devices), "processes": jax.process_count()}
+            | {"compile_seconds": self.compile_seconds, "seconds": time.perf_counter() - self.began}
+            | self.recorder.summary()
+            | {"real_baseline": baseline, "config": resolve(self.config)}
+        )
+        append_row(self.workdir / "runs.jsonl", row)
+        for episode in self.recorder.watch.episodes:
+            print(f"watch: {episode}")
+        if self.evaluator and baseline:
+            weights = "EMA weights" if state.ema is not None else "raw weights"
+            print(f"step {step}, {weights}: {format_metrics(self.evaluation)}")
+            print(f"real-vs-real baseline: {format_metrics(baseline)}", flush=True)
+            metrics = self.checkpoints.selection_metrics()
+            kept = " and ".join(f"{metrics[kept]:.4g} at step {kept}" for kept in (*list(metrics)[:1], step) if kept in metrics)
+            print(f"{self.evaluator.selection_metric} of the best and the final checkpoint: {kept}", flush=True)
 
 
-def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, GAN, TrainState]:
-    """A run that was trained in a workdir: its config and recipe, and the state of its newest checkpoint, or its best."""
-    directory = Path(workdir) / "checkpoints"
-    if not directory.is_dir():
-        raise InputError(f"--workdir={workdir}: no run is there; train one with experiments/train.py --workdir={workdir}")
-    configs: dict[str, Any] = {}
-
-    def template(saved: dict[str, Any]) -> TrainState:
-        configs.update(saved)
-        return abstract_state(make_gan(ConfigDict(saved)))
-
-    with Checkpoints(directory, read_only=True) as checkpoints:
-        state = checkpoints.restore(which, template)
-    if state is None:
-        raise InputError(f"--workdir={workdir}: the run there has no checkpoint yet; train it to config.checkpoint_every")
-    config = ConfigDict(configs)
-    return config, make_gan(config), state
+def _mean_distance(examples: np.ndarray) -> float:
+    return mean_pairwise_distance(examples.reshape(len(examples), -1)) if len(examples) > 1 else 0.0
 
 
-def restore_steps(workdir: str | Path) -> dict[str, tuple[GAN, TrainState]]:
-    """Recipe and state of a run's "final" step and, where checkpoints have scores, of its "best" one."""
-    steps = {"final": restore_run(workdir)[1:]}
-    try:
-        steps["best"] = restore_run(workdir, "best")[1:]
-    except InputError as error:
-        print(f"no best step: {error}", flush=True)
-    return steps
-
-
-def save_samples(
-    gan: GAN, state: TrainState, config: ConfigDict, samples: np.ndarray, path: Path, *, columns: int | None = None
-) -> None:
-    """A grid of images; points as a scatter over the data's density, with D's contours."""
-    if samples.ndim == 4:
-        plots.save_grid(samples, path, columns=columns)
-        return
-    density = DENSITIES[config.data.name]()
-    disc = {"params": state.params.disc, "batch_stats": state.stats.disc}
-    plots.save_points(
-        samples,
-        path,
-        log_prob=lambda points: np.asarray(density.log_prob(jnp.asarray(points))),
-        disc_prob=lambda points: np.asarray(jax.nn.sigmoid(gan.networks.disc.apply(disc, points, None, train=False))),
-        extent=1.4 * float(np.abs(density.means).max()),
-        title=f"{config.data.name}, step {int(state.step)}",
-    )
-
-
-def _finish(workdir: Path) -> list[Path]:
-    """Curves and animation, from what the run has left on disk; the pictures worth a look."""
-    frames, rows = sorted((workdir / "samples").glob("*.png")), read_jsonl(workdir / "metrics.jsonl")
-    pictures = frames[-1:]
-    if rows:
-        plots.save_curves(rows, workdir / "curves.png")
-        pictures.append(workdir / "curves.png")
-    if frames:
-        plots.save_animation(frames, workdir / "training.gif")
-        pictures.append(workdir / "training.gif")
-    return pictures
+@jax.jit
+def _finite_leaves(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)), tree)

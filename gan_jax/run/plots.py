@@ -1,16 +1,20 @@
-"""Pictures of a run: grids of images, points over their density, curves, an animation. Files out, nothing else."""
+"""Pictures of a run: grids of images, points over their density, curves, an animation."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gan_jax.files import write_atomic
+from gan_jax.data import DENSITIES
+from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.objectives import VALUE_AT_EQUILIBRIUM, VALUE_WHEN_DISJOINT
+from gan_jax.state import GAN, TrainState, pack
 
 _MIN_TILE = 64  # pixels: smaller images are enlarged, for people
 _MAX_FRAMES = 60
@@ -44,18 +48,50 @@ def save_pairs(samples: np.ndarray, neighbours: np.ndarray, path: str | Path) ->
     save_grid(np.concatenate([samples, neighbours], axis=2), path, columns=int(np.ceil(np.sqrt(len(samples) / 2))))
 
 
+def save_samples(
+    gan: GAN, state: TrainState, samples: np.ndarray, path: str | Path, *, dataset_name: str, columns: int | None = None
+) -> None:
+    """Save images as a grid, points as a scatter over the density of their dataset with the contours of D."""
+    if gan.is_image:
+        save_grid(samples, path, columns=columns)
+        return
+    density = DENSITIES[dataset_name]()
+    variables = {"params": state.params.disc, "batch_stats": state.stats.disc}
+
+    def logits(points: np.ndarray, label: int | None) -> jax.Array:
+        inputs = pack(jnp.repeat(points, gan.packing, axis=0), gan.packing)
+        labels = None if label is None else jnp.full(len(inputs), label)
+        return gan.networks.disc.apply(variables, inputs, labels, train=False)
+
+    def disc(points: np.ndarray) -> np.ndarray:
+        by_class = [logits(points, label) for label in range(gan.num_classes) or [None]]
+        mean = jnp.mean(jnp.stack(by_class), axis=0)
+        return np.asarray(jax.nn.sigmoid(mean) if gan.objective.is_probability else mean)
+
+    save_points(
+        samples,
+        path,
+        log_prob=lambda points: np.asarray(density.log_prob(jnp.asarray(points))),
+        disc=disc,
+        levels=[0.1, 0.25, 0.5, 0.75, 0.9] if gan.objective.is_probability else 6,
+        extent=1.4 * float(np.abs(density.means).max()),
+        title=f"{dataset_name}, step {int(state.step)}",
+    )
+
+
 def save_points(
     points: np.ndarray,
     path: str | Path,
     *,
     log_prob: Callable[[np.ndarray], np.ndarray],
-    disc_prob: Callable[[np.ndarray], np.ndarray],
+    disc: Callable[[np.ndarray], np.ndarray],
+    levels: list[float] | int,
     extent: float,
     title: str,
 ) -> None:
-    """Points `[N, 2]` over their density (grey) with D's contours, on the square [-extent, extent]².
+    """Save points `[N, 2]` over their density (grey) with the contours of D, on the square [-extent, extent]².
 
-    log_prob, disc_prob: `[M, 2] -> [M]`, the data's log density and D(x).
+    log_prob, disc: `[M, 2] -> [M]`. levels: of the contours of D, or how many.
     """
     ticks = np.linspace(-extent, extent, 200, dtype=np.float32)
     plane = np.stack(np.meshgrid(ticks, ticks), axis=-1)
@@ -65,10 +101,8 @@ def save_points(
     # Narrow modes would vanish between pixels: what is drawn is the density's shape, not its height.
     density = np.maximum(log_prob(flat).reshape(plane.shape[:2]), -60.0)
     axes.contourf(ticks, ticks, density, levels=np.linspace(-60.0, max(float(density.max()), 0.0), 12), cmap="Greys")
-    levels = [0.1, 0.25, 0.5, 0.75, 0.9]
-    contours = axes.contour(
-        ticks, ticks, disc_prob(flat).reshape(plane.shape[:2]), levels=levels, cmap="coolwarm", linewidths=0.8, vmin=0, vmax=1
-    )
+    values = disc(flat).reshape(plane.shape[:2])
+    contours = axes.contour(ticks, ticks, values, levels=levels, cmap="coolwarm", linewidths=0.8)
     axes.clabel(contours, fontsize=6)
     axes.scatter(points[:, 0], points[:, 1], s=3, color="tab:green", alpha=0.5)
     axes.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", title=title)
@@ -87,31 +121,51 @@ def _plot_series(axes: Axes, rows: Sequence[dict[str, Any]], names: dict[str, st
         axes.plot(middle, np.median(windows, axis=-1), color=line.get_color(), label=label)
 
 
-def _to_js_bound(values: Any) -> Any:
-    return (values - VALUE_AT_EQUILIBRIUM) / 2
+_PANELS = (
+    {"value": "V(D, G)"},
+    {"loss/disc": "loss of D", "loss/gen": "loss of G"},
+    {"prob/real": "D(x)", "prob/fake": "D(G(z))"},
+    {"logits/real": "logits of real", "logits/fake": "logits of fake"},
+)
 
 
 def save_curves(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
-    """The run's curves: V with its marks 0 and -log 4, both losses, D(x) and D(G(z)). rows: those of metrics.jsonl.
-
-    The right-hand axis of V is the lower bound of the JSD that it gives, from 0 to log 2.
-    """
-    figure = Figure(figsize=(8, 8), layout="constrained")
-    top, middle, bottom = figure.subplots(3, sharex=True)
-    _plot_series(top, rows, {"value": "V(D, G)"})
-    top.axhline(VALUE_WHEN_DISJOINT, color="grey", linestyle=":", label="0: D separates them")
-    top.axhline(VALUE_AT_EQUILIBRIUM, color="grey", linestyle="--", label="−log 4: equilibrium")
-    top.set_ylabel("nats")
-    bound = top.secondary_yaxis("right", functions=(_to_js_bound, lambda js: 2 * js + VALUE_AT_EQUILIBRIUM))
-    bound.set(ylabel="(V + log 4)/2 ≤ JSD", yticks=[0.0, 0.2, 0.4, float(np.log(2))], yticklabels=["0", "0.2", "0.4", "log 2"])
-    _plot_series(middle, rows, {"loss/disc": "loss of D", "loss/gen": "loss of G"})
-    middle.set_ylabel("nats")
-    _plot_series(bottom, rows, {"prob/real": "D(x)", "prob/fake": "D(G(z))"})
-    bottom.axhline(0.5, color="grey", linestyle="--")
-    bottom.set(ylabel="probability", ylim=(-0.02, 1.02), xlabel="step (updates of G)")
-    for axes in (top, middle, bottom):
+    """Save curves of the rows of metrics.jsonl: V, losses, D(x) and logits, as far as the rows have them."""
+    panels = [names for names in _PANELS if all(name in row for row in rows for name in names)]
+    figure = Figure(figsize=(8, 2.7 * len(panels)), layout="constrained")
+    for names, axes in zip(panels, figure.subplots(len(panels), sharex=True), strict=True):
+        _plot_series(axes, rows, names)
+        if "value" in names:
+            _mark_value(axes)
+        if "prob/real" in names:
+            axes.axhline(0.5, color="grey", linestyle="--")
+            axes.set_ylim(-0.02, 1.02)
         axes.legend(loc="best", fontsize=8)
+    axes.set_xlabel("step (updates of G)")
     save_figure(figure, path)
+
+
+def _mark_value(axes: Axes) -> None:
+    """Mark 0 and −log 4; the right-hand axis is the lower bound of the JSD that V gives, from 0 to log 2."""
+    axes.axhline(VALUE_WHEN_DISJOINT, color="grey", linestyle=":", label="0: D separates real from fake")
+    axes.axhline(VALUE_AT_EQUILIBRIUM, color="grey", linestyle="--", label="−log 4: equilibrium")
+    to_bound: Any = lambda value: (value - VALUE_AT_EQUILIBRIUM) / 2  # noqa: E731
+    to_value: Any = lambda bound: 2 * bound + VALUE_AT_EQUILIBRIUM  # noqa: E731
+    right = axes.secondary_yaxis("right", functions=(to_bound, to_value))
+    right.set(ylabel="(V + log 4)/2 ≤ JSD", yticks=[0.0, 0.2, 0.4, float(np.log(2))], yticklabels=["0", "0.2", "0.4", "log 2"])
+
+
+def save_run_plots(workdir: Path) -> list[Path]:
+    """Save curves and animation from the files of a run; return the paths of the newest pictures."""
+    frames, rows = sorted((workdir / "samples").glob("*.png")), read_jsonl(workdir / "metrics.jsonl")
+    pictures = frames[-1:]
+    if rows:
+        save_curves(rows, workdir / "curves.png")
+        pictures.append(workdir / "curves.png")
+    if frames:
+        save_animation(frames, workdir / "training.gif")
+        pictures.append(workdir / "training.gif")
+    return pictures
 
 
 def save_animation(frames: Sequence[Path], path: str | Path, *, seconds: float = 8.0) -> None:

@@ -1,15 +1,15 @@
-"""Names for the ways in which a GAN fails while its losses stay finite: a D that is sure, and samples that are all alike."""
+"""Signs that a GAN has failed although its losses are finite: a saturated discriminator, samples that are nearly identical."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_SURE = 8.0  # of logits: D is wrong once in 3,000, and the saturating loss has lost its gradient
-_STUCK = -0.01  # of V, in nats: D separates real from fake
+_SATURATED_LOGIT = 8.0  # D is wrong once in 3,000, and the saturating loss has lost its gradient
+_VALUE_NEAR_ZERO = -0.01  # V in nats: D separates real from fake
 
 
 @dataclass(eq=False)
 class Episode:
-    """Steps, the first to the last, throughout which a symptom held."""
+    """Steps, the first to the last, at all of which a symptom was seen."""
 
     symptom: str
     first: int
@@ -21,40 +21,46 @@ class Episode:
 
 @dataclass
 class CollapseWatch:
-    """Names a symptom when it has held for `steps` steps in a row; `episodes` keeps those that were named.
+    """Report a symptom when it has lasted for `steps` steps; `episodes` holds those that were reported.
 
-    diversity: samples count as collapsed below this share of the data's mean pairwise distance. stops: what it names is to
-    stop the run.
+    diversity: samples count as collapsed below this fraction of the data's mean pairwise distance. stops: whether a reported
+    symptom is to stop the run.
     """
 
     steps: int
     diversity: float
     stops: bool = False
     episodes: list[Episode] = field(default_factory=list)
-    _held: dict[str, Episode] = field(default_factory=dict)
+    _current: dict[str, Episode] = field(default_factory=dict)
 
-    def metrics(self, step: int, metrics: Mapping[str, float]) -> list[Episode]:
-        """Look at the metrics of a step; the episodes that have just become long enough."""
-        saturated = min(metrics["logits/real"], -metrics["logits/fake"]) > _SURE
+    def add_metrics(self, step: int, metrics: Mapping[str, float]) -> list[Episode]:
+        """Check the metrics of a step; return the episodes that have just lasted long enough.
+
+        Logits and V mean something only where D's output is a probability: the metrics then have "value".
+        """
+        if "value" not in metrics:
+            return []
+        saturated = min(metrics["logits/real"], -metrics["logits/fake"]) > _SATURATED_LOGIT
         return [
-            *self._observe("D's logits are saturated", step, saturated),
-            *self._observe("V is stuck at 0", step, metrics["value"] > _STUCK),
+            *self._observe("saturated discriminator", step, saturated),
+            *self._observe("V ≈ 0", step, metrics["value"] > _VALUE_NEAR_ZERO),
         ]
 
-    def samples(self, step: int, diversity: float) -> list[Episode]:
-        """Look at the samples' mean pairwise distance, as a share of the data's."""
-        return self._observe("the samples are nearly identical", step, diversity < self.diversity)
+    def add_evaluation(self, step: int, metrics: Mapping[str, float]) -> list[Episode]:
+        """Check the samples' mean pairwise distance, as a fraction of the data's, where it was measured."""
+        diversity = metrics.get("samples/diversity")
+        return [] if diversity is None else self._observe("nearly identical samples", step, diversity < self.diversity)
 
     @property
     def stop(self) -> bool:
-        """Whether the run is to stop: something that was named still holds."""
-        return self.stops and any(episode in self.episodes for episode in self._held.values())
+        """Whether the run is to stop: a reported symptom lasts."""
+        return self.stops and any(episode in self.episodes for episode in self._current.values())
 
-    def _observe(self, symptom: str, step: int, holds: bool) -> list[Episode]:
-        if not holds:
-            self._held.pop(symptom, None)
+    def _observe(self, symptom: str, step: int, present: bool) -> list[Episode]:
+        if not present:
+            self._current.pop(symptom, None)
             return []
-        episode = self._held.setdefault(symptom, Episode(symptom, step, step))
+        episode = self._current.setdefault(symptom, Episode(symptom, step, step))
         episode.last = step
         if step - episode.first + 1 < self.steps or episode in self.episodes:
             return []

@@ -22,7 +22,8 @@ from gan_jax.errors import CollapseError, InputError, SaveError, StoppedError
 from gan_jax.files import read_jsonl
 from gan_jax.run import loop
 from gan_jax.run.checkpoints import Checkpoints
-from gan_jax.run.loop import restore_run, train
+from gan_jax.run.loop import train
+from gan_jax.run.restore import restore_run
 from gan_jax.run.runtime import StopSignals
 
 

@@ -14,7 +14,8 @@ from gan_jax.errors import InputError, NonFiniteError
 from gan_jax.files import read_jsonl
 from gan_jax.run import loop
 from gan_jax.run.config import flatten, make_configured_dataset, make_gan, resolve
-from gan_jax.run.loop import restore_run, train
+from gan_jax.run.loop import train
+from gan_jax.run.restore import restore_run
 
 METRICS = {"value", "jsd/lower_bound", "loss/disc", "loss/gen", "logits/real", "logits/fake", "prob/real", "prob/fake"}
 METRICS |= {"grad_norm/disc", "grad_norm/gen", "images_seen", "steps_per_second", "images_per_second", "step"}
