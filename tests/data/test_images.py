@@ -199,7 +199,10 @@ def test_folders_that_cannot_be_used_are_named(folder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"background": "blurple"}, "data.background=blurple must be a colour"), ({"channels": 2}, "data.channels=2 must be 1 or 3")],
+    [
+        ({"background": "blurple"}, "data.background=blurple must be a colour"),
+        ({"channels": 2}, "data.channels=2 must be 1 or 3"),
+    ],
 )
 def test_transforms_that_cannot_be_are_named(folder, options, message):
     plain().save(folder / "file.png")
