@@ -21,10 +21,14 @@ from gan_jax.run.runtime import enable_compilation_cache, exit_on_signal, keep_f
 _COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Keep compiled programs in the user's cache folder.")
 
 
+_default_configs: list[str] = []  # not the library's default, which it parses, with the overrides, where the flag is defined
+
+
 def define_config(default: str | None = None) -> flags.FlagHolder[ConfigDict]:
     """Define the flag `--config=FILE`, whose entries `--config.key=value` overrides."""
+    _default_configs[:] = [default] if default else []
     holder: flags.FlagHolder[ConfigDict] = config_flags.DEFINE_config_file(
-        "config", default, "Config file; --config.key=value overrides an entry.", lock_config=True
+        "config", None, "Config file; --config.key=value overrides an entry.", lock_config=True
     )
     return holder
 
@@ -82,9 +86,12 @@ def fail(message: str, status: int) -> NoReturn:
 
 def _parse(argv: list[str]) -> list[str]:
     """Parse absl's flags, with one line for what would be a traceback or a page of help."""
+    names = _flag_names(argv)
     try:
-        if "config" in flags.FLAGS:
-            check_overrides(argv, getattr(flags.FLAGS["config"], "default_unparsed", None))
+        if "config" in flags.FLAGS and not {"help", "helpfull", "helpshort"}.intersection(names):
+            if "config" not in names:
+                argv[1:1] = [f"--config={path}" for path in _default_configs]
+            check_overrides(argv)
         rest: list[str] = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
         fail(f"--{error.flagname}: no such flag{nearest(error.flagname, list(flags.FLAGS))}", 2)
@@ -93,24 +100,22 @@ def _parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def check_overrides(argv: Sequence[str], default: str | None = None) -> None:
-    """Raise `InputError` where there is no config file, or an argument `--config.key` names no entry of it.
+def _flag_names(argv: Sequence[str]) -> list[str]:
+    return [argument.lstrip("-").partition("=")[0] if argument.startswith("-") else "" for argument in argv]
 
-    The library raises a `KeyError` from within for a wrong key; values of a wrong type it refuses in a line.
+
+def check_overrides(argv: Sequence[str]) -> None:
+    """Raise `InputError` where `--config` names no config file, or an argument `--config.key` no entry of it.
+
+    The library raises an `AttributeError` from within for a wrong key; a value of a wrong type it refuses in one line.
     """
-    flag_names = [argument.lstrip("-").partition("=")[0] for argument in argv]
-    if {"help", "helpfull", "helpshort"}.intersection(flag_names):
-        return
-    paths = [
-        argument.partition("=")[2] or following
-        for argument, following, name in zip(argv, [*argv[1:], ""], flag_names, strict=True)
-        if name == "config" and argument.startswith("-")
-    ]
-    path = paths[-1] if paths else default
-    if not path:
+    names = _flag_names(argv)
+    if "config" not in names:
         raise InputError("--config: give a config file, such as --config=experiments/configs/mnist.py")
+    position = len(names) - 1 - names[::-1].index("config")
+    path = argv[position].partition("=")[2] or "".join(argv[position + 1 : position + 2])
     config = flatten(load_config(path).to_dict())
-    for name in flag_names:
+    for name in names:
         negated, _, key = name.partition("config.")
         if key and negated in ("", "no") and key not in config:
             entries = [entry for entry in config if entry.startswith(f"{key}.")]

@@ -1,4 +1,4 @@
-"""What `test_distributed.py` looks at, as one process sees it.
+"""What `test_distributed.py` compares, computed by one process.
 
 Command: python on_processes.py OUT.npz DEVICES [HOST:PORT COUNT INDEX]
 """
@@ -15,9 +15,8 @@ from small import random_images, small_gan, small_state
 
 from gan_jax import Players, from_arrays, make_step
 from gan_jax.data import DensityDataset
-from gan_jax.parallel import own_rows
+from gan_jax.parallel import process_slice
 from gan_jax.run import distributed
-from gan_jax.steps import _draw_part
 from gan_jax.theory.distributions import ring
 
 jax.config.update("jax_num_cpu_devices", int(sys.argv[2]))
@@ -28,7 +27,7 @@ MODES = {"resident": "pmap", "points": "shard_map"}
 
 def datasets():
     """Images that live on the device, images that a thread streams, and points."""
-    common = {"batch_size": BATCH_SIZE, "disc_steps": 2, "rows": own_rows("auto", BATCH_SIZE)}
+    common = {"batch_size": BATCH_SIZE, "part": process_slice("auto", BATCH_SIZE)}
     images = {"images": random_images(50), "labels": np.arange(50), "flip": True}
     yield "resident", from_arrays(**images, **common)
     yield "streamed", from_arrays(**images, **common, resident_mib=0, workers=0)
@@ -36,34 +35,34 @@ def datasets():
 
 
 def trained(mode, name, dataset):
-    """The state after two steps in one call; the optimiser's is the gradients of the last update."""
+    """The state after two steps; the optimiser's is the gradients of the last update."""
     sgd = optax.sgd(0.1, momentum=0.0)
-    gan = replace(small_gan("mlp" if name == "points" else "dcgan"), optimizers=Players(sgd, sgd))
-    step = make_step(gan, dataset, parallel=mode)
-    state, metrics = step(small_state(gan), [dataset.draw(0, number) for number in range(2)], jax.random.key(1))
+    gan = small_gan("mlp" if name == "points" else "dcgan", disc_steps=2)
+    gan = replace(gan, optimizers=Players(sgd, sgd))
+    state, metrics = make_step(gan, dataset, 0, parallel=mode)(small_state(gan), 0, 2)
     assert all(leaf.is_fully_addressable and leaf.is_fully_replicated for leaf in jax.tree.leaves((state, metrics)))
     return jax.tree.leaves((state, metrics))
 
 
 def main():
-    """Everything, under names that begin with what it is."""
+    """Save everything, under names that begin with its kind."""
     if sys.argv[3:]:
         distributed.connect(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
-    seen = {}
+    results = {}
     for name, dataset in datasets():
         with closing(dataset):
-            seen |= {f"draw {name} {key}": leaf for key, leaf in dataset.draw(0, 3).items()}
+            results |= {f"fetched {name} {key}": leaf for key, leaf in dataset.fetch(0, 3, 2).items()}
             if mode := MODES.get(name):
                 leaves = trained(mode, name, dataset)
-                seen |= {f"state {name} {mode} {number}": np.asarray(leaf) for number, leaf in enumerate(leaves)}
-    each = BATCH_SIZE // jax.device_count()
-    parts = jax.pmap(lambda _: _draw_part(jax.random.key(1), each, 5, "axis"), "axis")(jnp.arange(jax.local_device_count()))
-    seen["draw latents"] = np.asarray(parts).reshape(1, -1, 5)
-    zeros = {"float": np.array([-0.0, 1.5], np.float32), "int": np.array(7, np.int32)}
-    mine = zeros if distributed.first() else jax.tree.map(np.zeros_like, zeros)
-    seen |= {f"first {name}": np.asarray(leaf) for name, leaf in distributed.of_first(mine).items()}
-    np.savez(sys.argv[1], **seen)
-    distributed.leave()
+                results |= {f"state {name} {mode} {index}": np.asarray(leaf) for index, leaf in enumerate(leaves)}
+    primary = {"float": np.array([-0.0, 1.5], np.float32), "int": np.array(7, np.int32), "key": np.zeros((2, 3), jnp.bfloat16)}
+    tree = primary if distributed.is_primary() else jax.tree.map(np.zeros_like, primary)
+    received = distributed.broadcast_from_primary(tree)
+    results |= {f"broadcast {name}": np.asarray(leaf).astype(np.float32) for name, leaf in received.items()}
+    results["max"] = distributed.max_over_processes(3 + jax.process_index())
+    distributed.assert_same({"a": 1})
+    np.savez(sys.argv[1], **results)
+    distributed.shutdown()
 
 
 if __name__ == "__main__":

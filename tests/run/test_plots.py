@@ -50,20 +50,27 @@ def test_animation_shows_the_frames_in_order_and_few_of_many(tmp_path):
     assert (levels[0], levels[-1]) == (0, 198)
 
 
-def test_curves_and_points_are_drawn(tmp_path):
-    names = ("value", "loss/disc", "loss/gen", "prob/real", "prob/fake")
+@pytest.mark.parametrize("names", [("value", "prob/real", "prob/fake"), ()], ids=["sigmoid", "hinge"])
+def test_curves_have_a_panel_for_each_kind_of_metric(tmp_path, names):
+    names = (*names, "loss/disc", "loss/gen", "logits/real", "logits/fake")
     rows = [{"step": step, **dict.fromkeys(names, np.sin(step))} for step in range(1, 40)]
     plots.save_curves(rows, tmp_path / "curves.png")
     plots.save_curves(rows[:1], tmp_path / "one.png")
-    log_prob = lambda points: -np.sum(points**2, axis=-1)  # noqa: E731
+    for name in ("curves.png", "one.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.height == 270 * (4 if "value" in names else 2)
+            assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_points_are_plotted(tmp_path):
     plots.save_points(
         np.zeros((5, 2)),
         tmp_path / "points.png",
-        log_prob=log_prob,
-        disc_prob=lambda x: 1 / (1 + np.exp(x[:, 0])),
+        log_prob=lambda points: -np.sum(points**2, axis=-1),
+        disc=lambda points: points[:, 0],
+        levels=6,
         extent=2.0,
         title="t",
     )
-    for name in ("curves.png", "one.png", "points.png"):
-        with Image.open(tmp_path / name) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5
+    with Image.open(tmp_path / "points.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 5

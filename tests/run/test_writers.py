@@ -1,13 +1,15 @@
-"""Rows are whole, late by a few steps and never twice; progress says the rates."""
+"""Rows are whole, a few steps late and never written twice; progress shows the rates."""
 
 import io
 import json
+import re
 
 import jax.numpy as jnp
+import pytest
 from tensorboardX.proto import event_pb2
 
 from gan_jax.files import read_jsonl
-from gan_jax.run.writers import MetricBuffer, MetricLogger, Progress
+from gan_jax.run.writers import MetricBuffer, MetricWriter, Progress
 
 
 def test_buffer_gives_back_every_step_once_in_order_and_some_steps_late():
@@ -17,9 +19,9 @@ def test_buffer_gives_back_every_step_once_in_order_and_some_steps_late():
         rows = buffer.push(range(step, step + 1), {"value": jnp.full(1, step)})
         assert all(number <= step - 2 for number, _ in rows)
         seen += rows
-    seen += buffer.drain()
+    seen += buffer.flush()
     assert seen == [(step, {"value": float(step)}) for step in range(1, 11)]
-    assert buffer.drain() == []
+    assert buffer.flush() == []
 
 
 def test_buffer_takes_calls_of_many_steps_apart():
@@ -27,29 +29,30 @@ def test_buffer_takes_calls_of_many_steps_apart():
     seen = buffer.push(range(1, 4), {"value": jnp.arange(1.0, 4.0)})
     seen += buffer.push(range(4, 6), {"value": jnp.arange(4.0, 6.0)})
     assert [step for step, _ in seen] == [1, 2, 3]
-    seen += buffer.drain()
+    seen += buffer.flush()
     assert seen == [(step, {"value": float(step)}) for step in range(1, 6)]
 
 
 def test_rows_after_the_step_of_a_resume_are_dropped_and_a_cut_line_is_left_out(tmp_path):
-    logger = MetricLogger(tmp_path, start=0)
+    writer = MetricWriter(tmp_path, start=0)
     for step in (5, 10, 15):
-        logger.write(step, {"value": -1.0 / step})
-    logger.close()
+        writer.write(writer.metrics, step, {"value": -1.0 / step})
+    writer.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 20, "val')
     assert [row["step"] for row in read_jsonl(tmp_path / "metrics.jsonl")] == [5, 10, 15]
-    again = MetricLogger(tmp_path, start=10)
-    again.write(15, {"value": 7.0})
+    again = MetricWriter(tmp_path, start=10)
+    again.write(again.metrics, 15, {"value": 7.0})
     again.close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["value"]) for row in lines] == [(5, -0.2), (10, -0.1), (15, 7.0)]
 
 
 def test_tensorboard_events_hold_the_scalars(tmp_path):
-    logger = MetricLogger(tmp_path, start=0)
-    logger.write(5, {"loss/gen": 0.5})
-    logger.close()
+    writer = MetricWriter(tmp_path, start=0)
+    writer.write(writer.metrics, 5, {"loss/gen": 0.5})
+    writer.write(writer.evaluations, 10, {"eval/js": 0.25, "eval/modes": 8.0})
+    writer.close()
     (path,) = (tmp_path / "tensorboard").iterdir()
     data, values = path.read_bytes(), {}
     while data:  # a record: length (8 bytes), its checksum (4), the event, its checksum (4)
@@ -57,31 +60,35 @@ def test_tensorboard_events_hold_the_scalars(tmp_path):
         event = event_pb2.Event.FromString(data[12 : 12 + length])
         values |= {(scalar.tag, event.step): scalar.simple_value for scalar in event.summary.value}
         data = data[16 + length :]
-    assert values == {("loss/gen", 5): 0.5}
+    assert values == {("loss/gen", 5): 0.5, ("eval/js", 10): 0.25, ("eval/modes", 10): 8.0}
 
 
-def test_plain_progress_says_rates_time_left_and_v():
+PROBABILITY = {"value": -1.386, "loss/disc": 1.386, "logits/real": 1.0, "logits/fake": -1.0}
+HINGE = {"loss/disc": 0.5, "logits/real": 1.0, "logits/fake": -2.0}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "shown"), [(PROBABILITY, "V=-1.386"), (HINGE, "objective=-0.500 logit_gap=3.000")], ids=["sigmoid", "hinge"]
+)
+def test_progress_shows_rates_time_left_and_the_value_of_the_game(metrics, shown):
     stream = io.StringIO()
     progress = Progress(total=10, images_per_step=32, stream=stream)
     progress.update(10)
-    progress.report(10, -1.386)
+    progress.report(10, metrics)
     progress.close()
-    assert stream.getvalue().startswith("step 10/10  ")
-    for part in ("steps/s", "images/s", "s left", "V=-1.386"):
-        assert part in stream.getvalue()
+    assert re.fullmatch(rf"step 10/10  .* steps/s  .* images/s  0 s left  {shown}\n", stream.getvalue())
 
 
-def test_a_terminal_gets_one_bar():
+def test_a_terminal_shows_the_newest_line_alone():
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
     stream = Terminal()
     progress = Progress(total=10, images_per_step=32, stream=stream)
-    progress.begin(2)
-    progress.update(10)
-    progress.report(10, -1.0)
-    progress.close()
-    assert "10/10" in stream.getvalue()
-    assert "images/s, V=-1.000" in stream.getvalue()
-    assert "\n" not in stream.getvalue().strip()
+    progress.report(10, PROBABILITY)
+    progress.report(10, PROBABILITY)
+    assert stream.getvalue().count("\r\033[K") == 2
+    assert "\n" not in stream.getvalue()
+    progress.print("warning: V ≈ 0")
+    assert stream.getvalue().endswith("V=-1.386\nwarning: V ≈ 0\n")
