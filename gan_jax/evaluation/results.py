@@ -71,7 +71,7 @@ def mean_and_error(numbers: Any) -> tuple[float, float]:
 
 
 def over_seeds(by_seed: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Return the fields of a row for metrics by seed: number of seeds, mean and, of several, standard error and metrics by seed."""
+    """Return the fields of a row for metrics by seed: how many, mean and, of several, standard error and metrics by seed."""
     columns = {key: mean_and_error([metrics[key] for metrics in by_seed]) for key in by_seed[0]}
     row: dict[str, Any] = {"seeds": len(by_seed), "mean": {key: mean for key, (mean, _) in columns.items()}}
     if len(by_seed) > 1:

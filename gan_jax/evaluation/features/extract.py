@@ -70,7 +70,7 @@ def compute_statistics(extractor: Extractor, images: ImageSource, needs: Collect
 
 
 def real_statistics(extractor: Extractor, images: ImageSource, needs: Collection[str], *, name: str = "") -> Statistics:
-    """Compute the needed statistics of real images; moments, if they are all and cost a network, are kept in the user's cache."""
+    """Compute the needed statistics of real images; a network's moments, if no more is needed, are kept in the user's cache."""
     if set(needs) != {"moments"} or not extractor.digest:
         return compute_statistics(extractor, images, needs, name=name)
     parts = [sha256_of(images[start : min(start + _CHUNK, len(images))]) for start in range(0, len(images), _CHUNK)]
