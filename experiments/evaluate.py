@@ -21,7 +21,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from gan_jax.data import DENSITIES, Transform, load_images, read_numpy
-from gan_jax.errors import InputError, nearest
+from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, hold_out, real_images
@@ -38,7 +38,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run; its samples are 
 _NPZ = flags.DEFINE_string("npz", "", "Images to evaluate: .npy or .npz of uint8 [N, H, W, C].")
 _FOLDER = flags.DEFINE_string("folder", "", "Images to evaluate: a folder of files, decoded as the config says.")
 _REAL = flags.DEFINE_boolean("real", False, "Evaluate real images that are not among those compared with.")
-_FEATURES = flags.DEFINE_string("features", "classifier", f"One of {', '.join(EXTRACTORS)}.")
+_FEATURES = flags.DEFINE_enum("features", "classifier", list(EXTRACTORS), "Features that the metrics compare.")
 _METRICS = flags.DEFINE_list(
     "metrics",
     [],
@@ -140,9 +140,6 @@ def evaluate_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
 
 def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
     """Rows of the images that the flags name; the first with the distances of its nearest neighbours where they are wanted."""
-    if _FEATURES.value not in EXTRACTORS:
-        known = f"{', '.join(EXTRACTORS)}{nearest(_FEATURES.value, EXTRACTORS)}"
-        raise InputError(f"--features={_FEATURES.value}: must be one of {known}")
     images, labels = load_configured_images(config)
     real, description = choose_real(config, images, baseline=False)
     evaluated, extractor = choose_evaluated(config, images), EXTRACTORS[_FEATURES.value](images, labels)

@@ -3,13 +3,12 @@
 Lucic et al. 2018 (arXiv 1711.10337, table 2): 20 epochs of Fashion-MNIST, 10,000 samples against the 10,000 test images, FID of
 29.6 ± 1.6 for the true minimax loss and 26.5 ± 1.6 for the non-saturating one, the best of a wide search with networks of
 InfoGAN's size. Here: configs/fashion_mnist.py as it is, no search; several seeds, none left out; best and final step; and, as
-the floor, the distance of 10,000 training images.
+the real-vs-real baseline, the distance of 10,000 training images.
 
 Command: python experiments/fashion_mnist.py --epochs=20 --seeds=5 --num=10000 --width=64
-FID needs `make inception`, and on a CPU ten minutes or more for each 10,000 images; --features=classifier takes seconds,
-and is no FID.
-Leaves a run for each loss and seed below --runs, and fashion_mnist.jsonl, .md and .png in --results.
-Resumable: a run goes on from its checkpoint, a step that has its row is not measured again.
+FID needs `make inception`, and on 2 cores half an hour for each 10,000 images; --features=classifier takes seconds, and is no
+FID. Writes a run for each loss and seed below --runs, and fashion_mnist.jsonl, .md and .png in --results.
+Resumable: a run resumes from its checkpoint, and a step that has its row is not evaluated again.
 """
 
 from functools import partial
@@ -22,9 +21,10 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs import fashion_mnist
-from gan_jax.errors import InputError, nearest
-from gan_jax.evaluation.evaluator import Reference, forget, GeneratedImages, make_reference, real_images, score
-from gan_jax.evaluation.features import FEATURES
+from gan_jax.errors import InputError
+from gan_jax.evaluation.comparison import Reference, evaluate, make_reference
+from gan_jax.evaluation.features import EXTRACTORS
+from gan_jax.evaluation.images import GeneratedImages, real_images
 from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli, plots
@@ -33,13 +33,13 @@ from gan_jax.run.loop import train
 from gan_jax.run.restore import restore_run
 from gan_jax.sampling import sample
 
-_EPOCHS = flags.DEFINE_integer("epochs", 20, "Of each run.", lower_bound=1)
+_EPOCHS = flags.DEFINE_integer("epochs", 20, "Epochs of each run.", lower_bound=1)
 _OBJECTIVES = flags.DEFINE_multi_enum("objective", ["minimax", "non_saturating"], ["minimax", "non_saturating"], "Losses.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Runs of each loss.", lower_bound=1)
 _NUM = flags.DEFINE_integer("num", 10_000, "Samples, and as many test images.", lower_bound=2)
 _WIDTH = flags.DEFINE_integer("width", 64, "Channels next to the image.", lower_bound=1)
-_FEATURES = flags.DEFINE_string("features", "inception", f"One of {', '.join(FEATURES)}.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "Where TFDS keeps its sets.")
+_FEATURES = flags.DEFINE_enum("features", "inception", list(EXTRACTORS), "Features that the metrics compare.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of TFDS datasets.")
 _RUNS = flags.DEFINE_string("runs", "runs/fashion_mnist_losses", "Folder of the runs.")
 _RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder of the rows, the page and the picture.")
 
@@ -48,7 +48,7 @@ METRICS = ("frechet", "kid", "prdc")
 
 
 def make_config(objective: str, seed: int) -> ConfigDict:
-    """One run."""
+    """Make the config of one run."""
     config = fashion_mnist.get_config()
     config.objective, config.seed, config.data.dir = objective, seed, _DATA_DIR.value
     config.network.dcgan.base_width = _WIDTH.value
@@ -59,37 +59,40 @@ def make_config(objective: str, seed: int) -> ConfigDict:
 
 
 def settings() -> dict[str, Any]:
-    """What the rows of one table share."""
+    """Return the fields that the rows of one table share."""
     return {"epochs": _EPOCHS.value, "width": _WIDTH.value, "num": _NUM.value}
 
 
-def measure_step(objective: str, seed: int, which: str, reference: Reference, path: Path) -> dict[str, Any]:
-    """The row of a run's "final" or "best" step: out of the file where it has one, else measured, and added to it."""
+def evaluate_step(objective: str, seed: int, which: str, reference: Reference, path: Path) -> None:
+    """Add the row of a run's "final" or "best" step to the file, unless it is there; train the run where that is needed."""
     config = make_config(objective, seed)
     entries = {key: entry for key, entry in flatten(resolve(config)).items() if key not in ("data.dir", "data.workers")}
-    fields = {"objective": objective, "seed": seed, **settings(), "features": reference.features.name, "config": entries}
-    if row := find_row(path, {**fields, "which": which}):
-        return row
+    fields = {"objective": objective, "seed": seed, **settings(), "features": reference.extractor.name, "config": entries}
+    if find_row(path, fields | {"which": which}):
+        return
     workdir = Path(_RUNS.value) / f"{objective}-{seed}"
     train(config, workdir)
     _, gan, state = restore_run(workdir, which)
     if which == "final" and int(state.step) != config.num_steps:
-        raise InputError(f"{workdir}: a run of {int(state.step)} steps, not {config.num_steps}; give another --runs")
+        raise InputError(f"{workdir}: the run has {int(state.step)} steps, not {config.num_steps}; give another --runs")
     fields["step"] = int(state.step)
-    if row := find_row(path, {**fields, "which": "final"}):  # the last step is the best
-        row = row | {"which": which}
-        append_row(path, row)
-        return row
-    source = GeneratedImages(gan, state, 0, _NUM.value)
-    scores = score(reference, [source], f"{workdir.name}, step {int(state.step)} ({which})")
-    row = {**fields, "which": which, "weights": "raw", "batch_norm": "running statistics", **scores}
-    append_row(path, row)
-    forget(source, reference.features)
-    return row
+    if row := find_row(path, fields | {"which": "final"}):  # the last step is the best
+        append_row(path, row | {"which": which})
+        return
+    source = GeneratedImages(gan, state, 0, _NUM.value, ema=False)
+    fields |= {"which": which, "weights": "raw", "batch_norm": "running statistics"}
+    append_row(path, fields | evaluate(reference, [source], f"{workdir.name}, step {int(state.step)} ({which})"))
+
+
+def evaluate_training_images(images: Any, reference: Reference, path: Path) -> None:
+    """Add the row of the real-vs-real baseline to the file, unless it is there."""
+    fields = {"samples": "train", "num": _NUM.value, "features": reference.extractor.name}
+    if not find_row(path, fields | {"weights_sha256": reference.extractor.digest}):
+        append_row(path, evaluate(reference, [real_images(images, at_most=_NUM.value)], "train"))
 
 
 def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means over seeds ± SE of rows with one kind of features, beside what was published, which only FID can be compared to."""
+    """Tabulate rows of one kind of features, mean ± SE over seeds, beside published FIDs, which are compared with FID only."""
     distance, *_ = rows[0]["mean"]
     kinds: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
@@ -102,17 +105,17 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
-def page(rows: list[dict[str, Any]]) -> str:
-    """A table for each kind of features, and what they have in common."""
+def make_page(rows: list[dict[str, Any]]) -> str:
+    """Make the page: a table for each kind of features, and what they have in common."""
     by_features: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_features.setdefault(f"{row['features']} ({row['preparation']})", []).append(row)
-    tables = "\n\n".join(f"Features: {name}.\n\n{markdown(table(found))}" for name, found in by_features.items())
+    tables = "\n\n".join(f"Features: {name}.\n\n{markdown(table(members))}" for name, members in by_features.items())
     return f"""# DCGAN on Fashion-MNIST, the two losses of 2014
 
 {_NUM.value} samples against as many test images; {_EPOCHS.value} epochs, width {_WIDTH.value}, raw weights, running
 statistics in batch norm; mean ± SE over seeds. The best step is that with the lowest classifier Fréchet distance to training
-images, looked at every 1000 steps. Images, ours and the real ones, are 28 × 28 in a black border of 2. The published numbers
+images, evaluated every 1000 steps. Images, ours and the real ones, are 28 × 28 in a black border of 2. The published numbers
 are the best of a wide search, of other networks, by 10,000 samples; fewer make FID larger.
 Rows: [fashion_mnist.jsonl](fashion_mnist.jsonl), by `experiments/fashion_mnist.py`.
 
@@ -123,15 +126,15 @@ Rows: [fashion_mnist.jsonl](fashion_mnist.jsonl), by `experiments/fashion_mnist.
 
 
 def write_page(path: Path) -> str:
-    """fashion_mnist.md beside the rows, of those that share epochs, width and number."""
+    """Write fashion_mnist.md beside the rows, of those that share epochs, width and number."""
     rows = [row for row in read_jsonl(path) if settings().items() <= row.items() or row.get("samples") == "train"]
-    text = page([row for row in rows if row["num"] == _NUM.value])
+    text = make_page([row for row in rows if row["num"] == _NUM.value])
     write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=text))
     return text
 
 
 def save_picture(path: Path) -> None:
-    """64 samples of each loss, first seed, final step, side by side."""
+    """Save 64 samples of each loss, first seed, final step, side by side."""
     grids = []
     for objective in _OBJECTIVES.value:
         _, gan, state = restore_run(Path(_RUNS.value) / f"{objective}-0")
@@ -140,23 +143,19 @@ def save_picture(path: Path) -> None:
 
 
 def main() -> None:
-    if _FEATURES.value not in FEATURES:
-        raise InputError(f"--features={_FEATURES.value}: give one of {', '.join(FEATURES)}{nearest(_FEATURES.value, FEATURES)}")
     results = Path(_RESULTS.value)
     path = results / "fashion_mnist.jsonl"
     config = make_config(_OBJECTIVES.value[0], 0)
     images, labels = load_configured_images(config)
-    features = FEATURES[_FEATURES.value](images, labels)
-    test = real_images(load_configured_images(config, "test")[0]).first(_NUM.value)
-    reference = make_reference(METRICS, features, test, f"{config.data.name} test")
-    for which in ("final", "best"):  # what is slow is measured in the order of its interest
+    extractor = EXTRACTORS[_FEATURES.value](images, labels)
+    test = real_images(load_configured_images(config, "test")[0], at_most=_NUM.value)
+    reference = make_reference(METRICS, extractor, test, f"{config.data.name} test")
+    for which in ("final", "best"):  # Inception is slow: the final steps, of most interest, come first
         for seed in range(_SEEDS.value):
             for objective in _OBJECTIVES.value:
-                measure_step(objective, seed, which, reference, path)
+                evaluate_step(objective, seed, which, reference, path)
                 write_page(path)
-        floor = {"samples": "train", "num": _NUM.value, "features": features.name, "weights_sha256": features.digest}
-        if not find_row(path, floor):
-            append_row(path, score(reference, [real_images(images).first(_NUM.value)], "train"))
+        evaluate_training_images(images, reference, path)
     save_picture(results / "fashion_mnist.png")
     print(write_page(path))
 

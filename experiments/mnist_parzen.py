@@ -3,32 +3,33 @@
 Goodfellow et al. 2014, table 1: 225 ± 2 nats on MNIST (DBN 138, stacked CAE 121, deep GSN 214), by 10,000 samples, σ chosen on
 1,000 validation images, pixels in [0, 1], SE over the test images. The protocol here is the paper's, the data are not: of the
 5,000 digits that come with the install 3,000 are to train on, 1,000 to choose σ, 1,000 to test. A DCGAN stands in for the
-paper's dense networks. The measure ranks models badly (Theis et al. 2016): beside it stands what it says of the 3,000
-training digits.
+paper's dense networks. The metric ranks models badly (Theis et al. 2016): beside the samples stand the 3,000 training digits.
 
 Command: python experiments/mnist_parzen.py --steps=5000 --seeds=1      minutes: 2 for each seed on 2 cores
-Leaves runs below --runs, rows in mnist_parzen.jsonl and the page mnist_parzen.md in --results. Resumable; no row is made twice.
+Writes runs below --runs, rows in mnist_parzen.jsonl and the page mnist_parzen.md in --results. Resumable: a row that exists is
+not made again.
 """
 
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import flags
 
 from configs import mnist
 from gan_jax.data import Transform, load_images
 from gan_jax.errors import InputError
-from gan_jax.evaluation.evaluator import GeneratedImages
-from gan_jax.evaluation.features import hold_out
+from gan_jax.evaluation.images import hold_out
 from gan_jax.evaluation.metrics import parzen_log_likelihood
 from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
 from gan_jax.files import write_atomic, write_atomic_bytes
 from gan_jax.run import cli
 from gan_jax.run.loop import train
 from gan_jax.run.restore import restore_run
+from gan_jax.sampling import sample
 
-_STEPS = flags.DEFINE_integer("steps", 5000, "Of each run.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 5000, "Steps of each run.", lower_bound=1)
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Runs.", lower_bound=1)
 _NUM = flags.DEFINE_integer("num", 10_000, "Samples.", lower_bound=2)
 _WIDTH = flags.DEFINE_integer("width", 32, "Channels next to the image.", lower_bound=1)
@@ -38,40 +39,41 @@ _RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder of the 
 _SIZE, _BORDER = 32, 2  # digits are 28 × 28 in a border of 2
 
 
-def as_rows(images: np.ndarray) -> np.ndarray:
+def flatten_pixels(images: np.ndarray) -> np.ndarray:
     """uint8 `[N, 32, 32, 1]` -> pixels in [0, 1] `[N, 784]`, without the border."""
     inner = images[:, _BORDER:-_BORDER, _BORDER:-_BORDER]
     return inner.reshape(len(images), -1) / 255.0
 
 
-def train_on(digits: np.ndarray, seed: int) -> np.ndarray:
-    """Samples uint8 `[num, 32, 32, 1]`, after a run on these digits."""
+def train_and_sample(digits: np.ndarray, seed: int) -> np.ndarray:
+    """Train a GAN on these digits and return its samples uint8 `[num, 32, 32, 1]`."""
     path = Path(_RUNS.value) / "digits.npy"
     write_atomic_bytes(path, lambda file: np.save(file, digits))
     config = mnist.get_config()
     config.data.name, config.seed, config.num_steps = f"numpy:{path}", seed, _STEPS.value
     config.network.dcgan.base_width = _WIDTH.value
-    config.eval_every = 0  # the final step is what is measured: nothing to choose
+    config.eval_every = 0  # the final step is evaluated: there is none to choose
     workdir = Path(_RUNS.value) / f"seed-{seed}"
     train(config, workdir)
     _, gan, state = restore_run(workdir)
     if int(state.step) != config.num_steps:
-        raise InputError(f"{workdir}: a run of {int(state.step)} steps, not {config.num_steps}; give another --runs")
-    return GeneratedImages(gan, state, 0, _NUM.value).take(0, _NUM.value)
+        raise InputError(f"{workdir}: the run has {int(state.step)} steps, not {config.num_steps}; give another --runs")
+    return sample(gan, state, jax.random.key(0), _NUM.value)
 
 
-def page(rows: dict[str, dict[str, Any]], scores: list[float]) -> str:
-    """mnist_parzen.md."""
+def make_page(rows: dict[str, dict[str, Any]]) -> str:
+    """Make the page of rows by name; the row of the training digits comes first."""
     lines = [
         {"samples": name, "number": str(row["num"]), "σ": f"{row['bandwidth']:.3g}"}
         | {"nats": f"{row['log_likelihood']:.1f} ± {row['standard_error']:.1f}"}
         for name, row in rows.items()
     ]
+    over_seeds = plus_minus([row["log_likelihood"] for row in list(rows.values())[1:]])
     return f"""# Parzen windows on the embedded digits
 
 {_STEPS.value} steps of configs/mnist.py at width {_WIDTH.value}; final step, EMA weights. Of the 5,000 digits 3,000 are to
 train on, 1,000 to choose σ, 1,000 to test. ± is the SE over the test digits, as in the paper, whose 225 ± 2 is of MNIST itself:
-not the same data. Mean over the seeds, ± SE: {plus_minus(scores)} nats.
+not the same data. Mean over the seeds, ± SE: {over_seeds} nats.
 Rows: [mnist_parzen.jsonl](mnist_parzen.jsonl), by `experiments/mnist_parzen.py`.
 
 {markdown(lines)}
@@ -84,22 +86,21 @@ def main() -> None:
     digits, _ = load_images("mnist5k", Transform(_SIZE, 1))
     learned, held_out = hold_out(len(digits))
     training = digits[learned]
-    validation, test = np.split(as_rows(digits[held_out]), 2)
+    validation, test = np.split(flatten_pixels(digits[held_out]), 2)
+    split = {"train": len(training), "validation": len(validation), "test": len(test)}
     rows = {}
     for seed in (None, *range(_SEEDS.value)):
-        name = "training digits" if seed is None else f"DCGAN, seed {seed}"
-        fields: dict[str, Any] = {"samples": name}
+        fields: dict[str, Any] = {"samples": "training digits", "num": len(training)}
         if seed is not None:
-            fields |= {"steps": _STEPS.value, "width": _WIDTH.value, "num": _NUM.value}
-        if (row := find_row(path, fields)) is None:
-            samples = training if seed is None else train_on(training, seed)
-            found = parzen_log_likelihood(as_rows(samples), validation, test)
-            split = {"train": len(training), "validation": len(validation), "test": len(test)}
-            row = fields | {"num": len(samples), "split": split, "which": "final", **found._asdict()}
+            fields = {"samples": f"DCGAN, seed {seed}", "steps": _STEPS.value, "width": _WIDTH.value, "num": _NUM.value}
+        row = find_row(path, fields)
+        if row is None:
+            samples = training if seed is None else train_and_sample(training, seed)
+            likelihood = parzen_log_likelihood(flatten_pixels(samples), validation, test)
+            row = fields | {"split": split, "which": "final", **likelihood._asdict()}
             append_row(path, row)
-        rows[name] = row
-    scores = [row["log_likelihood"] for name, row in rows.items() if name != "training digits"]
-    text = page(rows, scores)
+        rows[fields["samples"]] = row
+    text = make_page(rows)
     write_atomic(results / "mnist_parzen.md", lambda file: file.write_text(text))
     print(text)
 

@@ -37,12 +37,12 @@ Extract = Callable[[np.ndarray], np.ndarray]
 
 
 def noise(count: int, size: int, channels: int) -> np.ndarray:
-    """uint8 `[N, S, S, C]`."""
+    """Return noise, uint8 `[N, S, S, C]`."""
     return np.random.default_rng(size + channels).integers(0, 256, (count, size, size, channels), dtype=np.uint8)
 
 
 def real_images(size: int, channels: int) -> np.ndarray:
-    """Two photographs and two digits, uint8 `[4, S, S, C]`."""
+    """Return two photographs and two digits, uint8 `[4, S, S, C]`."""
     pictures = [Image.fromarray(photograph[:400, :400]) for photograph in load_sample_images().images]
     pictures += [Image.fromarray(digit[..., 0]) for digit in load_digits()[0][[0, 2500]]]
     mode = "L" if channels == 1 else "RGB"
@@ -51,7 +51,7 @@ def real_images(size: int, channels: int) -> np.ndarray:
 
 
 def make_torch_inception() -> Extract:
-    """uint8 `[N, S, S, C]` -> float32 `[N, 2048]`, by PyTorch."""
+    """Make PyTorch's extractor: uint8 `[N, S, S, C]` -> float32 `[N, 2048]`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.allow_tf32 = False
     module = torch.jit.load(io.BytesIO(download()), map_location=device).eval()
@@ -70,39 +70,39 @@ def make_torch_inception() -> Extract:
 
 
 def differences(ours: Extract, theirs: Extract) -> list[dict[str, Any]]:
-    """The largest of each kind, size and number of channels, beside the largest feature."""
-    found = []
+    """Return the largest difference for each kind, size and number of channels of images, and print it."""
+    comparisons = []
     for size in SIZES:
         for channels in (1, 3):
             for kind, images in (("noise", noise(4, size, channels)), ("real", real_images(size, channels))):
                 expected = theirs(images)
                 largest = float(np.abs(ours(images) - expected).max())
-                found.append({"images": kind, "size": size, "channels": channels, "max_difference": largest})
+                comparisons.append({"images": kind, "size": size, "channels": channels, "max_difference": largest})
                 print(f"{kind} {size}×{size}×{channels}: max difference {largest:.1e}, max feature {expected.max():.1f}")
-    return found
+    return comparisons
 
 
 def rates(extract: Extract, batch: int) -> list[float]:
-    """Images per second of each round, after two that are not counted."""
-    images, found = noise(batch, SIZE, 3), []
+    """Return the images per second of each round, after two that are not counted."""
+    images, timings = noise(batch, SIZE, 3), []
     for _ in range(_ROUNDS.value + 2):
         began = time.perf_counter()
         extract(images)
-        found.append(batch / (time.perf_counter() - began))
-    return found[2:]
+        timings.append(batch / (time.perf_counter() - began))
+    return timings[2:]
 
 
 def main() -> None:
     print(hardware())
     theirs, ours = make_torch_inception(), make_inception()
-    found = differences(ours.extract, theirs)
-    worst = max(each["max_difference"] for each in found)
+    comparisons = differences(ours.extract, theirs)
+    worst = max(each["max_difference"] for each in comparisons)
     row: dict[str, Any] = {
         "question": "Inception beside its TorchScript module",
-        "peer": {"torch": version("torch"), "module": PACKAGE, "threads": torch.get_num_threads()},
+        "reference": {"torch": version("torch"), "module": PACKAGE, "threads": torch.get_num_threads()},
         "digest": ours.digest,
         "max_difference": worst,
-        "differences": found,
+        "differences": comparisons,
         "images_per_second": [],
     }
     for batch in _BATCHES.value:
