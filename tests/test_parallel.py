@@ -12,7 +12,7 @@ from gan_jax import create_state, from_arrays, make_step, parallel, run_keys, tr
 from gan_jax.data import DensityDataset
 from gan_jax.errors import InputError
 from gan_jax.files import read_jsonl
-from gan_jax.run.config import steps_per_call
+from gan_jax.run.config import _steps_per_call
 from gan_jax.run.loop import train
 from gan_jax.theory.distributions import ring
 
@@ -116,7 +116,7 @@ def test_intervals_stay_exact_whatever_goes_to_the_device_at_once(tmp_path, name
 def test_auto_steps_per_call(monkeypatch, backend, network, intervals, expected):
     monkeypatch.setattr(parallel.jax, "default_backend", lambda: backend)
     config = small_config(sample_every=intervals[0], checkpoint_every=intervals[1])
-    assert steps_per_call(config, small_gan(network)) == expected
+    assert _steps_per_call(config, small_gan(network)) == expected
 
 
 def test_auto_steps_per_call_bounds_what_travels_at_once(monkeypatch):

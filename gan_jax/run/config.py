@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import optax
@@ -63,19 +64,6 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
     """Return 'key: old -> new' for each entry in which two resolved configs describe different experiments."""
     old, new = _identity(saved), _identity(current)
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
-
-
-def steps_per_call(config: ConfigDict, gan: GAN) -> int:
-    """Return `config.steps_per_call`, where "auto" is what suits the device and the intervals at which the state is needed."""
-    if config.steps_per_call == "auto":
-        interval = math.gcd(config.sample_every, config.checkpoint_every, config.eval_every)
-        return auto_steps_per_call(gan, interval, config.batch_size)
-    return int(config.steps_per_call)
-
-
-def images_per_step(config: ConfigDict) -> int:
-    """Return the real images that D sees in one step, the unit of `images_seen` and of `config.schedule.images`."""
-    return int(config.batch_size * config.disc_steps)
 
 
 class _Entries(dict[str, Any]):
@@ -140,7 +128,7 @@ def _schedule(config: ConfigDict, start: float, final: float | None) -> Schedule
     """Return the schedule from start to final, or None where the number stays what it is."""
     if final is None:
         return None
-    return SHAPES[config.schedule.shape](start, final, config.schedule.images / images_per_step(config))
+    return SHAPES[config.schedule.shape](start, final, config.schedule.images / _images_per_step(config))
 
 
 def make_schedules(config: ConfigDict) -> dict[str, Schedule]:
@@ -195,6 +183,49 @@ def _make_network(config: ConfigDict, player: str, sample_shape: tuple[int, ...]
         return make_network(player, entries["name"], sample_shape, **common, **options)
     except InputError as error:
         raise InputError(f"config.network.{player}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a config means, worked out once.
+
+    resolved: the config as plain JSON. schedules: the numbers that change, by the names under which they are logged.
+    mode, devices: over which each batch is split. steps_per_call: steps in one dispatch where nothing is due between them.
+    images_per_step: real images that D sees in a step, the unit of `images_seen` and of `config.schedule.images`.
+    """
+
+    config: ConfigDict
+    resolved: dict[str, Any]
+    gan: GAN
+    schedules: dict[str, Schedule]
+    mode: str
+    devices: list[Any]
+    steps_per_call: int
+    images_per_step: int
+
+
+def make_plan(config: ConfigDict) -> Plan:
+    """Check a config, and work out what it means.
+
+    Raises:
+        InputError: an entry that cannot be trained with, see `check_config`.
+    """
+    check_config(config)
+    gan, images = make_gan(config), _images_per_step(config)
+    mode, devices = choose_devices(config.parallel, config.batch_size)
+    return Plan(config, resolve(config), gan, make_schedules(config), mode, devices, _steps_per_call(config, gan), images)
+
+
+def _steps_per_call(config: ConfigDict, gan: GAN) -> int:
+    """Return `config.steps_per_call`, where "auto" is what suits the device and the intervals at which the state is needed."""
+    if config.steps_per_call == "auto":
+        interval = math.gcd(config.sample_every, config.checkpoint_every, config.eval_every)
+        return auto_steps_per_call(gan, interval, config.batch_size)
+    return int(config.steps_per_call)
+
+
+def _images_per_step(config: ConfigDict) -> int:
+    return int(config.batch_size * config.disc_steps)
 
 
 def make_configured_dataset(config: ConfigDict) -> Dataset:

@@ -22,23 +22,15 @@ from gan_jax.evaluation.evaluator import make_evaluator
 from gan_jax.evaluation.metrics import mean_pairwise_distance
 from gan_jax.evaluation.results import append_row
 from gan_jax.files import write_atomic
-from gan_jax.parallel import choose_devices, make_step
+from gan_jax.parallel import make_step
 from gan_jax.run import distributed
 from gan_jax.run.checkpoints import Checkpoints, leaves_by_path
-from gan_jax.run.config import (
-    check_config,
-    differences,
-    make_configured_dataset,
-    make_gan,
-    resolve,
-    shared_entries,
-    steps_per_call,
-)
+from gan_jax.run.config import Plan, differences, make_configured_dataset, make_plan, shared_entries
 from gan_jax.run.plots import save_run_plots, save_samples
 from gan_jax.run.recorder import Recorder
 from gan_jax.run.runtime import StopSignals, lock_workdir
 from gan_jax.sampling import sample
-from gan_jax.state import GAN, TrainState, abstract_state, create_state, run_keys
+from gan_jax.state import TrainState, abstract_state, create_state, run_keys
 
 
 class StopReason(IntEnum):
@@ -65,16 +57,15 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         SaveError: a checkpoint could not be written.
         StoppedError: SIGTERM or SIGINT; the state of the last step is saved.
     """
-    check_config(config)
-    workdir, gan = Path(workdir), make_gan(config)
-    with closing(make_configured_dataset(config)) as dataset, _open_workdir(config, workdir) as checkpoints:
-        _assert_same(config, dataset)
-        state = _restore_or_create(config, workdir, gan, checkpoints)
+    plan, workdir = make_plan(config), Path(workdir)
+    with closing(make_configured_dataset(config)) as dataset, _open_workdir(workdir, config.keep_checkpoints) as checkpoints:
+        _assert_same(plan, dataset)
+        state = _restore_or_create(plan, workdir, checkpoints)
         start = int(state.step)
         if start < config.num_steps:
             begins = f"resuming at step {start}" if start else "a new run"
             print(f"{workdir}: {begins}, {config.num_steps} steps in all", flush=True)
-            state = _Session(config, workdir, gan, dataset, checkpoints, start).run(state)
+            state = _Session(plan, workdir, dataset, checkpoints, start).run(state)
         else:
             print(f"{workdir}: the run is complete at step {start}; a larger config.num_steps continues it")
         if checkpoints:
@@ -83,33 +74,34 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
 
 
 @contextmanager
-def _open_workdir(config: ConfigDict, workdir: Path) -> Iterator[Checkpoints | None]:
+def _open_workdir(workdir: Path, keep: int) -> Iterator[Checkpoints | None]:
     """Lock the workdir and yield its checkpoints; None on all processes but the primary one."""
     if not distributed.is_primary():
         yield None
         return
     with lock_workdir(workdir):
         try:
-            with Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints) as checkpoints:
+            with Checkpoints(workdir / "checkpoints", keep=keep) as checkpoints:
                 yield checkpoints
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}; {checkpoints.describe_newest()}") from None
 
 
-def _assert_same(config: ConfigDict, dataset: Dataset) -> None:
+def _assert_same(plan: Plan, dataset: Dataset) -> None:
     num_images = len(dataset.images) if isinstance(dataset, ImageDataset) else None
-    distributed.assert_same(shared_entries(resolve(config)), num_images)
+    distributed.assert_same(shared_entries(plan.resolved), num_images)
 
 
-def _restore_or_create(config: ConfigDict, workdir: Path, gan: GAN, checkpoints: Checkpoints | None) -> TrainState:
-    """The newest state in the workdir, or a new one, the same on all processes; and config.json."""
+def _restore_or_create(plan: Plan, workdir: Path, checkpoints: Checkpoints | None) -> TrainState:
+    """Return the newest state in the workdir, or a new one, the same on all processes; write config.json."""
     checkpoint = checkpoints.find() if checkpoints else None
-    if checkpoint and (changes := differences(checkpoint.config, resolve(config))):
+    if checkpoint and (changes := differences(checkpoint.config, plan.resolved)):
         changed = ", ".join(changes)
         raise InputError(f"{workdir} has a run with another config ({changed}): give another --workdir, or these values")
-    state = checkpoint.restore(abstract_state(gan)) if checkpoint else create_state(gan, run_keys(config.seed).init)
+    new = lambda: create_state(plan.gan, run_keys(plan.config.seed).init)  # noqa: E731
+    state = checkpoint.restore(abstract_state(plan.gan)) if checkpoint else new()
     if checkpoints:
-        text = json.dumps(resolve(config), indent=2) + "\n"
+        text = json.dumps(plan.resolved, indent=2) + "\n"
         write_atomic(workdir / "config.json", lambda file: file.write_text(text))
     return distributed.broadcast_from_primary(state)
 
@@ -117,16 +109,14 @@ def _restore_or_create(config: ConfigDict, workdir: Path, gan: GAN, checkpoints:
 class _Session:
     """One call of `train` that trains, from step `start` on."""
 
-    def __init__(
-        self, config: ConfigDict, workdir: Path, gan: GAN, dataset: Dataset, checkpoints: Checkpoints | None, start: int
-    ):
-        self.config, self.workdir, self.gan, self.dataset, self.checkpoints = config, workdir, gan, dataset, checkpoints
-        self.start, self.total, self.steps_per_call = start, config.num_steps, steps_per_call(config, gan)
-        self.mode, self.devices = choose_devices(config.parallel, config.batch_size)
-        self.recorder = Recorder(config, workdir if checkpoints else None, start=start, steps_per_call=self.steps_per_call)
-        self.evaluator = make_evaluator(gan, dataset, num=config.eval_num) if config.eval_every and checkpoints else None
+    def __init__(self, plan: Plan, workdir: Path, dataset: Dataset, checkpoints: Checkpoints | None, start: int):
+        self.plan, self.config, self.gan, self.workdir = plan, plan.config, plan.gan, workdir
+        self.dataset, self.checkpoints, self.start, self.total = dataset, checkpoints, start, plan.config.num_steps
+        self.recorder = Recorder(plan, workdir if checkpoints else None, start=start)
+        evaluates = self.config.eval_every and checkpoints
+        self.evaluator = make_evaluator(self.gan, dataset, num=self.config.eval_num) if evaluates else None
         self.evaluation: dict[str, float] = {}  # the last one
-        self.real_distance = _mean_distance(np.asarray(dataset.batches(config.seed, 0).images)[0])
+        self.real_distance = _mean_distance(np.asarray(dataset.batches(self.config.seed, 0).images)[0])
 
     def run(self, state: TrainState) -> TrainState:
         """Train to the last step or until there is a reason to stop, save the state and report how the run ended."""
@@ -135,7 +125,7 @@ class _Session:
                 self.recorder.add_evaluation(0, self._save_samples(state, 0))
             state, stop = self._train_steps(state, signals)
             if self.checkpoints:
-                self.checkpoints.save(state, resolve(self.config))
+                self.checkpoints.save(state, self.plan.resolved)
                 self.checkpoints.wait()
             stop = stop or StopReason(distributed.max_over_processes(signals.signum))
         step = int(state.step)
@@ -149,7 +139,7 @@ class _Session:
 
     def _train_steps(self, state: TrainState, signals: StopSignals) -> tuple[TrainState, StopReason]:
         config = self.config
-        options = {"parallel": self.mode, "sync_batch_norm": config.sync_batch_norm}
+        options = {"parallel": self.plan.mode, "sync_batch_norm": config.sync_batch_norm}
         step_fn = make_step(self.gan, self.dataset, config.seed, **options)
         step, stop = self.start, self._stop_reason(signals)
         self.began, self.compile_seconds = time.perf_counter(), 0.0
@@ -171,7 +161,7 @@ class _Session:
         """As many as go in one call before something is due."""
         intervals = (self.config.sample_every, self.config.checkpoint_every, self.config.eval_every or self.total)
         next_due = min(self.total, *(step + every - step % every for every in intervals))
-        return self.steps_per_call if next_due - step >= self.steps_per_call else 1
+        return self.plan.steps_per_call if next_due - step >= self.plan.steps_per_call else 1
 
     def _at_intervals(self, state: TrainState, step: int) -> None:
         """Save samples, evaluate and save a checkpoint where they are due."""
@@ -190,7 +180,7 @@ class _Session:
         self.recorder.add_evaluation(step, metrics)
         if self.checkpoints and saves:
             metric = metrics[self.evaluator.selection_metric] if self.evaluator and evaluates else None
-            self.checkpoints.save(state, resolve(self.config), selection_metric=metric)
+            self.checkpoints.save(state, self.plan.resolved, selection_metric=metric)
 
     def _save_samples(self, state: TrainState, step: int) -> dict[str, float]:
         """Save a picture of the run's fixed latents; return the samples' mean distance as a fraction of the data's."""
@@ -215,7 +205,11 @@ class _Session:
 
     def _start_clock(self, step: int) -> None:
         self.compile_seconds = time.perf_counter() - self.began
-        over = f", {self.mode} over {len(self.devices)} devices, batch norm over the " if len(self.devices) > 1 else ""
+        over = (
+            f", {self.plan.mode} over {len(self.plan.devices)} devices, batch norm over the "
+            if len(self.plan.devices) > 1
+            else ""
+        )
         over += {True: "whole batch", False: "device's part of it"}[self.config.sync_batch_norm] if over else ""
         print(f"compiled the step in {self.compile_seconds:.1f} s{over}", flush=True)
         self.recorder.start_clock(step)
@@ -227,10 +221,10 @@ class _Session:
         baseline = self.evaluator.real_baseline() if self.evaluator and step == self.total else {}
         row = (
             {"from_step": self.start, "to_step": step, "ended": "complete" if step == self.total else stop.name.lower()}
-            | {"parallel": self.mode, "devices": len(self.devices), "processes": jax.process_count()}
+            | {"parallel": self.plan.mode, "devices": len(self.plan.devices), "processes": jax.process_count()}
             | {"compile_seconds": self.compile_seconds, "seconds": time.perf_counter() - self.began}
             | self.recorder.summary()
-            | {"real_baseline": baseline, "config": resolve(self.config)}
+            | {"real_baseline": baseline, "config": self.plan.resolved}
         )
         append_row(self.workdir / "runs.jsonl", row)
         for episode in self.recorder.watch.episodes:

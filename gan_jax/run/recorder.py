@@ -6,11 +6,10 @@ from typing import Any, Self
 
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from gan_jax.errors import NonFiniteError
 from gan_jax.evaluation import format_metrics
-from gan_jax.run.config import images_per_step, make_schedules
+from gan_jax.run.config import Plan
 from gan_jax.run.watch import CollapseWatch, Episode
 from gan_jax.run.writers import MetricBuffer, MetricWriter, Progress
 from gan_jax.steps import Metrics
@@ -19,16 +18,17 @@ from gan_jax.steps import Metrics
 class Recorder:
     """Record the metrics of a run from step `start` on: metrics.jsonl, eval.jsonl, TensorBoard, progress.
 
-    workdir: None for a process that writes nothing and only checks its metrics. steps_per_call: steps whose metrics arrive at
-    once. The watch continues from the rows that the run has written before.
+    workdir: None for a process that writes nothing and only checks its metrics. The watch continues from the rows that the run
+    has written before.
     """
 
-    def __init__(self, config: ConfigDict, workdir: Path | None, *, start: int, steps_per_call: int):
+    def __init__(self, plan: Plan, workdir: Path | None, *, start: int):
+        config = plan.config
         self._log_every, self._total = config.log_every, config.num_steps
-        self._images_per_step, self._schedules = images_per_step(config), make_schedules(config)
+        self._images_per_step, self._schedules = plan.images_per_step, plan.schedules
         self.watch = CollapseWatch(config.watch.steps, config.watch.diversity, stops=config.watch.action == "stop")
         self._writer = MetricWriter(workdir, start=start) if workdir else None
-        self._buffer = MetricBuffer(chunk=-(-config.log_every // steps_per_call))
+        self._buffer = MetricBuffer(chunk=-(-config.log_every // plan.steps_per_call))
         self._progress = Progress(total=config.num_steps, images_per_step=self._images_per_step)
         for row in self._writer.metrics.rows if self._writer else ():
             self.watch.add_metrics(row["step"], row)
