@@ -68,7 +68,8 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     check_config(config)
     workdir, gan = Path(workdir), make_gan(config)
     with closing(make_configured_dataset(config)) as dataset, _open_workdir(config, workdir) as checkpoints:
-        _assert_same(config, dataset)
+        num_images = len(dataset.images) if isinstance(dataset, ImageDataset) else None
+        distributed.assert_same(shared_entries(resolve(config)), num_images)
         state = _restore_or_create(config, workdir, gan, checkpoints)
         start = int(state.step)
         if start < config.num_steps:
@@ -96,13 +97,8 @@ def _open_workdir(config: ConfigDict, workdir: Path) -> Iterator[Checkpoints | N
             raise NonFiniteError(f"{error}; {checkpoints.describe_newest()}") from None
 
 
-def _assert_same(config: ConfigDict, dataset: Dataset) -> None:
-    num_images = len(dataset.images) if isinstance(dataset, ImageDataset) else None
-    distributed.assert_same(shared_entries(resolve(config)), num_images)
-
-
 def _restore_or_create(config: ConfigDict, workdir: Path, gan: GAN, checkpoints: Checkpoints | None) -> TrainState:
-    """The newest state in the workdir, or a new one, the same on all processes; and config.json."""
+    """Return the newest state in the workdir, or a new one, the same on all processes; write config.json."""
     checkpoint = checkpoints.find() if checkpoints else None
     if checkpoint and (changes := differences(checkpoint.config, resolve(config))):
         changed = ", ".join(changes)
@@ -168,7 +164,7 @@ class _Session:
         return state, stop
 
     def _num_steps_in_call(self, step: int) -> int:
-        """As many as go in one call before something is due."""
+        """Return how many steps go in the next call, so that none is due to be recorded in the middle of it."""
         intervals = (self.config.sample_every, self.config.checkpoint_every, self.config.eval_every or self.total)
         next_due = min(self.total, *(step + every - step % every for every in intervals))
         return self.steps_per_call if next_due - step >= self.steps_per_call else 1
@@ -180,16 +176,16 @@ class _Session:
             return step % every == 0 or step == self.total
 
         metrics = self._save_samples(state, step) if is_due(self.config.sample_every) else {}
-        evaluates = self.evaluator is not None and is_due(self.config.eval_every)
-        saves = evaluates or step % self.config.checkpoint_every == 0
+        evaluator = self.evaluator if self.evaluator and is_due(self.config.eval_every) else None
+        saves = evaluator is not None or step % self.config.checkpoint_every == 0
         if saves:
             self._check(state)
-        if self.evaluator and evaluates:
-            self.evaluation = self.evaluator(state)
+        if evaluator:
+            self.evaluation = evaluator(state)
             metrics |= self.evaluation
         self.recorder.add_evaluation(step, metrics)
         if self.checkpoints and saves:
-            metric = metrics[self.evaluator.selection_metric] if self.evaluator and evaluates else None
+            metric = metrics[evaluator.selection_metric] if evaluator else None
             self.checkpoints.save(state, resolve(self.config), selection_metric=metric)
 
     def _save_samples(self, state: TrainState, step: int) -> dict[str, float]:
