@@ -1,10 +1,10 @@
-"""Does the same command give the same bits?
+"""Is training reproducible to the bit?
 
-A short run is trained twice, each time in a new process, and a third time with kill -9 in the middle; the digests of the three
-last states must be equal. Then once more on other numbers of devices, where they need not be: how far do the parameters differ?
+A short run is trained twice, each time in a new process, and a third time with kill -9 in the middle; the sha256 of the three
+last states must be equal. Then on other numbers of devices, where rounding differs: by how much do the parameters differ?
 
 Command: python experiments/reproduce.py --config=experiments/configs/mnist.py --steps=60, or `make reproduce`
-Expect: three equal digests, on a CPU always, on a GPU with XLA_FLAGS=--xla_gpu_deterministic_ops=true; a minute on 2 cores.
+Expect: three equal lines, on a CPU always, on a GPU with XLA_FLAGS=--xla_gpu_deterministic_ops=true; a minute on 2 cores.
 """
 
 import os
@@ -20,9 +20,9 @@ from absl import flags
 
 from gan_jax.errors import InputError
 from gan_jax.evaluation.results import append_row, hardware
+from gan_jax.files import sha256_of
 from gan_jax.run import cli
-from gan_jax.run.checkpoints import state_digest
-from gan_jax.run.loop import restore_run
+from gan_jax.run.restore import restore_run
 from gan_jax.state import TrainState
 
 _CONFIG = cli.define_config()
@@ -33,37 +33,36 @@ _OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lin
 _TRAIN = Path(__file__).parent / "train.py"
 
 
-def begin(workdir: Path, **environment: str) -> subprocess.Popen[str]:
-    """The run of this command line, in a process of its own."""
+def start(workdir: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start the run of this command line in a process of its own."""
     entries = [argument for argument in sys.argv[1:] if not argument.startswith(("--steps", "--devices", "--out"))]
-    half, whole = _STEPS.value // 2, _STEPS.value
-    entries += [f"--config.num_steps={whole}", f"--config.checkpoint_every={half}", "--config.eval_every=0"]
+    entries += [f"--config.num_steps={_STEPS.value}", f"--config.checkpoint_every={_STEPS.value // 2}", "--config.eval_every=0"]
     command = [sys.executable, str(_TRAIN), *entries, f"--workdir={workdir}"]
     return subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str], workdir: Path) -> TrainState:
-    """The last state of a run, when it has come to its end."""
+    """Wait for the end of a run and return its last state."""
     _, errors = process.communicate()
     if process.returncode:
         raise InputError(f"the run failed: {errors.strip()}")
     return restore_run(workdir)[2]
 
 
-def interrupted(workdir: Path) -> TrainState:
-    """The last state of a run that was killed after its first checkpoint, and called again."""
-    process = begin(workdir)
+def kill_and_resume(workdir: Path) -> TrainState:
+    """Return the last state of a run that was killed after its first checkpoint, and resumed."""
+    process = start(workdir)
     while process.poll() is None and not list(workdir.glob("checkpoints/*/commit_success.txt")):
         time.sleep(0.01)
     process.kill()
     process.communicate()
     if process.returncode >= 0:
-        raise InputError(f"--steps={_STEPS.value}: the run came to its end before it could be killed; give more")
-    return finish(begin(workdir), workdir)
+        raise InputError(f"--steps={_STEPS.value}: the run ended before it could be killed; give more")
+    return finish(start(workdir), workdir)
 
 
 def difference(state: TrainState, other: TrainState) -> float:
-    """The largest difference of a parameter, over the largest parameter of its leaf."""
+    """Return the largest difference of a parameter, relative to the largest parameter of its leaf."""
 
     def of_leaf(left: jax.Array, right: jax.Array) -> float:
         return float(np.max(np.abs(left - right)) / np.max(np.abs(left)))
@@ -75,24 +74,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         states = {
-            "once": finish(begin(root / "once"), root / "once"),
-            "again": finish(begin(root / "again"), root / "again"),
-            "killed and resumed": interrupted(root / "killed"),
+            "first run": finish(start(root / "first"), root / "first"),
+            "second run": finish(start(root / "second"), root / "second"),
+            "killed and resumed": kill_and_resume(root / "killed"),
         }
-        digests = {name: state_digest(state) for name, state in states.items()}
+        digests = {name: sha256_of(state) for name, state in states.items()}
         for name, digest in digests.items():
             print(f"{name:20} {digest}", flush=True)
-        apart = {}
+        differences = {}
         for count in _DEVICES.value if jax.default_backend() == "cpu" else []:
-            workdir = root / count
-            apart[count] = difference(states["once"], finish(begin(workdir, JAX_NUM_CPU_DEVICES=count), workdir))
-            print(f"on {count} devices: parameters differ by up to {apart[count]:.1e} of the largest in their leaf", flush=True)
+            state = finish(start(root / count, JAX_NUM_CPU_DEVICES=count), root / count)
+            differences[count] = difference(states["first run"], state)
+            print(
+                f"on {count} devices: parameters differ by up to {differences[count]:.1e} of the largest in their leaf",
+                flush=True,
+            )
     same = len(set(digests.values())) == 1
     print(f"{'the same bits' if same else 'DIFFERENT BITS'} after {_STEPS.value} steps; {hardware()}")
     if _OUT.value:
-        append_row(_OUT.value, {"steps": _STEPS.value, "config": str(sys.argv[1:]), "digests": digests, "devices": apart})
+        row = {"steps": _STEPS.value, "config": str(sys.argv[1:]), "digests": digests, "devices": differences}
+        append_row(_OUT.value, row)
     if not same:
-        cli.fail("the runs differ; on a GPU, XLA_FLAGS=--xla_gpu_deterministic_ops=true asks for kernels that do not", 1)
+        cli.fail("the runs differ; on a GPU, set XLA_FLAGS=--xla_gpu_deterministic_ops=true for deterministic kernels", 1)
 
 
 if __name__ == "__main__":

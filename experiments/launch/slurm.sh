@@ -1,8 +1,8 @@
 #!/bin/bash
 # One run on many GPUs under Slurm: sbatch experiments/launch/slurm.sh, from the root of the checkout. Edit 1 and 2.
 #
-# One process per GPU: Slurm says to each which one it is. The workdir is on a disk that the first node can reach; where it
-# holds a run, the same command goes on with it. Before its time is up, or when it is preempted, the run saves and is queued again.
+# One process per GPU: Slurm tells each which one it is. The workdir is on a disk that the first node can reach; the same command
+# resumes a run that is there. Before its time is up, or when it is preempted, the run saves and is queued again.
 
 # 1. The machines: nodes, and the GPUs of each, which are as many as its tasks.
 #SBATCH --nodes=2
@@ -26,6 +26,6 @@ arguments=(
 
 srun --kill-on-bad-exit=1 .venv/bin/python experiments/train.py --distributed "${arguments[@]}"
 status=$?
-# 143: stopped by SIGTERM, with a checkpoint. Any other way of not ending well is for a person to look at.
+# 143: stopped by SIGTERM, with a checkpoint. Any other failure is left to a person.
 if [ "$status" -eq 143 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
 exit "$status"

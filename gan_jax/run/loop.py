@@ -59,7 +59,8 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     """
     plan, workdir = make_plan(config), Path(workdir)
     with closing(make_configured_dataset(config)) as dataset, _open_workdir(workdir, config.keep_checkpoints) as checkpoints:
-        _assert_same(plan, dataset)
+        num_images = len(dataset.images) if isinstance(dataset, ImageDataset) else None
+        distributed.assert_same(shared_entries(plan.resolved), num_images)
         state = _restore_or_create(plan, workdir, checkpoints)
         start = int(state.step)
         if start < config.num_steps:
@@ -85,11 +86,6 @@ def _open_workdir(workdir: Path, keep: int) -> Iterator[Checkpoints | None]:
                 yield checkpoints
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}; {checkpoints.describe_newest()}") from None
-
-
-def _assert_same(plan: Plan, dataset: Dataset) -> None:
-    num_images = len(dataset.images) if isinstance(dataset, ImageDataset) else None
-    distributed.assert_same(shared_entries(plan.resolved), num_images)
 
 
 def _restore_or_create(plan: Plan, workdir: Path, checkpoints: Checkpoints | None) -> TrainState:
@@ -158,7 +154,7 @@ class _Session:
         return state, stop
 
     def _num_steps_in_call(self, step: int) -> int:
-        """As many as go in one call before something is due."""
+        """Return how many steps go in the next call, so that none is due to be recorded in the middle of it."""
         intervals = (self.config.sample_every, self.config.checkpoint_every, self.config.eval_every or self.total)
         next_due = min(self.total, *(step + every - step % every for every in intervals))
         return self.plan.steps_per_call if next_due - step >= self.plan.steps_per_call else 1
@@ -170,16 +166,16 @@ class _Session:
             return step % every == 0 or step == self.total
 
         metrics = self._save_samples(state, step) if is_due(self.config.sample_every) else {}
-        evaluates = self.evaluator is not None and is_due(self.config.eval_every)
-        saves = evaluates or step % self.config.checkpoint_every == 0
+        evaluator = self.evaluator if self.evaluator and is_due(self.config.eval_every) else None
+        saves = evaluator is not None or step % self.config.checkpoint_every == 0
         if saves:
             self._check(state)
-        if self.evaluator and evaluates:
-            self.evaluation = self.evaluator(state)
+        if evaluator:
+            self.evaluation = evaluator(state)
             metrics |= self.evaluation
         self.recorder.add_evaluation(step, metrics)
         if self.checkpoints and saves:
-            metric = metrics[self.evaluator.selection_metric] if self.evaluator and evaluates else None
+            metric = metrics[evaluator.selection_metric] if evaluator else None
             self.checkpoints.save(state, self.plan.resolved, selection_metric=metric)
 
     def _save_samples(self, state: TrainState, step: int) -> dict[str, float]:

@@ -58,15 +58,11 @@ def save_samples(
     density = DENSITIES[dataset_name]()
     variables = {"params": state.params.disc, "batch_stats": state.stats.disc}
 
-    def logits(points: np.ndarray, label: int | None) -> jax.Array:
-        inputs = pack(jnp.repeat(points, gan.packing, axis=0), gan.packing)
-        labels = None if label is None else jnp.full(len(inputs), label)
-        return gan.networks.disc.apply(variables, inputs, labels, train=False)
-
     def disc(points: np.ndarray) -> np.ndarray:
-        by_class = [logits(points, label) for label in range(gan.num_classes) or [None]]
-        mean = jnp.mean(jnp.stack(by_class), axis=0)
-        return np.asarray(jax.nn.sigmoid(mean) if gan.objective.is_probability else mean)
+        packed = pack(jnp.repeat(points, gan.packing, axis=0), gan.packing)  # each with itself
+        labels: list[Any] = [jnp.full(len(points), label) for label in range(gan.num_classes)] or [None]
+        logits = sum(gan.networks.disc.apply(variables, packed, each, train=False) for each in labels) / len(labels)
+        return np.asarray(jax.nn.sigmoid(logits) if gan.objective.is_probability else logits)
 
     save_points(
         samples,

@@ -82,7 +82,9 @@ def test_a_run_without_v_is_recorded_and_not_stopped(tmp_path, capsys):
     assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("options", [{"data.name": "ring", "packing": 2}, {"data.name": "grid", "objective": "hinge"}])
+@pytest.mark.parametrize(
+    "options", [{"data.name": "ring", "num_classes": 8}, {"data.name": "grid", "objective": "hinge", "packing": 2}]
+)
 def test_points_are_plotted_over_their_density(tmp_path, options):
     train(small_config(**{"network.name": "mlp", "num_steps": 2} | options), tmp_path)
     first, last = ((tmp_path / "samples" / f"{step:08d}.png").read_bytes() for step in (0, 2))
