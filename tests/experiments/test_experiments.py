@@ -15,8 +15,8 @@ from PIL import Image
 from small import assert_trees_equal
 
 from gan_jax.files import read_jsonl
-from gan_jax.run.loop import restore_run
-from gan_jax.sampling import sample as draw
+from gan_jax.run.restore import restore_run
+from gan_jax.sampling import sample
 
 SMALL = ("--config.data.image_size=16", "--config.network.dcgan.base_width=4", "--config.batch_size=8", "--config.log_every=10")
 SPEEDS = ("steps_per_second", "images_per_second")
@@ -63,22 +63,22 @@ def test_forty_steps_are_twenty_and_a_new_process_and_twenty_more_to_the_bit(str
 
 
 def test_samples_on_demand(straight_run, run_script, tmp_path):
-    def sample(name, *options):
+    def run(name, *options):
         files = (f"--out={tmp_path / name}.png", f"--npz={tmp_path / name}.npz")
         done = run_script("sample.py", f"--workdir={straight_run}", *files, *options)
         return done.stdout, np.load(tmp_path / f"{name}.npz")["samples"]
 
-    line, few = sample("few", "--num=3", "--seed=1")
+    line, few = run("few", "--num=3", "--seed=1")
     assert re.search(r"3 samples of step 40, EMA weights, seed 1: .*few\.png", line)
     assert (few.shape, few.dtype) == ((3, 16, 16, 1), np.uint8)
     assert read_pixels(tmp_path / "few.png").shape == (134, 134)
     _, gan, state = restore_run(straight_run)
-    np.testing.assert_array_equal(few, draw(gan, state, jax.random.key(1), 70)[:3])
-    line, walk = sample("walk", "--num=16", "--interpolate", "--raw")
+    np.testing.assert_array_equal(few, sample(gan, state, jax.random.key(1), 70)[:3])
+    line, path = run("path", "--num=16", "--interpolate", "--raw")
     assert "raw weights" in line
-    assert walk.shape == (16, 16, 16, 1)
-    steps = np.abs(np.diff(walk.astype(float).reshape(2, 8, -1), axis=1)).mean(axis=-1)
-    assert np.all(steps < np.abs(walk[0].astype(float) - walk[8]).mean() + 1)
+    assert path.shape == (16, 16, 16, 1)
+    steps = np.abs(np.diff(path.astype(float).reshape(2, 8, -1), axis=1)).mean(axis=-1)
+    assert np.all(steps < np.abs(path[0].astype(float) - path[8]).mean() + 1)
 
 
 def test_bad_input_is_one_line_and_status_2(straight_run, run_script, tmp_path):
@@ -92,7 +92,9 @@ def test_bad_input_is_one_line_and_status_2(straight_run, run_script, tmp_path):
         ),
         ("train.py", (config, "--workdr=x"), "--workdr: no such flag; did you mean workdir?"),
         ("sample.py", (f"--workdir={tmp_path}/none",), "no run is there"),
-        ("sample.py", (f"--workdir={straight_run}", "--out=grid.jpg"), "--out=grid.jpg: give a file that ends in .png"),
+        ("sample.py", (f"--workdir={straight_run}", "--out=grid.jpg"), "--out=grid.jpg must end in .png"),
+        ("sample.py", (f"--workdir={straight_run}", "--labels=1"), "labels: this generator is unconditional"),
+        ("sample.py", (f"--workdir={straight_run}", "--labels=one"), "--labels=one must be integers ≥ 0"),
         ("train.py", (config, f"--workdir={straight_run}/config.json"), "config.json"),
     ]:
         done = run_script(script, *arguments, status=2)
@@ -121,7 +123,7 @@ def test_the_wheel_holds_the_package_and_runs_the_readmes_example(tmp_path):
         names = archive.namelist()
         archive.extractall(site)
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"gan_jax"}
-    assert {"gan_jax/py.typed", "gan_jax/networks/dcgan.py"} <= set(names)
+    assert {"gan_jax/py.typed", "gan_jax/networks/dcgan.py", "gan_jax/configs/default.py"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     (tmp_path / "example.py").write_text(readme_example() + "\nprint(gan_jax.__file__)\n")
     done = subprocess.run(
