@@ -5,12 +5,12 @@ by heart; gradients pass through. Images are in [-1, 1], grey is 0, and what com
 """
 
 from collections.abc import Callable
-from functools import reduce
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.errors import InputError, nearest
+from gan_jax.schedules import Schedule
 
 Augment = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 """`augment(images [B, H, W, C], keys [B], step) -> images`: image i depends on itself, key i and the step alone."""
@@ -75,8 +75,10 @@ POLICIES: dict[str, tuple[_Transform, ...]] = {
 """Name -> transforms of one image, in their order."""
 
 
-def diffaugment(policy: str) -> Augment:
+def diffaugment(policy: str, probability: Schedule | None = None) -> Augment:
     """Build the augmentation of a policy such as "color,translation,cutout"; "" is none.
+
+    probability: of each transform of each image, by the step; None applies them all.
 
     Raises:
         InputError: a name that is not in `POLICIES`.
@@ -89,12 +91,13 @@ def diffaugment(policy: str) -> Augment:
     if not transforms:
         return identity
 
-    def of_one(image: jax.Array, key: jax.Array) -> jax.Array:
-        keys = jax.random.split(key, len(transforms))
-        return reduce(lambda moved, pair: pair[0](moved, pair[1]), zip(transforms, keys, strict=True), image)
+    def of_one(image: jax.Array, key: jax.Array, step: jax.Array) -> jax.Array:
+        for transform, transform_key in zip(transforms, jax.random.split(key, len(transforms)), strict=True):
+            own_key, chance = jax.random.split(transform_key)
+            transformed = transform(image, own_key)
+            if probability is not None:
+                transformed = jnp.where(jax.random.uniform(chance) < probability(step), transformed, image)
+            image = transformed
+        return image
 
-    def augment(images: jax.Array, keys: jax.Array, step: jax.Array) -> jax.Array:
-        del step
-        return jax.vmap(of_one)(images, keys)
-
-    return augment
+    return jax.vmap(of_one, in_axes=(0, 0, None))

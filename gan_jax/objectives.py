@@ -24,12 +24,15 @@ class Objective(NamedTuple):
     disc: its mean is **ascended** by D. gen: its mean is **descended** by G.
     is_probability: sigmoid(logit) is P(real), so that V, D(x) and the bound of the JSD mean something.
     paired: G's formula reads the real logits, so that its update needs a fresh batch of real examples.
+    equilibrium: the means of disc and gen where the generator has the data's density and D is optimal; None for a mean that is
+        not determined, as where any constant D is optimal.
     """
 
     disc: Callable[[jax.Array, jax.Array], jax.Array]
     gen: Callable[[jax.Array, jax.Array], jax.Array]
     is_probability: bool = False
     paired: bool = False
+    equilibrium: tuple[float | None, float | None] = (None, None)
 
 
 def value(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
@@ -57,6 +60,22 @@ def hinge_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     return -jax.nn.relu(1.0 - real_logits) - jax.nn.relu(1.0 + fake_logits)
 
 
+def least_squares_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """-(D(x) - 1)^2 / 2 - D(G(z))^2 / 2 of the outputs themselves, without a sigmoid (Mao et al. 2017 eq. 9)."""
+    return -((real_logits - 1.0) ** 2) / 2 - fake_logits**2 / 2
+
+
+def least_squares_gen(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """(D(G(z)) - 1)^2 / 2: its slope grows with the distance from the decision, on either side."""
+    del real_logits
+    return (fake_logits - 1.0) ** 2 / 2
+
+
+def wasserstein_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """D(x) - D(G(z)) (Arjovsky et al. 2017 eq. 3): an estimate of W1 for a D of slope 1, which a penalty has to see to."""
+    return real_logits - fake_logits
+
+
 def minus_fake_logits(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """-D(G(z)): what G descends under the hinge and the Wasserstein objective."""
     del real_logits
@@ -73,6 +92,19 @@ def relativistic_gen(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Arra
     return -jax.nn.log_sigmoid(fake_logits - real_logits)
 
 
+def relativistic_average_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """log sigmoid(D(x) - E D(G(z))) + log(1 - sigmoid(D(G(z)) - E D(x))) (Jolicoeur-Martineau 2019, section 4.2).
+
+    The means are of the whole batch, and slopes pass through them.
+    """
+    return value(real_logits - jnp.mean(fake_logits), fake_logits - jnp.mean(real_logits))
+
+
+def relativistic_average_gen(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """The negative of D's formula with real and fake swapped."""
+    return -relativistic_average_disc(fake_logits, real_logits)
+
+
 def js_lower_bound(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """(E[V(D, G)] + log 4) / 2, a scalar in nats: at most JSD(p, q) for every D, with equality at D* (notes 000 eq. 21)."""
     return js_bound_of_value(jnp.mean(value(real_logits, fake_logits)))
@@ -83,10 +115,17 @@ def js_bound_of_value(value: jax.Array) -> jax.Array:
     return (value - VALUE_AT_EQUILIBRIUM) / 2
 
 
+_LOG_2 = math.log(2.0)
+
 OBJECTIVES: dict[str, Objective] = {
-    "minimax": Objective(value, saturating, is_probability=True),
-    "non_saturating": Objective(value, non_saturating, is_probability=True),
-    "hinge": Objective(hinge_disc, minus_fake_logits),
-    "relativistic": Objective(relativistic_disc, relativistic_gen, paired=True),
+    "minimax": Objective(value, saturating, is_probability=True, equilibrium=(-2 * _LOG_2, -_LOG_2)),
+    "non_saturating": Objective(value, non_saturating, is_probability=True, equilibrium=(-2 * _LOG_2, _LOG_2)),
+    "least_squares": Objective(least_squares_disc, least_squares_gen, equilibrium=(-1 / 4, 1 / 8)),
+    "wasserstein": Objective(wasserstein_disc, minus_fake_logits, equilibrium=(0.0, None)),
+    "hinge": Objective(hinge_disc, minus_fake_logits, equilibrium=(-2.0, None)),
+    "relativistic": Objective(relativistic_disc, relativistic_gen, paired=True, equilibrium=(-_LOG_2, _LOG_2)),
+    "relativistic_average": Objective(
+        relativistic_average_disc, relativistic_average_gen, paired=True, equilibrium=(-2 * _LOG_2, 2 * _LOG_2)
+    ),
 }
 """Name -> objective. A new one is a function, an entry here, and a test of its closed form."""

@@ -28,5 +28,38 @@ def r1(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[str, 
     return squared_gradient_norm(disc, real, keys["real"]) / 2
 
 
-PENALTIES: dict[str, Penalty] = {"r1": r1}
+def r2(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[str, jax.Array]) -> jax.Array:
+    """|grad D(G(z))|^2 / 2 at fake images (Mescheder et al. 2018 eq. 10): R3GAN needs it beside R1, with the same weight."""
+    del real
+    return squared_gradient_norm(disc, fake, keys["fake"]) / 2
+
+
+def gradient_penalty(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[str, jax.Array]) -> jax.Array:
+    """(|grad D| - 1)^2 between real i and fake i, at a point of its own (WGAN-GP, Gulrajani et al. 2017 eq. 3)."""
+
+    def between(key: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+        return y + jax.random.uniform(key) * (x - y)
+
+    return _slope_of_one(disc, jax.vmap(between)(keys["penalty"], real, fake), keys["penalty"])
+
+
+def dragan(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[str, jax.Array]) -> jax.Array:
+    """(|grad D| - 1)^2 near real images (Kodali et al. 2017): moved by U(0, 1) / 2 of a standard deviation, pixel by pixel.
+
+    The deviation is the image's own rather than the batch's, so that an example's term does not depend on the others.
+    """
+    del fake
+
+    def near(key: jax.Array, x: jax.Array) -> jax.Array:
+        return x + 0.5 * jnp.std(x) * jax.random.uniform(key, x.shape)
+
+    return _slope_of_one(disc, jax.vmap(near)(keys["penalty"], real), keys["penalty"])
+
+
+def _slope_of_one(disc: Discriminate, images: jax.Array, keys: jax.Array) -> jax.Array:
+    # The root has no slope at 0, where a D that is constant begins.
+    return (jnp.sqrt(squared_gradient_norm(disc, images, keys) + 1e-12) - 1.0) ** 2
+
+
+PENALTIES: dict[str, Penalty] = {"r1": r1, "r2": r2, "gradient_penalty": gradient_penalty, "dragan": dragan}
 """Name -> penalty. A new one is a function, an entry here, its weights in the default config, a test of its closed form."""

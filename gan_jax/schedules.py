@@ -25,7 +25,16 @@ def cosine(start: float, end: float, num_steps: float) -> Schedule:
     return schedule
 
 
-SHAPES: dict[str, Callable[[float, float, float], Schedule]] = {"cosine": cosine}
+def linear(start: float, end: float, num_steps: float) -> Schedule:
+    """Go from start to end over num_steps steps along a line, and stay there."""
+
+    def schedule(step: jax.Array) -> jax.Array:
+        return start + (end - start) * jnp.clip(step / num_steps, 0.0, 1.0)
+
+    return schedule
+
+
+SHAPES: dict[str, Callable[[float, float, float], Schedule]] = {"cosine": cosine, "linear": linear}
 """Name -> `make(start, end, num_steps)`."""
 
 
@@ -35,5 +44,20 @@ def warmed_up_decay(decay: float) -> Schedule:
     def schedule(step: jax.Array) -> jax.Array:
         seen = jnp.asarray(step, jnp.float32)
         return jnp.minimum(decay, (1 + seen) / (10 + seen))
+
+    return schedule
+
+
+def half_life_decay(half_life: Schedule, images_per_step: int, *, ramp_up: float | None = None) -> Schedule:
+    """Return the decay 2^(-images_per_step / half-life) of an average whose half-life in images is a schedule.
+
+    A half-life of 0 is no memory at all. ramp_up: the half-life is at most so many times the images that were seen so far.
+    """
+
+    def schedule(step: jax.Array) -> jax.Array:
+        images = half_life(step)
+        if ramp_up is not None:
+            images = jnp.minimum(images, ramp_up * jnp.asarray(step, jnp.float32) * images_per_step)
+        return 0.5 ** (images_per_step / jnp.maximum(images, 1e-8))
 
     return schedule

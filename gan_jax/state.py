@@ -32,7 +32,7 @@ class GAN:
     optimizers: plain optax transformations; the step turns D's into ascent.
     disc_steps: k, the discriminator updates before each generator update.
     packing: so many samples, side by side in the channels, have one logit together (PacGAN, Lin et al. 2018).
-    penalties: (penalty, weight as a schedule), descended by D.
+    penalties: (penalty, weight as a schedule), descended by D; every penalty_every steps, then with so many times the weight.
     ema: decay of the moving average of the generator as a schedule, or None for no average.
     """
 
@@ -45,6 +45,7 @@ class GAN:
     disc_steps: int = 1
     packing: int = 1
     penalties: tuple[tuple[Penalty, Schedule], ...] = ()
+    penalty_every: int = 1
     augment: Augment = identity
     ema: Schedule | None = None
 

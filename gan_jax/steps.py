@@ -105,6 +105,26 @@ def _disc_metrics(gan: GAN, objective: jax.Array, real_logits: jax.Array, fake_l
     return metrics
 
 
+def _penalise(
+    gan: GAN, params: Any, state: TrainState, batch: Batch, fake: jax.Array, keys: Mapping[str, jax.Array]
+) -> tuple[jax.Array, Metrics]:
+    """Return the weighted sum of the penalties' means, and the means by name; 0 at the steps that a lazy penalty skips."""
+
+    def disc(samples: jax.Array, of: jax.Array) -> jax.Array:
+        return judge(gan, params, state, samples, batch.labels, of)[0]
+
+    def total() -> tuple[jax.Array, Metrics]:
+        means = {f"penalty/{each.__name__}": jnp.mean(each(disc, batch.images, fake, keys)) for each, _ in gan.penalties}
+        weights = [gan.penalty_every * weight(state.step) for _, weight in gan.penalties]
+        return sum(map(jnp.multiply, weights, means.values()), jnp.zeros(())), means
+
+    if gan.penalty_every == 1:
+        return total()
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(total))
+    due: tuple[jax.Array, Metrics] = jax.lax.cond(state.step % gan.penalty_every == 0, total, lambda: nothing)
+    return due
+
+
 def disc_update(
     gan: GAN, state: TrainState, batch: Batch, rng: jax.Array, *, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
@@ -121,18 +141,14 @@ def disc_update(
         real_logits, stats_of_real = judge(gan, params, state, real, labels, keys["real"])
         fake_logits, stats_of_fake = judge(gan, params, state, fake, labels, keys["fake"])
         logits = _whole_batch(axis_name, (real_logits, fake_logits))
-        goal = objective = jnp.mean(gan.objective.disc(*logits))
-        penalties = {}
-        for penalty, weight in gan.penalties:
-            terms = penalty(lambda x, of: judge(gan, params, state, x, labels, of)[0], real, fake, keys)
-            penalties[f"penalty/{penalty.__name__}"] = mean = jnp.mean(terms)
-            goal -= weight(state.step) * mean
+        objective = jnp.mean(gan.objective.disc(*logits))
+        penalty, means = _penalise(gan, params, state, batch, fake, keys) if gan.penalties else (0.0, {})
         stats = jax.tree.map(lambda a, b: (a + b) / 2, stats_of_real, stats_of_fake)
-        return goal, (_disc_metrics(gan, objective, *logits), penalties, stats)
+        return objective - penalty, (_disc_metrics(gan, objective, *logits), means, stats)
 
-    gradients, (metrics, penalties, stats) = jax.grad(ascended, has_aux=True)(state.params.disc)
-    gradients, penalties, stats = _mean_over(axis_name, (gradients, penalties, stats))
-    metrics |= penalties | {"grad_norm/disc": optax.tree.norm(gradients)}
+    gradients, (metrics, means, stats) = jax.grad(ascended, has_aux=True)(state.params.disc)
+    gradients, means, stats = _mean_over(axis_name, (gradients, means, stats))
+    metrics |= means | {"grad_norm/disc": optax.tree.norm(gradients)}
     # Negated before the optimiser: negating its updates instead would turn weight decay into growth.
     return _apply_gradients(gan, state, "disc", jax.tree.map(jnp.negative, gradients), stats), metrics
 

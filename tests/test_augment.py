@@ -86,6 +86,17 @@ def test_gradients_pass_through_to_the_second_order(policy):
     assert slope != 0
 
 
+def test_each_transform_is_applied_with_its_probability_by_the_step():
+    """Cutout alone: none at step 0, half of the images at step 1, all at step 2."""
+    augment = diffaugment("cutout", lambda step: jnp.asarray(step, jnp.float32) / 2)
+    shares = [
+        float(jnp.mean(jnp.any(augment(jnp.ones((200, 16, 16, 1)), KEYS, step) == 0, axis=(1, 2, 3)))) for step in range(3)
+    ]
+    assert shares[0] == 0
+    assert 0.35 < shares[1] < 0.65
+    assert shares[2] == 1
+
+
 def test_no_policy_is_no_change_and_an_unknown_one_is_named():
     batch = images(count=2)
     np.testing.assert_array_equal(diffaugment("")(batch, KEYS[:2], STEP), batch)

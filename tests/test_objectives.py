@@ -103,6 +103,12 @@ BY_HAND = {
         lambda r, f: -np.logaddexp(0, -r) - np.logaddexp(0, f),
         lambda r, f: np.logaddexp(0, -f),
     ),
+    "least_squares": (lambda r, f: -((r - 1) ** 2) / 2 - f**2 / 2, lambda r, f: (f - 1) ** 2 / 2),
+    "wasserstein": (lambda r, f: r - f, lambda r, f: -f),
+    "relativistic_average": (
+        lambda r, f: -np.logaddexp(0, np.mean(f) - r) - np.logaddexp(0, f - np.mean(r)),
+        lambda r, f: np.logaddexp(0, np.mean(r) - f) + np.logaddexp(0, r - np.mean(f)),
+    ),
     "hinge": (lambda r, f: -np.maximum(0, 1 - r) - np.maximum(0, 1 + f), lambda r, f: -f),
     "relativistic": (lambda r, f: -np.logaddexp(0, f - r), lambda r, f: np.logaddexp(0, r - f)),
 }
@@ -112,7 +118,8 @@ BY_HAND = {
 def test_every_objective_is_its_formula_unreduced_with_finite_slopes(name):
     objective = OBJECTIVES[name]
     rng = np.random.default_rng(0)
-    real, fake = (np.concatenate([EXTREME[::sign], 3 * rng.normal(size=50)]).astype(np.float32) for sign in (1, -1))
+    extreme = EXTREME if name != "relativistic_average" else EXTREME / 100  # whose mean would drown the others in float32
+    real, fake = (np.concatenate([extreme[::sign], 3 * rng.normal(size=50)]).astype(np.float32) for sign in (1, -1))
     for ours, formula in zip((objective.disc, objective.gen), BY_HAND[name], strict=True):
         expected = formula(real.astype(np.float64), fake.astype(np.float64))
         np.testing.assert_allclose(ours(real, fake), expected, rtol=1e-5, atol=1e-6)
@@ -128,12 +135,29 @@ def test_paired_objectives_are_those_whose_generator_reads_the_real_logits(name)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_equilibrium_is_the_best_that_a_constant_d_can_do(name):
+    """Where the densities are equal no D beats a constant; G's value is named where all optimal constants agree on it."""
+    objective = OBJECTIVES[name]
+    constants = np.linspace(-3, 3, 601).astype(np.float32)
+    disc, gen = (np.array([float(f(c[None], c[None])[0]) for c in constants]) for f in (objective.disc, objective.gen))
+    best = disc > disc.max() - 1e-6
+    assert disc.max() == pytest.approx(objective.equilibrium[0], abs=1e-5)
+    if objective.equilibrium[1] is None:
+        assert np.ptp(gen[best]) > 0.1
+    else:
+        np.testing.assert_allclose(gen[best], objective.equilibrium[1], atol=1e-2)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_probability_objectives_are_those_whose_optimal_logit_is_that_of_d_star(name):
     """On two points with p = (0.8, 0.2), q = (0.4, 0.6), gradient ascent on E_p, E_q finds log p − log q, or it does not."""
     p, q = jnp.array([0.8, 0.2]), jnp.array([0.4, 0.6])
     disc = OBJECTIVES[name].disc
 
     def goal(logits):
+        if name == "relativistic_average":
+            real, fake = logits - jnp.sum(q * logits), logits - jnp.sum(p * logits)
+            return jnp.sum(p * jax.nn.log_sigmoid(real)) + jnp.sum(q * jax.nn.log_sigmoid(-fake))
         pairs = jnp.meshgrid(jnp.arange(2), jnp.arange(2), indexing="ij")
         return jnp.sum(p[pairs[0]] * q[pairs[1]] * disc(logits[pairs[0]], logits[pairs[1]]))
 

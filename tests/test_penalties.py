@@ -20,19 +20,48 @@ def images(seed=0):
     return jax.random.normal(jax.random.key(seed), (BATCH, 4, 4, 2))
 
 
-def test_r1_of_an_affine_d_is_half_its_squared_weights_for_any_batch():
-    weights = jax.random.normal(jax.random.key(7), (4, 4, 2))
-    affine = lambda x, keys: jnp.einsum("bhwc,hwc->b", x, weights) + 3.0  # noqa: E731
+# name -> the penalty of a D whose gradient has this squared norm everywhere
+OF_SQUARED_NORM = {
+    "r1": lambda squared: squared / 2,
+    "r2": lambda squared: squared / 2,
+    "gradient_penalty": lambda squared: (np.sqrt(squared) - 1) ** 2,
+    "dragan": lambda squared: (np.sqrt(squared) - 1) ** 2,
+}
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("size", [0.0, 0.1, 1.0])
+def test_a_penalty_of_an_affine_d_is_its_closed_form_for_any_batch(name, size):
+    """Gradients too: those by the weights, and they are finite where D is constant."""
+    weights = size * jax.random.normal(jax.random.key(7), (4, 4, 2))
+
+    def penalty(weights, seed):
+        affine = lambda x, keys: jnp.einsum("bhwc,hwc->b", x, weights) + 3.0  # noqa: E731
+        return PENALTIES[name](affine, images(seed), images(9 - seed), KEYS)
+
     for seed in range(2):
-        terms = r1(affine, images(seed), images(9), KEYS)
-        np.testing.assert_allclose(terms, np.full(BATCH, float(jnp.sum(weights**2)) / 2), rtol=1e-5)
+        expected = OF_SQUARED_NORM[name](float(jnp.sum(weights**2)))
+        np.testing.assert_allclose(penalty(weights, seed), np.full(BATCH, expected), rtol=1e-4, atol=1e-5)
+        assert np.all(np.isfinite(jax.grad(lambda w, seed=seed: jnp.sum(penalty(w, seed)))(weights)))
 
 
-def test_r1_of_a_quadratic_d_is_that_of_each_real_image():
-    """D = |x|²/2 has the gradient x: half the squared norm, of real images and not of fake ones."""
-    real = images(0)
-    terms = r1(lambda x, keys: jnp.sum(x**2, axis=(1, 2, 3)) / 2, real, images(9), KEYS)
-    np.testing.assert_allclose(terms, np.sum(np.asarray(real) ** 2, axis=(1, 2, 3)) / 2, rtol=1e-5)
+def test_where_each_penalty_looks():
+    """D = |x|²/2 has the gradient x, so that its norm tells the point: real, fake, between the two, near the real one."""
+    real, fake = images(0), 3 + images(9)
+    quadratic = lambda x, keys: jnp.sum(x**2, axis=(1, 2, 3)) / 2  # noqa: E731
+    norms = {
+        name: np.linalg.norm(np.asarray(batch).reshape(BATCH, -1), axis=1) for name, batch in (("real", real), ("fake", fake))
+    }
+    terms = {name: np.asarray(penalty(quadratic, real, fake, KEYS)) for name, penalty in PENALTIES.items()}
+    np.testing.assert_allclose(terms["r1"], norms["real"] ** 2 / 2, rtol=1e-5)
+    np.testing.assert_allclose(terms["r2"], norms["fake"] ** 2 / 2, rtol=1e-5)
+    shares = jax.vmap(jax.random.uniform)(KEYS["penalty"])
+    points = shares[:, None, None, None] * real + (1 - shares[:, None, None, None]) * fake
+    between = np.linalg.norm(np.asarray(points).reshape(BATCH, -1), axis=1)
+    np.testing.assert_allclose(terms["gradient_penalty"], (between - 1) ** 2, rtol=1e-4)
+    moved = np.sqrt(terms["dragan"]) + 1 - norms["real"]
+    assert np.all(moved != 0)
+    assert np.all(np.abs(moved) < 0.5 * np.std(np.asarray(real).reshape(BATCH, -1), axis=1) * np.sqrt(32))
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -44,7 +73,7 @@ def test_an_example_has_its_own_term_whatever_else_is_in_the_batch(name):
     terms = PENALTIES[name](disc, real, fake, KEYS)
     others = PENALTIES[name](disc, real.at[1:].set(0.3), fake.at[1:].set(-0.3), KEYS)
     assert terms.shape == (BATCH,)
-    np.testing.assert_allclose(terms[0], others[0], rtol=1e-5)
+    np.testing.assert_allclose(terms[0], others[0], rtol=1e-4)
     assert not np.any(np.isclose(terms[1:], others[1:], rtol=1e-3))
 
 

@@ -187,6 +187,19 @@ def test_d_descends_its_penalties_by_their_weight_at_the_step():
     assert float(metrics["loss/disc"]) == pytest.approx(-goal_on(gan, state, batch, RNG), rel=1e-5)
 
 
+def test_a_lazy_penalty_has_so_many_times_its_weight_at_every_so_many_steps():
+    eager = small_gan("mlp", penalties=((r1, constant(4.0)),))
+    lazy = small_gan("mlp", penalties=((r1, constant(1.0)),), penalty_every=4)
+    batch, state = real_batch(eager), small_state(eager)
+    for step in (0, 3, 8):
+        at = state.replace(step=jnp.int32(step))
+        due = step % 4 == 0
+        expected, expected_metrics = disc_update(eager if due else replace(eager, penalties=()), at, batch, RNG)
+        after, metrics = disc_update(lazy, at, batch, RNG)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), after.params, expected.params)
+        assert float(metrics["penalty/r1"]) == (pytest.approx(float(expected_metrics["penalty/r1"])) if due else 0.0)
+
+
 def test_weight_decay_shrinks_ds_weights():
     """The trap of ascent by a negated update: decay would grow them."""
     still = Objective(disc=lambda real, fake: 0.0 * real + 0.0 * fake, gen=lambda real, fake: fake)

@@ -23,18 +23,20 @@ def experiment() -> dict[str, Any]:
         "batch_size": 64,  # real images, and fake ones, in each update
         "latent_dim": 100,  # z ~ N(0, I)
         "num_classes": 0,  # of the labels that both players see; 0: unconditional
-        "objective": "non_saturating",  # or minimax, hinge, relativistic
+        "objective": "non_saturating",  # or minimax, least_squares, wasserstein, hinge, relativistic, relativistic_average
         "disc_steps": 1,  # k: discriminator updates per generator update
         "packing": 1,  # samples that D judges together (PacGAN); it must divide the batch
         "ema_decay": 0.0,  # moving average of the generator, used by sampling; 0 keeps none
+        **scheduled("ema_half_life", 0.0),  # the same by its half-life in images
+        "ema_ramp_up": 0.05,  # at most so many times the images seen so far; 0: no ramp-up
         "augment": "",  # DiffAugment of all that D sees: some of color,translation,cutout; "" is none
+        **scheduled("augment_probability", 1.0),  # of each transform
         "sync_batch_norm": True,  # over devices: statistics of the whole batch; False takes those of each device's part
-        # Weights of the penalties on D; 0 is off. They exclude batch norm in D.
-        "penalty": {"r1": 0.0, "final_r1": config_dict.placeholder(float)},
+        "penalty": penalty(),
         "network": for_each_player(network()),
         "optimizer": for_each_player(optimizer()),
         # An entry with a final_ one goes there over so many images (batch_size × disc_steps a step) and stays.
-        "schedule": {"shape": "cosine", "images": 0},
+        "schedule": {"shape": "cosine", "images": 0},  # or linear
         "data": {
             "name": "mnist5k",  # 5,000 MNIST digits, no download; or tfds:NAME, folder:PATH, numpy:FILE;
             # or ring, grid: Gaussian mixtures in the plane
@@ -45,6 +47,22 @@ def experiment() -> dict[str, Any]:
             "flip": False,  # mirror images left to right at random
             "split": "train",  # of TFDS, in its syntax: train[:90%]+test
         },
+    }
+
+
+def scheduled(name: str, number: float) -> dict[str, Any]:
+    """Return a number that may change over `schedule.images`, to the entry final_NAME where that is set."""
+    return {name: number, f"final_{name}": config_dict.placeholder(float)}
+
+
+def penalty() -> dict[str, Any]:
+    """Return the weights of the penalties on D; 0 is off. They exclude batch norm in D."""
+    return {
+        **scheduled("r1", 0.0),
+        **scheduled("r2", 0.0),
+        **scheduled("gradient_penalty", 0.0),  # WGAN-GP's, of weight 10 in the paper
+        **scheduled("dragan", 0.0),
+        "every": 1,  # steps; a lazy penalty has so many times its weight. R3GAN diverges on Stacked MNIST with 8
     }
 
 
@@ -65,10 +83,9 @@ def optimizer() -> dict[str, Any]:
     """Return the optimiser of both players: adam, or sgd, which uses the learning rate alone."""
     return {
         "name": "adam",
-        "learning_rate": 2e-4,
-        "final_learning_rate": config_dict.placeholder(float),
+        **scheduled("learning_rate", 2e-4),
         "b1": 0.5,
-        "b2": 0.999,
+        **scheduled("b2", 0.999),
     }
 
 

@@ -17,14 +17,20 @@ from gan_jax.networks import DTYPES, make_network
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.parallel import MODES, auto_steps_per_call, choose_devices, process_slice
 from gan_jax.penalties import PENALTIES
-from gan_jax.schedules import SHAPES, Schedule, constant, warmed_up_decay
+from gan_jax.schedules import SHAPES, Schedule, constant, half_life_decay, warmed_up_decay
 from gan_jax.state import GAN, Players, abstract_state
 
-OPTIMIZERS: dict[str, Callable[[ConfigDict, Any], optax.GradientTransformation]] = {
-    "adam": lambda config, rate: optax.adam(rate, b1=config.b1, b2=config.b2),
-    "sgd": lambda config, rate: optax.sgd(rate),
+
+def _adam(rate: Any, b1: float, b2: Any) -> optax.GradientTransformation:
+    # Only this wrapper lets b2 be a function of the count; it keeps the numbers in the state.
+    return optax.inject_hyperparams(optax.adam)(rate, b1=b1, b2=b2) if callable(b2) else optax.adam(rate, b1=b1, b2=b2)
+
+
+OPTIMIZERS: dict[str, Callable[[Any, float, Any], optax.GradientTransformation]] = {
+    "adam": _adam,
+    "sgd": lambda rate, b1, b2: optax.sgd(rate),
 }
-"""Name -> `make(entries, learning rate as a number or a function of the optimiser's count)`."""
+"""Name -> `make(learning rate, b1, b2)`; the rate and b2 are numbers, or functions of the optimiser's count."""
 
 WATCH_ACTIONS = ("warn", "stop")
 
@@ -99,23 +105,28 @@ def check_config(config: ConfigDict) -> None:
         check_name(f"network.{player}.dtype", DTYPES)
         check_name(f"{optimizer}.name", OPTIMIZERS)
         check(f"{optimizer}.learning_rate", 0 < flat[f"{optimizer}.learning_rate"] < float("inf"), "a rate > 0")
-        for moment in ("b1", "b2"):
-            check(f"{optimizer}.{moment}", 0 <= flat[f"{optimizer}.{moment}"] < 1, "a decay in [0, 1)")
+        for moment in ("b1", "b2", "final_b2"):
+            check(f"{optimizer}.{moment}", 0 <= (flat[f"{optimizer}.{moment}"] or 0) < 1, "a decay in [0, 1)")
     for key in (
         *("batch_size", "latent_dim", "disc_steps", "packing", "num_steps", "num_samples", "data.channels"),
-        *("log_every", "sample_every", "checkpoint_every", "keep_checkpoints", "watch.steps"),
+        *("log_every", "sample_every", "checkpoint_every", "keep_checkpoints", "watch.steps", "penalty.every"),
     ):
         check(key, flat[key] >= 1, "an integer ≥ 1")
     for key in ("eval_every", "data.resident_mib", "data.workers", "num_classes", "schedule.images"):
         check(key, flat[key] >= 0, "an integer ≥ 0")
     for key, entry in flat.items():
-        if key.startswith("penalty.") or ".final_" in key:
+        final = key.rpartition(".")[2].startswith("final_")
+        if final or key.startswith(("penalty.", "ema_half_life", "ema_ramp_up")):
             check(key, entry is None or 0 <= entry < float("inf"), "a number ≥ 0")
-        if ".final_" in key and entry is not None:
+        if final and entry is not None:
             check("schedule.images", flat["schedule.images"] >= 1, f"≥ 1 where config.{key} is set")
+    for key in ("augment_probability", "final_augment_probability"):
+        check(key, 0 <= (flat[key] or 0) <= 1, "a probability in [0, 1]")
     check("batch_size", flat["batch_size"] % flat["packing"] == 0, f"a multiple of config.packing={flat['packing']}")
     check("seed", 0 <= flat["seed"] < 2**32, "an integer from 0 to 2**32 - 1")
     check("ema_decay", 0 <= flat["ema_decay"] < 1, "a decay in [0, 1), where 0 keeps no average")
+    half_life = flat["ema_half_life"] or flat["final_ema_half_life"]
+    check("ema_decay", not (flat["ema_decay"] and half_life), "0 where config.ema_half_life is set: choose one of the two")
     calls = flat["steps_per_call"]
     check("steps_per_call", calls == "auto" or (calls.isdecimal() and int(calls) >= 1), "auto or an integer ≥ 1")
     check("eval_num", flat["eval_num"] >= 100, "an integer ≥ 100")
@@ -124,21 +135,15 @@ def check_config(config: ConfigDict) -> None:
     abstract_state(make_gan(config))  # what a network, or the whole recipe, cannot be
 
 
-def _schedule(config: ConfigDict, start: float, final: float | None) -> Schedule | None:
-    """Return the schedule from start to final, or None where the number stays what it is."""
-    if final is None:
-        return None
-    return SHAPES[config.schedule.shape](start, final, config.schedule.images / _images_per_step(config))
-
-
 def make_schedules(config: ConfigDict) -> dict[str, Schedule]:
     """Make the schedules of the entries that have a final value, by the names under which they are logged."""
-    numbers = {f"penalty_weight/{name}": (config.penalty, name) for name in PENALTIES}
-    numbers |= {f"learning_rate/{player}": (config.optimizer[player], "learning_rate") for player in Players._fields}
-    schedules = {
-        name: _schedule(config, section[entry], section[f"final_{entry}"]) for name, (section, entry) in numbers.items()
-    }
-    return {name: schedule for name, schedule in schedules.items() if schedule}
+    numbers = {name: (config, name) for name in ("ema_half_life", "augment_probability")}
+    numbers |= {f"penalty_weight/{name}": (config.penalty, name) for name in PENALTIES}
+    for entry in ("learning_rate", "b2"):
+        numbers |= {f"{entry}/{player}": (config.optimizer[player], entry) for player in Players._fields}
+    make, num_steps = SHAPES[config.schedule.shape], config.schedule.images / _images_per_step(config)
+    finals = {name: (section[entry], section[f"final_{entry}"]) for name, (section, entry) in numbers.items()}
+    return {name: make(start, final, num_steps) for name, (start, final) in finals.items() if final is not None}
 
 
 def make_gan(config: ConfigDict) -> GAN:
@@ -148,17 +153,18 @@ def make_gan(config: ConfigDict) -> GAN:
 
     def optimizer(player: str) -> optax.GradientTransformation:
         entries = config.optimizer[player]
-        schedule = schedules.get(f"learning_rate/{player}")
         updates = config.disc_steps if player == "disc" else 1  # an optimiser counts its own updates, a schedule steps
-        rate = entries.learning_rate if schedule is None else lambda count: schedule(count // updates)
-        return OPTIMIZERS[entries.name](entries, rate)
 
-    def penalties() -> Iterable[tuple[Any, Schedule]]:
-        for name, penalty in PENALTIES.items():
-            schedule = schedules.get(f"penalty_weight/{name}")
-            if schedule or config.penalty[name]:
-                yield penalty, schedule or constant(config.penalty[name])
+        def number(entry: str) -> Any:
+            schedule = schedules.get(f"{entry}/{player}")
+            return entries[entry] if schedule is None else lambda count: schedule(count // updates)
 
+        return OPTIMIZERS[entries.name](number("learning_rate"), entries.b1, number("b2"))
+
+    def number(name: str, start: float) -> Schedule | None:
+        return schedules.get(name) or (constant(start) if start else None)
+
+    weights = {penalty: number(f"penalty_weight/{name}", config.penalty[name]) for name, penalty in PENALTIES.items()}
     return GAN(
         networks=Players(*(_make_network(config, player, sample_shape) for player in Players._fields)),
         optimizers=Players(*(optimizer(player) for player in Players._fields)),
@@ -168,10 +174,22 @@ def make_gan(config: ConfigDict) -> GAN:
         num_classes=config.num_classes,
         disc_steps=config.disc_steps,
         packing=config.packing,
-        penalties=tuple(penalties()),
-        augment=diffaugment(config.augment),
-        ema=warmed_up_decay(config.ema_decay) if config.ema_decay else None,
+        penalties=tuple((penalty, weight) for penalty, weight in weights.items() if weight),
+        penalty_every=config.penalty.every,
+        augment=diffaugment(config.augment, _augment_probability(config, schedules)),
+        ema=_make_ema(config, number("ema_half_life", config.ema_half_life)),
     )
+
+
+def _augment_probability(config: ConfigDict, schedules: Mapping[str, Schedule]) -> Schedule | None:
+    always = None if config.augment_probability == 1 else constant(config.augment_probability)
+    return schedules.get("augment_probability", always)
+
+
+def _make_ema(config: ConfigDict, half_life: Schedule | None) -> Schedule | None:
+    if half_life:
+        return half_life_decay(half_life, _images_per_step(config), ramp_up=config.ema_ramp_up or None)
+    return warmed_up_decay(config.ema_decay) if config.ema_decay else None
 
 
 def _make_network(config: ConfigDict, player: str, sample_shape: tuple[int, ...]) -> Any:

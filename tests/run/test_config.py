@@ -68,6 +68,11 @@ def test_every_config_says_what_it_asks_and_how_it_is_run(path: Path):
         ("data.channels", 0, "an integer ≥ 1"),
         ("num_classes", -1, "an integer ≥ 0"),
         ("penalty.r1", -1.0, "a number ≥ 0"),
+        ("penalty.final_r2", -1.0, "a number ≥ 0"),
+        ("penalty.every", 0, "an integer ≥ 1"),
+        ("ema_half_life", -1.0, "a number ≥ 0"),
+        ("augment_probability", 1.5, "a probability in"),
+        ("optimizer.gen.final_b2", 1.0, "a decay in"),
         ("optimizer.gen.learning_rate", 0.0, "a rate > 0"),
         ("optimizer.disc.learning_rate", -1.0, "a rate > 0"),
         ("optimizer.disc.learning_rate", float("nan"), "a rate > 0"),
@@ -117,6 +122,7 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
         ({"num_classes": 10, "packing": 2, "network.name": "mlp"}, "num_classes > 0 and packing > 1"),
         ({"packing": 3}, r"config\.batch_size=8 must be a multiple of config\.packing=3"),
         ({"penalty.final_r1": 0.1}, r"config\.schedule\.images=0 must be ≥ 1 where config\.penalty\.final_r1 is set"),
+        ({"ema_decay": 0.9, "ema_half_life": 100.0}, r"config\.ema_decay=0\.9 must be 0 where config\.ema_half_life is set"),
         ({"augment": "colour"}, "augment=colour: colour must be one of color, translation, cutout; did you mean color"),
     ],
 )
@@ -190,6 +196,32 @@ def test_b1_and_b2_of_each_player_reach_adam():
             first, second = b1 * first + (1 - b1) * gradient, b2 * second + (1 - b2) * gradient**2
             expected = -2e-4 * first / (1 - b1**count) / np.sqrt(second / (1 - b2**count))
             assert float(update) == pytest.approx(expected, rel=1e-4), (player, count)
+
+
+def test_a_scheduled_b2_is_adams_at_each_count():
+    """Adam with b2 from 0.9 to 0.99 over two steps: moments decay, and are corrected, by the b2 of the count."""
+    scheduled = {"optimizer.b2": 0.9, "optimizer.final_b2": 0.99, "schedule.images": 16, "optimizer.b1": 0.0}
+    config = small_config(**scheduled, **{"schedule.shape": "linear"})
+    optimizer, second = make_gan(config).optimizers.gen, 0.0
+    state = optimizer.init(jnp.zeros(()))
+    assert set(make_schedules(config)) == {"b2/gen", "b2/disc"}
+    for count, (gradient, b2) in enumerate(((1.0, 0.9), (-2.0, 0.945), (0.5, 0.99)), start=1):
+        update, state = optimizer.update(jnp.array(gradient), state)
+        second = b2 * second + (1 - b2) * gradient**2
+        assert float(update) == pytest.approx(-2e-4 * gradient / np.sqrt(second / (1 - b2**count)), rel=1e-4)
+
+
+def test_an_average_by_half_life_and_an_augmentation_by_chance_reach_the_recipe():
+    """100 images of 8 a step, at most 0.05 of those seen; no augmentation at first, always at the end."""
+    changing = {"augment": "cutout", "augment_probability": 0.0, "final_augment_probability": 1.0, "schedule.images": 80}
+    gan = make_gan(small_config(ema_half_life=100.0, **changing))
+    for step in (10, 1000):
+        expected = 0.5 ** (8 / min(100, 0.05 * 8 * step))
+        assert float(gan.ema(jnp.int32(step))) == pytest.approx(expected, rel=1e-5)
+    images, keys = jnp.ones((4, 8, 8, 1)), jax.random.split(jax.random.key(0), 4)
+    assert [bool(jnp.all(gan.augment(images, keys, jnp.int32(step)) == 1)) for step in (0, 10)] == [True, False]
+    never = make_gan(small_config(augment="cutout", augment_probability=0.0))
+    assert bool(jnp.all(never.augment(images, keys, jnp.int32(10)) == 1))
 
 
 def test_how_images_are_made_reaches_the_dataset(tmp_path, monkeypatch):
