@@ -136,11 +136,11 @@ def test_every_entry_reaches_the_recipe():
     overrides = {"objective": "hinge", "latent_dim": 7, "ema_decay": 0.5, "network.name": "mlp", "network.mlp.hidden": (3, 5)}
     overrides |= {"optimizer.gen.name": "sgd", "optimizer.gen.learning_rate": 0.5, "optimizer.disc.learning_rate": 0.25}
     overrides |= {"network.dtype": "bfloat16", "disc_steps": 3, "batch_size": 6, "data.flip": True, "data.channels": 2}
-    overrides |= {"packing": 2, "penalty.r1": 0.5, "augment": "cutout", "network.disc.mlp.hidden": (4,)}
+    overrides |= {"packing": 2, "penalty.r1": 0.5, "penalty.every": 4, "augment": "cutout", "network.disc.mlp.hidden": (4,)}
     config = small_config(**overrides)
     gan = make_gan(config)
     assert gan.objective is OBJECTIVES["hinge"]
-    assert (gan.latent_dim, gan.sample_shape, gan.disc_steps, gan.packing) == (7, (8, 8, 2), 3, 2)
+    assert (gan.latent_dim, gan.sample_shape, gan.disc_steps, gan.packing, gan.penalty_every) == (7, (8, 8, 2), 3, 2, 4)
     assert float(gan.ema(jnp.int32(1000))) == 0.5
     assert gan.networks.gen == make_network("gen", "mlp", (8, 8, 2), hidden=(3, 5), dtype="bfloat16")
     assert gan.networks.disc == make_network("disc", "mlp", (8, 8, 4), hidden=(4,), dtype="bfloat16")
