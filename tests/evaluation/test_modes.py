@@ -44,6 +44,6 @@ def test_points_at_the_edge_of_each_shell_and_none_inside():
 
 
 @pytest.mark.parametrize("samples", [np.zeros((0, 2)), np.zeros(3), np.full((1, 2), np.nan)])
-def test_what_are_no_samples_is_refused(samples):
-    with pytest.raises(InputError, match="give"):
+def test_bad_samples_are_refused(samples):
+    with pytest.raises(InputError, match="must be"):
         mode_statistics(samples, np.zeros((1, 2)), 1.0)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gan_jax.evaluation.features.classifier import has_classes, make_classifier
-from gan_jax.evaluation.features.extract import compute_statistics, extract, real_statistics, seconds_per_image
+from gan_jax.evaluation.features.extraction import compute_statistics, extract, real_statistics, seconds_per_image
 from gan_jax.evaluation.features.extractor import Extractor
 from gan_jax.evaluation.features.pixels import make_pixels
 

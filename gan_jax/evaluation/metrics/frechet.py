@@ -86,4 +86,4 @@ def _root(side: Moments) -> np.ndarray:
 
 def _check_dimensions(left: Moments, right: Moments) -> None:
     if len(left.mean) != len(right.mean):
-        raise InputError(f"moments of {len(left.mean)} and of {len(right.mean)} dimensions: must be of the same features")
+        raise InputError(f"moments of {len(left.mean)} and of {len(right.mean)} dimensions: must be the same features")

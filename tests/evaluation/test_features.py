@@ -1,0 +1,194 @@
+"""Images and their features: real and generated images as sources, the classifier, pixels, streamed statistics, their cache."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from small import random_images, small_gan, small_state
+from stripes import RECIPE, striped
+
+from gan_jax import sample
+from gan_jax.errors import InputError
+from gan_jax.evaluation import metrics
+from gan_jax.evaluation.features import (
+    Extractor,
+    compute_statistics,
+    extract,
+    extraction,
+    has_classes,
+    make_classifier,
+    make_pixels,
+    real_statistics,
+    seconds_per_image,
+)
+from gan_jax.evaluation.images import GeneratedImages, hold_out, real_images
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+# Images
+
+
+def test_held_out_images_are_none_that_were_learned_from():
+    for num in (10, 5000, 60_000):
+        learned, held_out = hold_out(num)
+        assert sorted([*learned, *held_out]) == list(range(num))
+        assert len(held_out) == min(2000, 2 * num // 5)
+
+
+def test_real_images_are_all_shuffled_or_those_of_the_indices():
+    images = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
+    source = real_images(images)
+    whole = source[0:50].ravel()
+    assert sorted(whole) == list(range(50)) != list(whole)
+    np.testing.assert_array_equal(source[7:60].ravel(), whole[7:])
+    assert len(real_images(images, at_most=60)) == 50
+    few = real_images(images, np.array([4, 2, 9]), at_most=2)
+    assert (len(few), few[0:2].ravel().tolist()) == (2, [4, 2])
+
+
+@pytest.mark.parametrize("ema", [None, True, False])
+@pytest.mark.parametrize(("network", "num_classes"), [("dcgan", 0), ("mlp", 3)])
+def test_generated_images_by_parts_are_those_sampled_at_once(ema, network, num_classes):
+    gan = small_gan(network, ema_decay=0.9, num_classes=num_classes)
+    state = small_state(gan)
+    source = GeneratedImages(gan, state.replace(ema=jax.tree.map(lambda leaf: leaf + 0.1, state.ema)), 3, 90, ema)
+    parts = np.concatenate([source[0:70], source[70:200]])
+    np.testing.assert_array_equal(parts, sample(gan, source.state, jax.random.key(3), 90, ema=ema))
+    assert np.any(replace(source, ema=not ema)[0:9] != parts[:9]) == (ema is not None)
+
+
+# Classifier and pixels
+
+
+def test_the_classifier_learns_from_one_part_and_is_judged_by_the_other(capsys):
+    images, labels = striped(200)
+    classifier = make_classifier(images, labels, recipe=RECIPE)
+    assert "right on 100.0% of 80 held-out images" in capsys.readouterr().out
+    features = classifier.extract(images[:7])
+    assert (features.shape, features.dtype) == ((7, classifier.dimensions), np.float32)
+    probabilities = classifier.probabilities(features)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_array_equal(np.array([3, 7])[probabilities.argmax(axis=1)], labels[:7])
+    np.testing.assert_allclose(classifier.extract(images[3:5]), features[3:5], atol=1e-5)
+    # Wrong labels of the held-out part leave the weights as they are and the accuracy at 0.
+    wrong, (_, held_out) = labels.copy(), hold_out(200)
+    wrong[held_out] = 10 - labels[held_out]
+    other = make_classifier(images, wrong, recipe=RECIPE)
+    assert (other.digest, other.accuracy) == (classifier.digest, 0.0)
+
+
+def test_the_classifier_is_kept_by_images_labels_and_recipe(capsys, tmp_path):
+    images, labels = striped(100)
+    first = make_classifier(images, labels, recipe=RECIPE)
+    capsys.readouterr()
+    again = make_classifier(images, labels, recipe=RECIPE)
+    assert capsys.readouterr().out == ""
+    assert again.digest == first.digest
+    np.testing.assert_array_equal(again.extract(images[:5]), first.extract(images[:5]))
+    for path in (tmp_path / "cache").rglob("classifiers/*"):
+        path.write_bytes(path.read_bytes()[:100])
+    assert make_classifier(images, labels, recipe=RECIPE).digest == first.digest  # cut off: trained again, to the same bits
+    assert "once" in capsys.readouterr().out
+    make_classifier(images, labels, recipe=RECIPE | {"steps": 61})
+    assert "once" in capsys.readouterr().out
+
+
+def test_labels_that_a_classifier_cannot_learn_from():
+    assert not has_classes(None)
+    assert not has_classes(np.zeros(100, int))
+    assert not has_classes(np.arange(100))
+    with pytest.raises(InputError, match="features=classifier: must have labels"):
+        make_classifier(random_images(30), None)
+
+
+def test_pixels_are_the_pixels_and_those_of_large_images_their_means():
+    images = random_images(3, 8, 3)
+    np.testing.assert_allclose(make_pixels((8, 8, 3)).extract(images), images.reshape(3, -1) / 127.5 - 1, rtol=1e-5, atol=1e-6)
+    large = random_images(2, 100)
+    pixels = make_pixels((100, 100, 1))
+    assert pixels.dimensions == 33 * 33
+    assert pixels.extract(large)[1, 34] == pytest.approx(large[1, 3:6, 3:6].mean() / 127.5 - 1, abs=1e-5)
+
+
+# Extraction
+
+
+def counting(digest="weights"):
+    """An extractor of pixels with a digest, as if it were a network, and the list of how many images each call has seen."""
+    calls, pixels = [], make_pixels((4, 4, 1))
+
+    def extract(images):
+        calls.append(len(images))
+        return pixels.extract(images)
+
+    return replace(pixels, extract=extract, batch_size=100, digest=digest), calls
+
+
+def test_streamed_statistics_are_those_of_all_features():
+    images = random_images(600, 4)
+    extractor, calls = counting()
+    extractor = replace(extractor, probabilities=lambda features: features[:, :2] + 1)
+    statistics = compute_statistics(extractor, images, {"moments", "features", "probabilities"})
+    assert (statistics.num, sum(calls), max(calls)) == (600, 600, 100)
+    features = make_pixels((4, 4, 1)).extract(images)
+    np.testing.assert_array_equal(statistics.features, features)
+    np.testing.assert_array_equal(statistics.probabilities, features[:, :2] + 1)
+    expected = metrics.moments(features)
+    np.testing.assert_allclose(statistics.moments.mean, expected.mean, rtol=1e-9)
+    np.testing.assert_allclose(statistics.moments.scatter, expected.scatter, rtol=1e-9)
+    assert compute_statistics(extractor, images, {"moments"})[2:] == (None, None)
+    assert (compute_statistics(extractor, images, ())[1:], sum(calls)) == ((None, None, None), 1200)
+
+
+def test_moments_of_real_images_are_kept_by_images_and_extractor(tmp_path):
+    images = random_images(600, 4)
+    extractor, calls = counting()
+    first = real_statistics(extractor, real_images(images), {"moments"})
+    again = real_statistics(extractor, real_images(images), {"moments"})
+    assert sum(calls) == 600
+    np.testing.assert_array_equal(again.moments.scatter, first.moments.scatter)
+    changed = images.copy()
+    changed[5] ^= 1
+    for other in (real_images(changed), real_images(images, at_most=500), real_images(images, np.arange(600))):
+        calls.clear()
+        real_statistics(extractor, other, {"moments"})
+        assert sum(calls) == len(other)
+    others, other_calls = counting("other weights")
+    real_statistics(others, real_images(images), {"moments"})
+    assert sum(other_calls) == 600
+    kept = list((tmp_path / "cache").rglob("moments/*"))
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:100])
+    calls.clear()
+    damaged = real_statistics(extractor, real_images(images), {"moments"})
+    assert (sum(calls), damaged.num) == (600, 600)
+    real_statistics(extractor, real_images(images), {"features"})
+    assert sum(calls) == 1200
+    real_statistics(make_pixels((4, 4, 1)), real_images(images), {"moments"})  # without a network, it costs no time
+    assert len(list((tmp_path / "cache").rglob("moments/*"))) == len(kept) == 5
+
+
+def test_features_that_are_not_finite_are_refused():
+    broken = Extractor("pixels", lambda images: np.full((len(images), 2), np.nan, np.float32), 2, 100, "", "")
+    with pytest.raises(InputError, match="features=pixels: they must be finite"):
+        list(extract(broken, random_images(3)))
+
+
+def test_progress_says_what_is_left_and_the_rate_is_that_of_the_second_batch(monkeypatch, capsys):
+    clock = iter([0.0, 100.0, 110.0, 132.0])
+    monkeypatch.setattr(extraction, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    list(extract(make_pixels((4, 4, 1)), random_images(640, 4), name="real images"))
+    assert capsys.readouterr().out.splitlines() == [
+        "real images: 256 of 640 images, 2.6 images/s, 150 s left",
+        "real images: 640 of 640 images, 4.8 images/s, 0 s left",
+    ]
+    clock = iter([0.0, 50.0, 90.0, 100.0, 116.0, 124.0])  # to make 16 images takes 16 s, the features of 8 of them 8 s
+    extractor, calls = counting()
+    assert seconds_per_image(replace(extractor, batch_size=8), random_images(16, 4)) == 16 / 16 + 8 / 8
+    assert calls == [8, 8]

@@ -1,0 +1,100 @@
+"""The scripts of evaluation, run as a user runs them."""
+
+import json
+
+import numpy as np
+import pytest
+from stripes import striped
+from test_tfds import write_idx_set
+
+from gan_jax.files import read_jsonl
+
+FLAGS = ("--features=pixels", "--num=60", "--seeds=2", "--metrics=frechet,kid,prdc,diversity")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def run(run_script, tmp_path_factory):
+    """Twenty steps on stripes in a file."""
+    folder = tmp_path_factory.mktemp("run")
+    np.save(folder / "stripes.npy", striped(300)[0])
+    small = ("--config.data.image_size=8", "--config.network.dcgan.base_width=4", "--config.batch_size=8")
+    data = (f"--config.data.name=numpy:{folder / 'stripes.npy'}", "--config.num_steps=20", "--config.eval_num=100", *small)
+    run_script("train.py", "--config=experiments/configs/mnist.py", f"--workdir={folder / 'run'}", *data, fast=True)
+    return folder
+
+
+def test_evaluate_a_run_other_images_and_the_real_baseline(run, run_script, tmp_path):
+    workdir = f"--workdir={run / 'run'}"
+    done = run_script("evaluate.py", workdir, *FLAGS, "--neighbours", fast=True)
+    rows = read_jsonl(run / "run" / "results.jsonl")
+    assert [(row["weights"], row["which"]) for row in rows] == [("EMA", "best and final"), ("raw", "best and final")]
+    assert [rows[0][key] for key in ("step", "num", "num_real", "seeds")] == [20, 60, 180, 2]
+    assert rows[0]["neighbours"]["median"] > rows[0]["neighbours"]["real_median"] > 0
+    assert "neighbours" not in rows[1]
+    assert (run / "run" / "neighbours.png").stat().st_size > 500
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("features=pixels: 420 images at ")
+    assert any(line.startswith("step 20 (best and final), raw weights, 2 × 60 images: pixels_frechet ") for line in lines)
+    assert "warning: fake: 60 samples of 64 dimensions" in done.stdout
+    np.save(tmp_path / "other.npy", striped(90, seed=1)[0])
+    for images in (f"--npz={tmp_path}/other.npy", "--real"):
+        run_script("evaluate.py", workdir, images, f"--out={tmp_path}/rows.jsonl", "--features=pixels", fast=True)
+    other, baseline = read_jsonl(tmp_path / "rows.jsonl")
+    assert (other["num"], baseline["num"]) == (90, 120)  # not more than there are
+    assert baseline["samples"].endswith("120 held-out images of 300")
+    assert other["mean"].keys() == rows[0]["mean"].keys()
+    assert max(row["mean"]["pixels_frechet"] for row in (other, baseline)) < rows[0]["mean"]["pixels_frechet"] / 2
+
+
+def test_evaluate_points(run_script, tmp_path):
+    small = ("--config.num_steps=2", "--config.batch_size=8", "--config.network.mlp.hidden=8", "--config.eval_every=0")
+    run_script("train.py", "--config=experiments/configs/ring.py", f"--workdir={tmp_path}", *small, fast=True)
+    run_script("evaluate.py", f"--workdir={tmp_path}", "--num=70", "--seeds=2", fast=True)
+    rows = read_jsonl(tmp_path / "results.jsonl")
+    assert {(row["step"], row["num"], row["seeds"], row["real"]) for row in rows} == {(2, 70, 2, "ring")}
+    assert rows[0]["mean"].keys() == {"modes", "high_quality", "reverse_kl", "js"}
+
+
+def test_bad_input_is_one_line_and_status_2(run, run_script, tmp_path):
+    np.save(tmp_path / "floats.npy", np.zeros((9, 8, 8, 1), np.float32))
+    np.save(tmp_path / "ones.npy", np.ones((9, 8, 8, 1), np.uint8))
+    workdir = f"--workdir={run / 'run'}"
+    for arguments, message in [
+        ((workdir, "--features=pixels", f"--npz={tmp_path}/ones.npy"), "grey levels must be from 0 to 255, not from 1 to 1"),
+        ((workdir, "--features=pixels", f"--npz={tmp_path}/floats.npy"), "float32 [9, 8, 8, 1]"),
+        ((workdir, "--features=pixels", "--metrics=kids"), "metrics=kids: must be one of classes, diversity"),
+        (("--real",), "--out: must be a file for the rows"),
+    ]:
+        done = run_script("evaluate.py", *arguments, status=2, fast=True)
+        assert message in done.stderr
+        assert (done.stderr.startswith("error: "), done.stderr.count("\n")) == (True, 1)
+
+
+def test_fashion_mnist_in_small(run_script, tmp_path, monkeypatch):
+    write_idx_set(tmp_path / "data", train=70, test=40)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    small = ("--epochs=1", "--seeds=1", "--num=40", "--width=4", "--features=pixels", "--objective=minimax")
+    for _ in range(2):  # the second time, all rows are there
+        run_script("fashion_mnist.py", *small, f"--runs={tmp_path}/runs", f"--results={tmp_path}", fast=True)
+        rows = read_jsonl(tmp_path / "fashion_mnist.jsonl")
+        assert [row.get("which") for row in rows] == ["final", None, "best"]
+    assert [row["step"] for row in rows[::2]] == [1, 1]
+    assert rows[0]["mean"] == rows[2]["mean"]
+    assert "| minimax, final step | 1 |" in (tmp_path / "fashion_mnist.md").read_text()
+
+
+def test_parzen_in_small(run_script, tmp_path):
+    small = ("--steps=2", "--num=20", "--width=4", f"--runs={tmp_path}/runs", f"--results={tmp_path}")
+    run_script("mnist_parzen.py", *small, fast=True)
+    path = tmp_path / "mnist_parzen.jsonl"
+    by_name = {row["samples"]: row["log_likelihood"] for row in read_jsonl(path)}
+    assert by_name["training digits"] > by_name["DCGAN, seed 0"]
+    path.write_text("".join(json.dumps(row | {"bandwidth": 0.5}) + "\n" for row in read_jsonl(path)))
+    run_script("mnist_parzen.py", *small, fast=True)
+    assert len(read_jsonl(path)) == 2  # rows that exist are not made again
+    assert "| DCGAN, seed 0 | 20 | 0.5 |" in (tmp_path / "mnist_parzen.md").read_text()
