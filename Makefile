@@ -27,7 +27,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 install: $(VENV)/.installed ## create .venv with the package in it
 install-dev: $(VENV)/.installed-dev ## and the tools of the developers
 
-train: install ## train the default DCGAN on digits, or go on with it (CONFIG=, WORKDIR=, ARGS=--config.num_steps=…)
+train: install ## train the default DCGAN on digits, or resume it (CONFIG=, WORKDIR=, ARGS=--config.num_steps=…)
 	$(RUN) experiments/train.py --config="$(CONFIG)" --workdir="$(WORKDIR)" $(ARGS)
 
 sample: install ## draw samples from the trained run (WORKDIR=, ARGS=--num=64 …)
@@ -52,19 +52,19 @@ format-check: install-dev ## fail where the format is off
 typecheck: install-dev ## check the types
 	$(RUN) -m mypy
 
-bench: install ## time the training step beside Flax's own layers, or ARGS='--size=32,64 --peer=torch …'
-	$(RUN) experiments/benchmark.py --config="$(CONFIG)" $(or $(ARGS),--peer=flax)
+bench: install ## time the training step beside Flax's own layers, or ARGS='--size=32,64 --baseline=torch …'
+	$(RUN) experiments/benchmark.py --config="$(CONFIG)" $(or $(ARGS),--baseline=flax)
 
 bench-plot: install ## draw the committed rows of the benchmark
-	$(RUN) experiments/plot_benchmark.py $(ARGS)
+	$(RUN) experiments/benchmark.py --plot=experiments/results/benchmark.jsonl $(ARGS)
 
-theory: install ## run the experiments of the theory and write experiments/results/theory.md (FULL=1 for the long forms)
+theory: install ## run the numerical checks of the theory and write experiments/results/theory.md (FULL=1 for the long forms)
 	$(RUN) experiments/theory/run_all.py $(if $(FULL),--full) $(ARGS)
 
-reproduce: install ## train a short run twice, and once with kill -9 in the middle: the bits must be the same
+reproduce: install ## train a short run twice, and once with kill -9 in the middle: the bits must be equal
 	$(RUN) experiments/reproduce.py --config="$(CONFIG)" $(ARGS)
 
-torture: install ## inject faults into real runs and print what survived (ARGS=--kills=3 for the short form)
+torture: install ## inject faults into real runs and print which they survived (ARGS=--kills=3 for the short form)
 	$(RUN) experiments/torture.py $(ARGS)
 
 build: install-dev ## build the wheel into dist/

@@ -1,17 +1,18 @@
-"""How fast is the training step, beside a peer that does the same work and beside what the machine can do?
+"""How fast is the training step, beside a baseline that does the same work and beside what the machine can do?
 
 One row for each combination of --size, --batch, --dtype, --steps_per_call, --data (synthetic: one batch that lies on the
-device; real: the config's data set) and --devices, over which the batch is split (of a CPU, they share its cores). Contenders
-run interleaved (A B A B …), so that a machine whose speed drifts slows all of them alike, and ratios are taken pair by pair.
+device; real: the config's dataset) and --devices, over which the batch is split (of a CPU, they share its cores).
+Implementations run interleaved (A B A B …), so that a machine whose speed drifts slows all of them alike, and ratios are taken
+pair by pair.
 Compilation is timed apart, without the cache of compiled programs.
 
-The floor of a step is the larger of two times: its FLOPs over the rate of a large matrix product, and the bytes that it cannot
-but move (state in and out, batch in) over the rate of a large copy, both rates measured here. FLOPs are those of the model,
+The roofline bound of a step is the larger of two times: its FLOPs over the rate of a large matrix product, and the bytes that
+it has to move (state in and out, batch in) over the rate of a large copy, both measured here. FLOPs are those of the model,
 whatever tricks save some of them.
 
-Command: python experiments/benchmark.py --config=experiments/configs/default.py --size=32,64 --peer=torch
-Expect: on 2 CPU cores 1 to 3 minutes a row, most of it PyTorch's race of its modes; a ratio of about 1 to 1.2 over PyTorch
-and of 3 to 7 over Flax's own layers (--peer=flax).
+Command: python experiments/benchmark.py --config=gan_jax/configs/default.py --size=32,64 --baseline=torch
+Expect: on 2 CPU cores 1 to 3 minutes a row, most of it the comparison of PyTorch's modes; a ratio of about 1 to 1.2 over
+PyTorch and of 3 to 7 over Flax's own layers (--baseline=flax). --plot=ROWS.jsonl draws such rows as a PNG of that name.
 """
 
 import itertools
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,35 +30,39 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
+from baselines.plain_flax import with_plain_layers
 from costs import model_flops
-from gan_jax.data import Dataset, Draw
+from gan_jax import Batch
+from gan_jax.data import Dataset, Fetched
 from gan_jax.errors import InputError
 from gan_jax.evaluation.results import append_row, hardware
+from gan_jax.networks import DTYPES
 from gan_jax.parallel import make_step
 from gan_jax.run import cli
-from gan_jax.run.config import DTYPES, check_config, make_configured_dataset, make_gan, resolve
+from gan_jax.run.config import check_config, make_configured_dataset, make_gan, resolve
 from gan_jax.state import GAN, create_state
-from gan_jax.steps import draw_latents, train_step
-from peers.plain_flax import with_plain_layers
+from gan_jax.steps import example_keys, sample_latents, train_step
+from plot_benchmark import save_throughput
 
-PEERS = ("flax", "torch")
-_CONFIG = cli.define_config()
+BASELINES = ("flax", "torch")
+_CONFIG = cli.define_config("gan_jax/configs/default.py")
 _SIZE = flags.DEFINE_list("size", None, "Image sizes; default: the config's.")
 _BATCH = flags.DEFINE_list("batch", None, "Batch sizes; default: the config's.")
 _DTYPE = flags.DEFINE_list("dtype", None, "float32, bfloat16; default: the config's.")
 _STEPS_PER_CALL = flags.DEFINE_list("steps_per_call", ["1"], "Steps in one dispatch.")
 _DATA = flags.DEFINE_list("data", ["synthetic"], "synthetic, real.")
 _DEVICES = flags.DEFINE_list("devices", ["1"], "Numbers of devices to split the batch over, as config.parallel says.")
-_PEER = flags.DEFINE_list("peer", [], f"Beside what: {', '.join(PEERS)}.")
-_TORCH_MODE = flags.DEFINE_string("torch_mode", None, "Race only PyTorch's modes that have this in their name.")
+_BASELINE = flags.DEFINE_list("baseline", [], f"Beside what: {', '.join(BASELINES)}.")
+_TORCH_MODE = flags.DEFINE_string("torch_mode", None, "Compare only PyTorch's modes that have this in their name.")
 _STEPS = flags.DEFINE_integer("steps", 10, "Steps in one timing.", lower_bound=1)
-_REPEATS = flags.DEFINE_integer("repeats", 7, "Timings of each contender.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 7, "Timings of each implementation.", lower_bound=1)
 _PROFILE = flags.DEFINE_string("profile", None, "Write a trace of a few steps into this folder, for TensorBoard or Perfetto.")
 _OUT = flags.DEFINE_string("out", None, "Append the rows to this file of JSON lines.")
+_PLOT = flags.DEFINE_string("plot", None, "Draw the rows of this file, and measure nothing.")
 
 
 @dataclass(frozen=True)
-class Contender:
+class Implementation:
     """Something that trains. ready_seconds: until its first step was done, compilation included."""
 
     name: str
@@ -68,7 +74,7 @@ class Contender:
 
 @dataclass(frozen=True, eq=False)
 class SyntheticImages:
-    """A data set of one batch, which lies on the device as the step wants it: no gather, no conversion."""
+    """A dataset of one step's batches, which lie on the device as the step wants them: no gather, no conversion."""
 
     arrays: jax.Array
 
@@ -80,42 +86,45 @@ class SyntheticImages:
     def sample_shape(self) -> tuple[int, ...]:
         return self.arrays.shape[2:]
 
-    def draw(self, seed: int, step: int) -> Draw:
-        shape = self.arrays.shape[:2]
-        return {"index": np.broadcast_to(np.arange(shape[1]), shape)}
+    @property
+    def num_classes(self) -> int:
+        return 0
 
-    def load(self, arrays: Any, draw: Mapping[str, Any]) -> dict[str, jax.Array]:
+    def fetch(self, seed: int, step: int, num_batches: int) -> Fetched:
+        return {"index": np.broadcast_to(np.arange(self.batch_size), (num_batches, self.batch_size))}
+
+    def load(self, arrays: Any, fetched: Mapping[str, Any]) -> Batch:
         # A device's part; XLA drops a slice of the whole.
-        index = draw["index"]
-        return {"images": jax.lax.dynamic_slice_in_dim(arrays, index[0, 0], index.shape[1], axis=1)}
+        index = fetched["index"]
+        return Batch(jax.lax.dynamic_slice_in_dim(arrays, index[0, 0], index.shape[1], axis=1))
 
-    def batches(self, seed: int, step: int) -> dict[str, jax.Array]:
-        return self.load(self.arrays, self.draw(seed, step))
+    def batches(self, seed: int, step: int, num_batches: int = 1) -> Batch:
+        return self.load(self.arrays, self.fetch(seed, step, num_batches))
 
     def close(self) -> None:
         pass
 
 
-def make_synthetic(config: ConfigDict) -> SyntheticImages:
-    """Uniform noise in [-1, 1] `[k, B, S, S, C]`."""
+def make_synthetic(config: ConfigDict, num_batches: int) -> SyntheticImages:
+    """Make uniform noise in [-1, 1] `[num_batches, B, S, S, C]`."""
     size = config.data.image_size
-    shape = (config.disc_steps, config.batch_size, size, size, config.data.channels)
+    shape = (num_batches, config.batch_size, size, size, config.data.channels)
     return SyntheticImages(jax.random.uniform(jax.random.key(config.seed), shape, minval=-1.0))
 
 
-def make_contender(name: str, gan: GAN, dataset: Dataset, config: ConfigDict, steps_per_call: int, devices: int) -> Contender:
+def make_implementation(
+    name: str, gan: GAN, dataset: Dataset, config: ConfigDict, steps_per_call: int, devices: int
+) -> Implementation:
     """Compile the step and run it once."""
     over = {"parallel": config.parallel, "sync_batch_norm": config.sync_batch_norm, "devices": jax.devices()[:devices]}
-    step, seed = make_step(gan, dataset, **over), config.seed
-    rng = jax.random.key(seed)
-    state = create_state(gan, rng)
-    position = 0
+    step_fn, seed = make_step(gan, dataset, config.seed, **over), config.seed
+    state = create_state(gan, jax.random.key(seed))
+    step = 0
 
     def call() -> None:
-        nonlocal state, position
-        draws = [dataset.draw(seed, position + offset) for offset in range(steps_per_call)]
-        state, _ = step(state, draws, rng)
-        position += steps_per_call
+        nonlocal state, step
+        state, _ = step_fn(state, step, steps_per_call)
+        step += steps_per_call
 
     def run(steps: int) -> float:
         jax.block_until_ready(state)
@@ -127,24 +136,24 @@ def make_contender(name: str, gan: GAN, dataset: Dataset, config: ConfigDict, st
 
     ready_seconds = run(steps_per_call)
     run(steps_per_call)  # the first steps of a process are slower
-    compiled = step.lower(state, [dataset.draw(seed, 0)] * steps_per_call, rng).compile()  # the one that has just run
+    compiled = step_fn.lower(state, 0, steps_per_call).compile()  # the one that has just run
     memory: Any = compiled.memory_analysis()
     peak = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes - memory.alias_size_in_bytes
-    batch = jax.eval_shape(lambda: dataset.batches(seed, 0)["images"])
+    batch = jax.eval_shape(lambda: dataset.batches(seed, 0, gan.batches_per_step).images)
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     facts = {"peak_bytes": peak, "least_bytes": 2 * state_bytes + batch.size * batch.dtype.itemsize // devices}
-    return Contender(name, ready_seconds, run, facts)
+    return Implementation(name, ready_seconds, run, facts)
 
 
-def make_torch(config: ConfigDict, gan: GAN, steps: int) -> Contender:
+def make_torch(config: ConfigDict, gan: GAN, steps: int) -> Implementation:
     """PyTorch in its fastest mode, once it is shown to do the same work."""
     try:
-        from peers import torch_dcgan
+        from baselines import torch_dcgan
     except ImportError as error:
-        raise InputError(f"--peer=torch: {error}; install the extra: pip install 'gan_jax[bench]'") from error
-    if {config.optimizer.gen.name, config.optimizer.disc.name} != {"adam"}:
-        raise InputError("--peer=torch: the peer has config.optimizer.*.name=adam alone")
-    real = np.asarray(make_synthetic(config).arrays)
+        raise InputError(f"--baseline=torch: {error}; install the extra: pip install 'gan_jax[bench]'") from error
+    if {config.optimizer.gen.name, config.optimizer.disc.name} != {"adam"} or not gan.objective.is_probability or gan.penalties:
+        raise InputError("--baseline=torch has config.optimizer.name=adam and the objectives of 2014 alone, without penalties")
+    real = np.asarray(make_synthetic(config, 1).arrays)
     recipe = torch_dcgan.Recipe(
         shape=_shape(config),
         disc_steps=config.disc_steps,
@@ -157,7 +166,7 @@ def make_torch(config: ConfigDict, gan: GAN, steps: int) -> Contender:
     state = create_state(gan, rng)
     facts = same_work(torch_dcgan.Trainer(recipe, torch_dcgan.Mode(False), state.params), gan, state)
     mode, ready_seconds, run = torch_dcgan.fastest(recipe, state.params, steps, _TORCH_MODE.value)
-    return Contender("torch", ready_seconds, run, facts | {"mode": str(mode)})
+    return Implementation("torch", ready_seconds, run, facts | {"mode": str(mode)})
 
 
 def _shape(config: ConfigDict) -> tuple[int, int, int, int]:
@@ -165,27 +174,27 @@ def _shape(config: ConfigDict) -> tuple[int, int, int, int]:
     return config.data.image_size, config.data.channels, config.network.dcgan.base_width, config.latent_dim
 
 
-def same_work(peer: Any, gan: GAN, state: Any) -> dict[str, Any]:
+def same_work(baseline: Any, gan: GAN, state: Any) -> dict[str, Any]:
     """Parameters and FLOPs must be equal; so must the losses of a step from equal weights, to 1e-4 (in float32)."""
     import torch
 
-    recipe = peer.recipe
+    recipe = baseline.recipe
     shape: tuple[int, int, int, int] = recipe.shape
     counts = [sum(leaf.size for leaf in jax.tree.leaves(params)) for params in state.params]
-    peer_counts = [sum(leaf.numel() for leaf in network.parameters()) for network in (peer.gen, peer.disc)]
+    baseline_counts = [sum(leaf.numel() for leaf in network.parameters()) for network in (baseline.gen, baseline.disc)]
     rng = jax.random.key(0)
     step_rng = jax.random.fold_in(rng, 0)
     keys = [jax.random.fold_in(step_rng, update) for update in range(recipe.disc_steps + 1)]
-    latents = [np.array(draw_latents(key, len(recipe.real), gan.latent_dim)) for key in keys]
-    peer_losses = [loss.item() for loss in peer.step(*(torch.from_numpy(z).to(peer.device) for z in latents))]
-    batch = {"images": jnp.stack([jnp.asarray(recipe.real)] * recipe.disc_steps)}
-    _, metrics = jax.jit(partial(train_step, gan))(state, batch, rng)
+    latents = [np.array(sample_latents(example_keys(key, "latents", len(recipe.real)), gan.latent_dim)) for key in keys]
+    baseline_losses = [loss.item() for loss in baseline.step(*(torch.from_numpy(z).to(baseline.device) for z in latents))]
+    batches = Batch(jnp.stack([jnp.asarray(recipe.real)] * recipe.disc_steps))
+    _, metrics = jax.jit(partial(train_step, gan))(state, batches, rng)
     losses = [float(metrics["loss/disc"]), float(metrics["loss/gen"])]
     flops = model_flops(*shape, len(recipe.real), recipe.disc_steps)
-    facts = {"parameters": peer_counts, "flops": peer.flops(), "losses": {"ours": losses, "peer": peer_losses}}
+    facts = {"parameters": baseline_counts, "flops": baseline.flops(), "losses": {"ours": losses, "baseline": baseline_losses}}
     tolerance = 1e-4 if recipe.dtype == "float32" else 3e-2
-    if counts != peer_counts or flops != facts["flops"] or not np.allclose(losses, peer_losses, rtol=tolerance):
-        raise RuntimeError(f"the peer does other work: parameters {counts}, FLOPs {flops}, losses {losses} against {facts}")
+    if counts != baseline_counts or flops != facts["flops"] or not np.allclose(losses, baseline_losses, rtol=tolerance):
+        raise RuntimeError(f"the baseline does other work: parameters {counts}, FLOPs {flops}, losses {losses} against {facts}")
     return facts
 
 
@@ -215,24 +224,24 @@ def summary(numbers: list[float]) -> dict[str, Any]:
 def measure(config: ConfigDict, data: str, steps_per_call: int, devices: int, ceilings: Mapping[str, float]) -> dict[str, Any]:
     """The row of one combination."""
     gan = make_gan(config)
-    dataset = make_synthetic(config) if data == "synthetic" else make_configured_dataset(config)
+    dataset = make_synthetic(config, gan.batches_per_step) if data == "synthetic" else make_configured_dataset(config)
     steps = max(_STEPS.value // steps_per_call, 1) * steps_per_call
-    contenders = [make_contender("gan_jax", gan, dataset, config, steps_per_call, devices)]
-    if "flax" in _PEER.value:
-        contenders.append(make_contender("flax", with_plain_layers(gan), dataset, config, steps_per_call, devices))
-    if "torch" in _PEER.value:
-        contenders.append(make_torch(config, gan, steps))
-    seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    implementations = [make_implementation("gan_jax", gan, dataset, config, steps_per_call, devices)]
+    if "flax" in _BASELINE.value:
+        implementations.append(make_implementation("flax", with_plain_layers(gan), dataset, config, steps_per_call, devices))
+    if "torch" in _BASELINE.value:
+        implementations.append(make_torch(config, gan, steps))
+    seconds: dict[str, list[float]] = {implementation.name: [] for implementation in implementations}
     for _ in range(_REPEATS.value):
-        for contender in contenders:
-            seconds[contender.name].append(contender.run(steps) / steps)
+        for implementation in implementations:
+            seconds[implementation.name].append(implementation.run(steps) / steps)
     if _PROFILE.value:
         with jax.profiler.trace(_PROFILE.value, create_perfetto_trace=True):
-            contenders[0].run(steps)
+            implementations[0].run(steps)
 
-    ours, images = contenders[0], config.batch_size * config.disc_steps
+    ours, images = implementations[0], config.batch_size * config.disc_steps
     flops = model_flops(*_shape(config), config.batch_size, config.disc_steps, border=False)
-    floors = {
+    bounds = {
         # The ceilings are a device's; the parts of a CPU have its own together.
         "flops": flops / ceilings["flops_per_second"] / (1 if jax.default_backend() == "cpu" else devices),
         "bytes": ours.facts["least_bytes"] / ceilings["bytes_per_second"],
@@ -249,16 +258,16 @@ def measure(config: ConfigDict, data: str, steps_per_call: int, devices: int, ce
         "images_per_second": {name: images / statistics.median(times) for name, times in seconds.items()},
         "seconds_per_step": {name: summary(times) for name, times in seconds.items()},
         "ratio": {
-            name: summary([peer / our for our, peer in zip(seconds["gan_jax"], times, strict=True)])
+            name: summary([other / our for our, other in zip(seconds["gan_jax"], times, strict=True)])
             for name, times in seconds.items()
             if name != "gan_jax"
         },
-        "ready_seconds": {contender.name: contender.ready_seconds for contender in contenders},
-        "facts": {contender.name: contender.facts for contender in contenders},
+        "ready_seconds": {implementation.name: implementation.ready_seconds for implementation in implementations},
+        "facts": {implementation.name: implementation.facts for implementation in implementations},
         "model_flops": flops,
         "ceilings": dict(ceilings),
-        "floor_seconds": floors,
-        "over_floor": middle / max(floors.values()),
+        "bound_seconds": bounds,
+        "over_bound": middle / max(bounds.values()),
         "config": resolve(config),
     }
 
@@ -277,21 +286,21 @@ def show(row: dict[str, Any]) -> None:
         )
     for name, ratio in row["ratio"].items():
         print(f"  gan_jax over {name}, pair by pair: {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})")
-    floors, rates = row["floor_seconds"], row["ceilings"]
+    bounds, rates = row["bound_seconds"], row["ceilings"]
     print(
-        f"  floor   {1e3 * max(floors.values()):10.2f} ms/step: {row['model_flops'] / 1e9:.1f} GFLOP at "
-        f"{rates['flops_per_second'] / 1e9:.0f} GFLOP/s take {1e3 * floors['flops']:.2f}, "
+        f"  bound   {1e3 * max(bounds.values()):10.2f} ms/step: {row['model_flops'] / 1e9:.1f} GFLOP at "
+        f"{rates['flops_per_second'] / 1e9:.0f} GFLOP/s take {1e3 * bounds['flops']:.2f}, "
         f"{row['facts']['gan_jax']['least_bytes'] / 1e6:.0f} MB at {rates['bytes_per_second'] / 1e9:.0f} GB/s "
-        f"{1e3 * floors['bytes']:.2f}"
+        f"{1e3 * bounds['bytes']:.2f}"
     )
     peak = row["facts"]["gan_jax"]["peak_bytes"] / 1e6
-    print(f"  gan_jax takes {row['over_floor']:.2f} times the floor, {peak:.0f} MB at the most")
+    print(f"  gan_jax takes {row['over_bound']:.2f} times the roofline bound, and at most {peak:.0f} MB")
 
 
 def _whole_numbers(flag: Any, default: int) -> list[int]:
     texts = flag.value or [str(default)]
     if not all(text.isdecimal() and int(text) >= 1 for text in texts):
-        raise InputError(f"--{flag.name}={','.join(texts)}: give whole numbers of at least 1")
+        raise InputError(f"--{flag.name}={','.join(texts)} must be integers ≥ 1")
     return [int(text) for text in texts]
 
 
@@ -299,13 +308,16 @@ def _names(flag: Any, allowed: tuple[str, ...], default: str | None = None) -> l
     names = flag.value or ([default] if default else [])
     for name in names:
         if name not in allowed:
-            raise InputError(f"--{flag.name}={name}: give {', '.join(allowed)}")
+            raise InputError(f"--{flag.name}={name} must be one of {', '.join(allowed)}")
     return list(names)
 
 
 def main() -> None:
+    if _PLOT.value:
+        save_throughput(Path(_PLOT.value))
+        return
     config = ConfigDict(_CONFIG.value)
-    _names(_PEER, PEERS)
+    _names(_BASELINE, BASELINES)
     combinations = list(
         itertools.product(
             _whole_numbers(_SIZE, config.data.image_size),
@@ -318,15 +330,15 @@ def main() -> None:
     )
     jax.config.update("jax_num_cpu_devices", max(devices for *_, devices in combinations))
     if any(devices > jax.device_count() for *_, devices in combinations):
-        raise InputError(f"--devices={','.join(_DEVICES.value)}: there are {jax.device_count()}")
+        raise InputError(f"--devices={','.join(_DEVICES.value)} must be at most {jax.device_count()}")
     jax.config.update("jax_enable_compilation_cache", False)  # what is timed is compiling, not reading
     configs = []
     for size, batch, dtype, steps_per_call, data, devices in combinations:
         with config.unlocked():
             config.data.image_size, config.batch_size, config.network.dtype = size, batch, dtype
         check_config(config)
-        if config.network.name != "dcgan":
-            raise InputError(f"config.network.name={config.network.name}: the benchmark is of dcgan")
+        if {config.network.gen.name, config.network.disc.name} != {"dcgan"}:
+            raise InputError(f"config.network.name={config.network.name} must be dcgan for the benchmark")
         configs.append((ConfigDict(config.to_dict()), data, steps_per_call, devices))
     ceilings = {dtype: measure_ceilings(dtype) for dtype in {config.network.dtype for config, *_ in configs}}
     for config, data, steps_per_call, devices in configs:

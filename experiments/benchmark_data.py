@@ -1,11 +1,11 @@
 """What does the data path cost the training step, and do streamed images come faster than the step takes them?
 
 Random images of the config's shape, once on the device and once in a file that workers read. Four timings, interleaved
-(A B C D A B C D …): the step on resident images, the step on streamed ones, and each path alone, without a step. Resident, a
-draw is indices made on the host and images gathered on the device, waited for; streamed, it is the images on the host. The
-file is fresh, so that it is read from the system's memory, as a set that fits there is after its first epoch.
+(A B C D A B C D …): the step on resident images, the step on streamed ones, and each path alone, without a step. Resident, that
+is indices made on the host and images gathered on the device, waited for; streamed, it is the images on the host. The file is
+fresh, so that it is read from the system's memory, as a dataset that fits there is after its first epoch.
 
-Command: python experiments/benchmark_data.py --config=experiments/configs/default.py --out=rows.jsonl
+Command: python experiments/benchmark_data.py --config=gan_jax/configs/default.py --out=rows.jsonl
 Expect: a resident path below 0.02 of the step, streamed images a hundred times faster than a CPU's step; a minute on 2 cores.
 """
 
@@ -27,56 +27,56 @@ from gan_jax.run import cli
 from gan_jax.run.config import check_config, make_gan, resolve
 from gan_jax.state import GAN, create_state
 
-_CONFIG = cli.define_config()
-_IMAGES = flags.DEFINE_integer("images", 20_000, "Images in the set.", lower_bound=1)
+_CONFIG = cli.define_config("gan_jax/configs/default.py")
+_IMAGES = flags.DEFINE_integer("images", 20_000, "Images in the dataset.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 10, "Steps in one timing.", lower_bound=1)
-_DRAWS = flags.DEFINE_integer("draws", 200, "Draws in one timing of a path alone.", lower_bound=1)
+_FETCHES = flags.DEFINE_integer("fetches", 200, "Steps' data in one timing of a path alone.", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timings of each.", lower_bound=1)
 _OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lines.")
 
 Timing = Callable[[], float]
 """Seconds for one step, or for the data of one."""
 
-_WARM_UP = 16  # draws: more than the workers hold ready when a timing begins
+_WARM_UP = 16  # fetches: more than the workers hold ready when a timing begins
 
 
 def make_step_timing(gan: GAN, dataset: Dataset, steps: int) -> Timing:
     """The compiled step with its data, after a first call."""
-    step, rng = make_step(gan, dataset), jax.random.key(0)
-    state, _ = step(create_state(gan, rng), [dataset.draw(0, 0)], rng)
-    position = 1
+    step_fn = make_step(gan, dataset, 0)
+    state, _ = step_fn(create_state(gan, jax.random.key(0)), 0)
+    step = 1
 
     def seconds() -> float:
-        nonlocal state, position
+        nonlocal state, step
         jax.block_until_ready(state)
         began = time.perf_counter()
         for _ in range(steps):
-            state, _ = step(state, [dataset.draw(0, position)], rng)
-            position += 1
+            state, _ = step_fn(state, step)
+            step += 1
         jax.block_until_ready(state)
         return (time.perf_counter() - began) / steps
 
     return seconds
 
 
-def make_draw_timing(dataset: Dataset, draws: int, *, gather: bool) -> Timing:
-    """Draws alone; with `gather`, also what the device then does."""
+def make_fetch_timing(gan: GAN, dataset: Dataset, fetches: int, *, gather: bool) -> Timing:
+    """Time the data alone: what the host does and, with `gather`, what the device does then."""
     load = jax.jit(dataset.load)
-    position = 0
+    step = 0
 
-    def draw(count: int) -> float:
-        nonlocal position
+    def fetch(count: int) -> float:
+        nonlocal step
         began = time.perf_counter()
         for _ in range(count):
-            drawn = dataset.draw(1, position)
-            position += 1
+            fetched = dataset.fetch(1, step, gan.batches_per_step)
+            step += 1
             if gather:
-                jax.block_until_ready(load(dataset.arrays, drawn))
+                jax.block_until_ready(load(dataset.arrays, fetched))
         return (time.perf_counter() - began) / count
 
     def seconds() -> float:
-        draw(_WARM_UP)
-        return draw(draws)
+        fetch(_WARM_UP)
+        return fetch(fetches)
 
     return seconds
 
@@ -85,7 +85,7 @@ def main() -> None:
     config = _CONFIG.value
     check_config(config)
     gan = make_gan(config)
-    options = {"batch_size": config.batch_size, "disc_steps": config.disc_steps, "flip": config.data.flip}
+    options = {"batch_size": config.batch_size, "flip": config.data.flip}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         shape = (max(_IMAGES.value, config.batch_size), *gan.sample_shape)
@@ -99,8 +99,8 @@ def main() -> None:
             timings = {
                 "step, resident": make_step_timing(gan, resident, _STEPS.value),
                 "step, streamed": make_step_timing(gan, streamed, _STEPS.value),
-                "resident path": make_draw_timing(resident, _DRAWS.value, gather=True),
-                "streamed path": make_draw_timing(alone, _DRAWS.value, gather=False),
+                "resident path": make_fetch_timing(gan, resident, _FETCHES.value, gather=True),
+                "streamed path": make_fetch_timing(gan, alone, _FETCHES.value, gather=False),
             }
             rounds = [{name: timing() for name, timing in timings.items()} for _ in range(_REPEATS.value + 1)][1:]
 

@@ -3,7 +3,7 @@
 `train()` at the config's intervals beside the bare step on the same data, interleaved (bare, run, bare, run, …, bare). A run is
 timed from the end of its compilation to its end: everything that the loop does, at the intervals of the config.
 
-Command: python experiments/benchmark_loop.py --config=experiments/configs/default.py --out=rows.jsonl
+Command: python experiments/benchmark_loop.py --config=gan_jax/configs/default.py --out=rows.jsonl
 Expect: 0.95 of the bare step's rate or more; about 5 minutes on 2 cores.
 """
 
@@ -25,7 +25,7 @@ from gan_jax.run.config import check_config, make_configured_dataset, make_gan, 
 from gan_jax.run.loop import train
 from gan_jax.state import create_state
 
-_CONFIG = cli.define_config()
+_CONFIG = cli.define_config("gan_jax/configs/default.py")
 _STEPS = flags.DEFINE_integer("steps", 500, "Steps of a run; half as many in each bare timing.", lower_bound=2)
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Runs.", lower_bound=1)
 _OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lines.")
@@ -35,7 +35,7 @@ def time_run(config: ConfigDict) -> float:
     """Steps per second of a run in a folder of its own, its first step left out."""
     with tempfile.TemporaryDirectory() as folder:
         train(config, Path(folder))
-        (row,) = (json.loads(line) for line in (Path(folder) / "history.jsonl").read_text().splitlines())
+        (row,) = (json.loads(line) for line in (Path(folder) / "runs.jsonl").read_text().splitlines())
     return (row["to_step"] - 1) / (row["seconds"] - row["compile_seconds"])
 
 
@@ -45,16 +45,16 @@ def main() -> None:
     check_config(config)
     gan = make_gan(config)
     with closing(make_configured_dataset(config)) as dataset:
-        step, rng = make_step(gan, dataset), jax.random.key(config.seed)
-        state, position = create_state(gan, rng), 0
+        step_fn = make_step(gan, dataset, config.seed)
+        state, step = create_state(gan, jax.random.key(config.seed)), 0
 
         def time_bare(steps: int) -> float:
-            nonlocal state, position
+            nonlocal state, step
             jax.block_until_ready(state)
             began = time.perf_counter()
             for _ in range(steps):
-                state, _ = step(state, [dataset.draw(config.seed, position)], rng)
-                position += 1
+                state, _ = step_fn(state, step)
+                step += 1
             jax.block_until_ready(state)
             return steps / (time.perf_counter() - began)
 

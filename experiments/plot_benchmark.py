@@ -1,26 +1,19 @@
-"""Draw the rows of the benchmark: throughput over batch size, beside the peers and under the roofline.
-
-Command: python experiments/plot_benchmark.py --rows=experiments/results/benchmark.jsonl --out=experiments/results/benchmark.png
-"""
+"""The rows of the benchmark as a picture: throughput over batch size, beside the baselines and under the roofline."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from absl import flags
 from matplotlib.figure import Figure
 
 from gan_jax.errors import InputError
-from gan_jax.run import cli
-
-_ROWS = flags.DEFINE_string("rows", "experiments/results/benchmark.jsonl", "Rows of experiments/benchmark.py.")
-_OUT = flags.DEFINE_string("out", "experiments/results/benchmark.png", "The picture.")
+from gan_jax.run.plots import save_figure
 
 Panel = tuple[str, int, str]
 
 
 def panels(rows: list[dict[str, Any]]) -> dict[Panel, dict[int, dict[str, float]]]:
-    """(hardware, size, dtype) -> batch -> images/s of each contender, and of the roofline; synthetic data, one device.
+    """Sort rows: (hardware, size, dtype) -> batch -> images/s by implementation, and of the roofline; one device.
 
     Of each, the newest row counts, whatever its number of steps per call.
     """
@@ -28,16 +21,18 @@ def panels(rows: list[dict[str, Any]]) -> dict[Panel, dict[int, dict[str, float]
     for row in rows:
         if row["benchmark"] == "step" and row["data"] == "synthetic" and row.get("devices", 1) == 1:
             panel = chosen.setdefault((row["hardware"], row["size"], row["dtype"]), {})
-            bound = row["batch"] * row["config"]["disc_steps"] / max(row["floor_seconds"].values())
+            bound = row["batch"] * row["config"]["disc_steps"] / max(row["bound_seconds"].values())
             panel.setdefault(row["batch"], {}).update(row["images_per_second"] | {"roofline": bound})
     return chosen
 
 
-def save_throughput(rows: list[dict[str, Any]], path: Path) -> None:
-    """One panel for each hardware, size and dtype."""
-    chosen = panels(rows)
+def save_throughput(path: Path) -> None:
+    """Draw the rows of a file beside it, as a PNG; one panel for each hardware, size and dtype."""
+    if not path.is_file():
+        raise InputError(f"--plot={path}: no such file; make one with experiments/benchmark.py --out={path}")
+    chosen = panels([json.loads(line) for line in path.read_text().splitlines()])
     if not chosen:
-        raise InputError("--rows: no row of synthetic data to draw")
+        raise InputError(f"--plot={path} has no row of synthetic data")
     figure = Figure(figsize=(4.5 * len(chosen), 4), layout="constrained")
     for axes, ((hardware, size, dtype), by_batch) in zip(
         figure.subplots(1, len(chosen), squeeze=False)[0], chosen.items(), strict=True
@@ -50,17 +45,5 @@ def save_throughput(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set_xticks(batches, [str(batch) for batch in batches])
         axes.minorticks_off()
         axes.legend(fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
-
-
-def main() -> None:
-    path = Path(_ROWS.value)
-    if not path.is_file():
-        raise InputError(f"--rows={path}: no such file; make one with experiments/benchmark.py --out={path}")
-    save_throughput([json.loads(line) for line in path.read_text().splitlines()], Path(_OUT.value))
-    print(_OUT.value)
-
-
-if __name__ == "__main__":
-    cli.run(main)
+    save_figure(figure, path.with_suffix(".png"))
+    print(path.with_suffix(".png"))

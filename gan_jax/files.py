@@ -99,10 +99,10 @@ def write_to_cache(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def sha256_of(*parts: Any) -> str:
-    """sha256 (hex) of pytrees of arrays, strings and numbers."""
+    """Return the sha256 (hex) of pytrees of arrays, strings and numbers."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(parts):
         array = None if isinstance(leaf, str) else np.asarray(leaf)
         digest.update(leaf.encode() if array is None else f"{array.dtype}{array.shape}".encode())
-        digest.update(b"" if array is None else np.ascontiguousarray(array).data)
+        digest.update(b"" if array is None else np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

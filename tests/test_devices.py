@@ -92,7 +92,7 @@ def test_a_run_on_many_devices_says_so_and_resumes_on_one(seen, workdir, capsys)
     assert int(train(small_config(num_steps=20, sync_batch_norm=False, parallel="jit"), workdir).step) == 20
     assert "resuming at step 15" in capsys.readouterr().out
     assert [row["step"] for row in read_jsonl(workdir / "metrics.jsonl")] == [5, 10, 15, 20]
-    rows = read_jsonl(workdir / "history.jsonl")
+    rows = read_jsonl(workdir / "runs.jsonl")
     assert [(row["parallel"], row["devices"]) for row in rows] == [("pmap", 8), ("pmap", 8), ("jit", 1)]
     assert [row["config"]["sync_batch_norm"] for row in rows] == [False] * 3
 

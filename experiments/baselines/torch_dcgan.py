@@ -1,8 +1,8 @@
-"""The peer in PyTorch: the same DCGAN, batch, schedule, optimiser and precision, our own text, as fast as PyTorch makes it.
+"""The baseline in PyTorch: the same DCGAN, batch, schedule, optimiser and precision, our own text, as fast as PyTorch makes it.
 
 What `gan_jax.steps` does with `gan_jax.networks.dcgan`: two passes of D in its update, fresh latents for each player, Adam on
-both, and no gradient that nobody uses. `MODES` are the ways in which PyTorch can run it; the fastest one is the peer.
-Run by `experiments/benchmark.py --peer=torch`; needs the extra `bench`.
+both, and no gradient that nobody uses. `MODES` are the ways in which PyTorch can run it; the fastest one is the baseline.
+Run by `experiments/benchmark.py --baseline=torch`; needs the extra `bench`.
 """
 
 import itertools
@@ -77,7 +77,7 @@ class Discriminator(nn.Module):
 
 
 class Recipe(NamedTuple):
-    """What the peer needs of a config.
+    """What the baseline needs of a config.
 
     shape: image size S, channels C, base width, latent dimension. adam: learning rate, b1, b2 of G and of D.
     real: one batch `[B, S, S, C]` in [-1, 1].
@@ -111,7 +111,7 @@ class Trainer:
         self.real = real.to(self.device).contiguous(memory_format=layout)
         self.run_gen, self.run_disc = self.gen, self.disc
         if mode.compiled:
-            torch._dynamo.config.recompile_limit = 64  # every mode of the race compiles the same code anew
+            torch._dynamo.config.recompile_limit = 64  # every mode compiles the same code anew
             self.run_gen, self.run_disc = (torch.compile(network, mode=mode.compiled) for network in (self.gen, self.disc))
 
     def latents(self) -> torch.Tensor:
@@ -199,21 +199,21 @@ def _load(network: nn.Module, params: Any) -> None:
 def fastest(recipe: Recipe, params: Any, steps: int, only: str | None = None) -> tuple[Mode, float, Callable[[int], float]]:
     """Race the modes: the fastest one, its seconds until the first steps were done, and its `run(steps) -> seconds`.
 
-    only: race no mode but those whose name has this in it. A mode that fails here is named and left out.
+    only: compare only the modes whose name has this in it. A mode that fails here is named and left out.
     """
-    racers = {}
+    timed = {}
     for mode in modes(torch.cuda.is_available()):
         if only and only not in str(mode):
             continue
         began = time.perf_counter()
         try:
             run = Trainer(recipe, mode, params).make_timed()
-        except Exception as error:  # whatever a compiler may raise: a peer that does not run is out of the race
+        except Exception as error:  # whatever a compiler may raise: a mode that does not run is skipped
             print(f"  torch {mode}: left out, {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             continue
         ready = time.perf_counter() - began
         seconds = min(run(steps) for _ in range(3)) / steps
         print(f"  torch {mode}: {1e3 * seconds:.2f} ms/step")
-        racers[mode] = (seconds, ready, run)
-    best = min(racers, key=lambda mode: racers[mode][0])
-    return best, *racers[best][1:]
+        timed[mode] = (seconds, ready, run)
+    best = min(timed, key=lambda mode: timed[mode][0])
+    return best, *timed[best][1:]
