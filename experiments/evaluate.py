@@ -1,13 +1,13 @@
 """How good are the samples of a run, or any other images? Metrics of their features beside those of real images.
 
-Command: python experiments/evaluate.py --workdir=runs/mnist --seeds=3
+Command: python experiments/evaluate.py --workdir=runs/mnist
 Evaluates the best and the final step, with EMA and with raw weights. A run on points in the plane has mode statistics instead.
 --features=inception gives FID and KID (`make inception` first); classifier and pixels give numbers under their own names.
 --npz=FILE or --folder=DIR: other images, compared with the dataset of the run or of --config.
 --real: the baseline, real images that are not among those compared with. --neighbours: the samples nearest to a training image.
 
-The defaults are the same on every machine; the expected time is printed first. On 2 cores it is a few minutes with the
-classifier, and half an hour for each 10,000 images with Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer).
+The defaults are the same on every machine; the expected time is printed first. On 2 cores it is two minutes with the
+classifier, and ten or more for each 10,000 images with Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer).
 Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known: Ctrl-C loses the current one only.
 """
 
@@ -25,7 +25,7 @@ from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, hold_out, real_images
-from gan_jax.evaluation.metrics import METRICS, mode_statistics, nearest_neighbours
+from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics, nearest_neighbours
 from gan_jax.evaluation.results import append_row, format_metrics, over_seeds
 from gan_jax.run import cli, plots
 from gan_jax.run.config import check_config, load_configured_images
@@ -46,7 +46,7 @@ _METRICS = flags.DEFINE_list(
 )
 _NUM = flags.DEFINE_integer("num", 10_000, "Samples a seed; of other images, at most as many.", lower_bound=1)
 _NUM_REAL = flags.DEFINE_integer("num_real", 10_000, "Real images to compare with, at most.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer("seeds", 1, "Seeds of samples; from two on, rows have standard errors.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of samples; rows have mean and standard error over them.", lower_bound=1)
 _SPLIT = flags.DEFINE_string("split", "", "TFDS split of the real images; by default the one that the config trains on.")
 _NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save the samples nearest to a training image as neighbours.png.")
 _OUT = flags.DEFINE_string("out", "", "File of JSON lines for the rows; by default WORKDIR/results.jsonl.")
@@ -85,7 +85,7 @@ def restore(workdir: str) -> Iterator[Restored]:
 
 
 def choose_real(config: ConfigDict, images: Any, *, baseline: bool) -> tuple[RealImages, str]:
-    """Real images and their description: those to compare with, or the baseline's. images: those that the config trains on."""
+    """Select real images, to compare with or for the baseline, and describe them. images: those that the config trains on."""
     name, trained_on = config.data.name, config.data.split
     split, at_most = _SPLIT.value or trained_on, _NUM.value if baseline else _NUM_REAL.value
     if baseline and name.startswith("tfds:"):
@@ -101,7 +101,7 @@ def choose_real(config: ConfigDict, images: Any, *, baseline: bool) -> tuple[Rea
 
 
 def choose_evaluated(config: ConfigDict, images: Any) -> list[Evaluated]:
-    """The images that the flags name."""
+    """Make the images that the flags name."""
     if _REAL.value:
         source, name = choose_real(config, images, baseline=True)
         return [Evaluated(name, {}, [source])]
@@ -130,7 +130,7 @@ def print_expected_time(extractor: Extractor, real: ImageSource, evaluated: list
 
 
 def evaluate_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
-    """Rows of the mode statistics of a run on points in the plane."""
+    """Yield rows of the mode statistics of a run on points in the plane."""
     density = DENSITIES[config.data.name]()
     for name, fields, gan, state, ema in restore(_WORKDIR.value):
         points = [sample(gan, state, jax.random.key(seed), _NUM.value, ema=ema) for seed in range(_SEEDS.value)]
@@ -139,7 +139,8 @@ def evaluate_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
 
 
 def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of the images that the flags name; the first with the distances of its nearest neighbours where they are wanted."""
+    """Yield rows of the images that the flags name; the first with the distances of its neighbours, with --neighbours."""
+    find_metrics(_METRICS.value, _FEATURES.value, classes=_FEATURES.value == "classifier")  # refused before anything slow
     images, labels = load_configured_images(config)
     real, description = choose_real(config, images, baseline=False)
     evaluated, extractor = choose_evaluated(config, images), EXTRACTORS[_FEATURES.value](images, labels)

@@ -1,4 +1,4 @@
-"""How near does DCGAN come to clothes with the two losses of 2014, beside the published numbers?
+"""How good is DCGAN on Fashion-MNIST with the two losses of 2014, beside the published numbers?
 
 Lucic et al. 2018 (arXiv 1711.10337, table 2): 20 epochs of Fashion-MNIST, 10,000 samples against the 10,000 test images, FID of
 29.6 ± 1.6 for the true minimax loss and 26.5 ± 1.6 for the non-saturating one, the best of a wide search with networks of
@@ -6,8 +6,8 @@ InfoGAN's size. Here: configs/fashion_mnist.py as it is, no search; several seed
 the real-vs-real baseline, the distance of 10,000 training images.
 
 Command: python experiments/fashion_mnist.py --epochs=20 --seeds=5 --num=10000 --width=64
-FID needs `make inception`, and on 2 cores half an hour for each 10,000 images; --features=classifier takes seconds, and is no
-FID. Writes a run for each loss and seed below --runs, and fashion_mnist.jsonl, .md and .png in --results.
+FID needs `make inception`, and on 2 cores ten minutes or more for each 10,000 images; --features=classifier takes seconds, and
+is no FID. Writes a run for each loss and seed below --runs, and fashion_mnist.jsonl, .md and .png in --results.
 Resumable: a run resumes from its checkpoint, and a step that has its row is not evaluated again.
 """
 
@@ -148,8 +148,10 @@ def main() -> None:
     config = make_config(_OBJECTIVES.value[0], 0)
     images, labels = load_configured_images(config)
     extractor = EXTRACTORS[_FEATURES.value](images, labels)
-    test = real_images(load_configured_images(config, "test")[0], at_most=_NUM.value)
-    reference = make_reference(METRICS, extractor, test, f"{config.data.name} test")
+    test = load_configured_images(config, "test")[0]
+    if _NUM.value > len(test):
+        raise InputError(f"--num={_NUM.value}: must be at most {len(test)}, the number of test images")
+    reference = make_reference(METRICS, extractor, real_images(test, at_most=_NUM.value), f"{config.data.name} test")
     for which in ("final", "best"):  # Inception is slow: the final steps, of most interest, come first
         for seed in range(_SEEDS.value):
             for objective in _OBJECTIVES.value:

@@ -62,7 +62,7 @@ def test_metrics_by_default_are_all_that_the_features_allow():
     assert needed(find_metrics(["frechet", "classes", "diversity"], "classifier", classes=True), real=True) == {"moments"}
     assert needed(find_metrics(["classes"], "classifier", classes=True), real=False) == {"probabilities"}
     for name, message in (
-        ("fid", "FID is frechet"),
+        ("fid", "fid is frechet with features=inception$"),
         ("prcd", "did you mean prdc"),
         ("classes", "needs the classes of features=cl"),
     ):

@@ -1,4 +1,4 @@
-"""Fréchet distance of two sets of features as Gaussians (Heusel et al. 2017, eq. 6): FID where they are Inception's."""
+"""Fréchet distance of features as Gaussians (Heusel et al. 2017, eq. 6): FID where they are Inception's."""
 
 import functools
 import warnings

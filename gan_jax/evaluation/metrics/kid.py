@@ -1,4 +1,4 @@
-"""Kernel distance of two sets of features (Bińkowski et al. 2018, section 4): KID where they are Inception's."""
+"""Kernel distance of features (Bińkowski et al. 2018, section 4): KID where they are Inception's."""
 
 from typing import Any, NamedTuple
 
@@ -54,6 +54,6 @@ def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
-    """The unbiased estimate for sides of one size (Gretton et al. 2012, eq. 3): within a side, pairs of different rows only."""
+    """Estimate it without bias for sides of one size (Gretton et al. 2012, eq. 3): within a side, pairs of different rows."""
     within = sum(kernel.sum() - np.trace(kernel) for kernel in (_kernel(x, x), _kernel(y, y)))
     return float(within / (len(x) * (len(x) - 1)) - 2 * _kernel(x, y).mean())

@@ -75,8 +75,10 @@ def find_metrics(names: Collection[str], features: str, *, classes: bool) -> tup
     allowed = {name: entry for name, entry in METRICS.items() if classes or entry.needs != "probabilities"}
     for name in names:
         if name not in METRICS:
-            known = ", ".join(METRICS)
-            raise InputError(f"metrics={name}: must be one of {known}; FID is frechet{nearest(name, METRICS)}")
+            reserved = {each.reserved: f"; {each.reserved} is {each.name} with features=inception" for each in METRICS.values()}
+            raise InputError(
+                f"metrics={name}: must be one of {', '.join(METRICS)}{reserved.get(name) or nearest(name, METRICS)}"
+            )
         if name not in allowed:
             raise InputError(f"metrics={name}: needs the classes of features=classifier, not features={features}")
     return tuple(allowed[name] for name in names or allowed)
