@@ -36,6 +36,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the moments and places.")
 _OUT = flags.DEFINE_string("out", None, "Append the rows to this file of JSON lines.")
 
 _STEPS, _EVERY = 2000, 4  # checkpoints as often as this: most of a run's time is spent saving
+_UNSHARE = ("unshare", "--map-root-user", "--mount")
 _TRAIN = Path(__file__).parent / "train.py"
 _CONFIG = Path(__file__).parent / "configs" / "mnist.py"
 _SMALL = {"data.image_size": 8, "network.dcgan.base_width": 4, "batch_size": 8, "num_steps": _STEPS, "checkpoint_every": _EVERY}
@@ -151,29 +152,25 @@ def damage(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool
 
 def may_mount() -> bool:
     """Whether this user may mount file systems of its own, which containers often forbid."""
-    return subprocess.run(["unshare", "--map-root-user", "--mount", "true"], capture_output=True, check=False).returncode == 0
+    return shutil.which(_UNSHARE[0]) is not None and finish([*_UNSHARE, "true"])[0] == 0
 
 
 def full_disk(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool, str]:
     """A file system with no room left while the run saves and logs."""
-    del chance
     mounted = workdir.with_name("mounted")
     mounted.mkdir(exist_ok=True)
     script = f'mount -t tmpfs -o size=1m none {mounted} && cd / && "$@"; status=$?; cp -a {mounted}/run {workdir}; exit $status'
-    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", *subject.command(mounted / "run")]
-    status, lines = finish(command)
+    status, lines = finish([*_UNSHARE, "sh", "-c", script, "sh", *subject.command(mounted / "run")])
     step = subject.restored(workdir) if (workdir / "checkpoints").is_dir() else -1
     return status == 1 and len(lines) == 1 and step > 0, lines[-1]
 
 
 def read_only(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool, str]:
     """A workdir on a file system that has become read-only."""
-    del chance
     signal_after(start(subject.command(workdir)), signal.SIGTERM, 1.0)
     step = subject.restored(workdir)
     script = f'mount --bind {workdir} {workdir} && mount -o remount,ro,bind {workdir} && "$@"'
-    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", *subject.command(workdir)]
-    status, lines = finish(command)
+    status, lines = finish([*_UNSHARE, "sh", "-c", script, "sh", *subject.command(workdir)])
     return status == 2 and len(lines) == 1 and subject.restored(workdir) == step > 0, lines[-1]
 
 
@@ -188,7 +185,6 @@ def cut_metrics(subject: Subject, workdir: Path, chance: random.Random) -> tuple
 
 def second_run(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool, str]:
     """Another run on the same workdir, while the first is alive and after it was killed."""
-    del chance
     first = start(subject.command(workdir))
     status, lines = finish(subject.command(workdir))
     refused = status == 2 and len(lines) == 1 and first.poll() is None
@@ -199,7 +195,6 @@ def second_run(subject: Subject, workdir: Path, chance: random.Random) -> tuple[
 
 def divergence(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool, str]:
     """Numbers that overflow: a learning rate of 1e38."""
-    del chance
     entries = {"optimizer.disc.name": "sgd", "optimizer.disc.learning_rate": 1e38, "checkpoint_every": 1000}
     status, lines = finish(subject.command(workdir, **entries))
     return status == 1 and len(lines) == 1 and "nan" in lines[0], lines[-1]
@@ -207,7 +202,6 @@ def divergence(subject: Subject, workdir: Path, chance: random.Random) -> tuple[
 
 def dead_worker(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool, str]:
     """A process that loads data, killed."""
-    del chance
     process = start(subject.command(workdir, **{"data.resident_mib": 0, "data.workers": 1}))
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
     for child in children:
@@ -235,7 +229,7 @@ FAULTS = {
 
 def main() -> None:
     subject, outcomes = Subject(), []
-    needs_mount = () if shutil.which("unshare") and may_mount() else ("a full disk", "a read-only workdir")
+    needs_mount = () if may_mount() else ("a full disk", "a read-only workdir")
     print(f"{'fault':34} {'outcome':9} observed", flush=True)
     for name, inject in FAULTS.items():
         if name in needs_mount:
