@@ -96,6 +96,11 @@ def finish(command: list[str]) -> tuple[int, list[str]]:
     return done.returncode, done.stderr.splitlines() or ["no line"]
 
 
+def saved_steps(workdir: Path) -> list[int]:
+    """Return the steps whose checkpoints are committed, in ascending order."""
+    return sorted(int(path.parent.name) for path in workdir.glob("checkpoints/*/commit_success.txt"))
+
+
 def kill(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool, str]:
     """Kill -9 at random moments, and resume each time."""
     reached, during_save = 0, 0
@@ -104,10 +109,9 @@ def kill(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool, 
             shutil.rmtree(workdir)
             reached = 0
         signal_after(start(subject.command(workdir)), signal.SIGKILL, chance.random())
-        during_save += any(not (path / "commit_success.txt").exists() for path in (workdir / "checkpoints").iterdir())
+        during_save += len(saved_steps(workdir)) < len(list((workdir / "checkpoints").iterdir()))
         step = subject.restored(workdir)
-        with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-            newest = max(checkpoints.steps(), default=0)
+        newest = max(saved_steps(workdir), default=0)
         if not reached <= step == newest:
             return False, f"step {step} after {reached}, the newest save is {newest}"
         reached = step
@@ -118,8 +122,7 @@ def stop_by(signum: signal.Signals, status: int) -> Callable[[Subject, Path, ran
     """A signal that asks for a stop."""
 
     def stop(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool, str]:
-        process = start(subject.command(workdir, checkpoint_every=10_000))
-        code, lines = signal_after(process, signum, chance.random() / 2)
+        code, lines = signal_after(start(subject.command(workdir, checkpoint_every=10_000)), signum, chance.random() / 2)
         return code == status and subject.restored(workdir) > 0 and len(lines) == 2, lines[-1]
 
     return stop
@@ -128,8 +131,7 @@ def stop_by(signum: signal.Signals, status: int) -> Callable[[Subject, Path, ran
 def damage(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool, str]:
     """Bits flipped, files cut, deleted and emptied in the newest checkpoint."""
     signal_after(start(subject.command(workdir)), signal.SIGTERM, 1.0)
-    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        older, newest = checkpoints.steps()[-2:]
+    older, newest = saved_steps(workdir)[-2:]
     folder = workdir / "checkpoints" / str(newest)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
     detected, times = 0, 5 * _KILLS.value
@@ -146,13 +148,9 @@ def damage(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool
         detected += step == older
         path.write_bytes(whole)
     (workdir / "checkpoints" / str(newest + _EVERY)).mkdir()
-    tolerated = subject.restored(workdir) == newest
-    return tolerated, f"{times} damages, {detected} of them detected, the rest without effect; an empty step folder"
-
-
-def may_mount() -> bool:
-    """Whether this user may mount file systems of its own, which containers often forbid."""
-    return shutil.which(_UNSHARE[0]) is not None and finish([*_UNSHARE, "true"])[0] == 0
+    return subject.restored(
+        workdir
+    ) == newest, f"{times} damages, {detected} of them detected, the rest without effect; an empty step folder"
 
 
 def full_disk(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool, str]:
@@ -209,8 +207,8 @@ def dead_worker(subject: Subject, workdir: Path, chance: random.Random) -> tuple
             if "resource_tracker" not in Path(f"/proc/{child}/cmdline").read_text():
                 os.kill(int(child), signal.SIGKILL)
     errors = process.communicate(timeout=120)[1].splitlines()
-    named = [line for line in errors if "worker process was ended" in line]
-    return process.returncode == 1 and len(named) == 1 and subject.restored(workdir) >= 0, (named or errors or ["no line"])[-1]
+    named = [line for line in errors if "worker process was ended" in line] or ["no line"]
+    return process.returncode == 1 and len(named) == 1 and subject.restored(workdir) >= 0, named[0]
 
 
 FAULTS = {
@@ -229,10 +227,10 @@ FAULTS = {
 
 def main() -> None:
     subject, outcomes = Subject(), []
-    needs_mount = () if may_mount() else ("a full disk", "a read-only workdir")
+    may_mount = shutil.which(_UNSHARE[0]) is not None and finish([*_UNSHARE, "true"])[0] == 0  # containers often forbid it
     print(f"{'fault':34} {'outcome':9} observed", flush=True)
     for name, inject in FAULTS.items():
-        if name in needs_mount:
+        if inject in (full_disk, read_only) and not may_mount:
             print(f"{name:34} {'skipped':9} this user may not mount a small or a read-only file system", flush=True)
             continue
         with tempfile.TemporaryDirectory() as folder:
@@ -241,8 +239,8 @@ def main() -> None:
         print(f"{name:34} {'tolerated' if tolerated else 'FAILED':9} {observed}", flush=True)
         outcomes.append(tolerated)
         if _OUT.value:
-            row = {"fault": name, "tolerated": tolerated, "observed": observed, "kills": _KILLS.value, "seed": _SEED.value}
-            append_row(_OUT.value, row)
+            row = {"fault": name, "tolerated": tolerated, "observed": observed}
+            append_row(_OUT.value, row | {"kills": _KILLS.value, "seed": _SEED.value})
     if not all(outcomes):
         cli.fail(f"{outcomes.count(False)} of {len(outcomes)} faults were not tolerated", 1)
 
