@@ -61,6 +61,7 @@ class Checkpoints:
         self.directory, self._keep, self._read_only = Path(directory).absolute(), keep, read_only
         if not read_only:
             self.directory.mkdir(parents=True, exist_ok=True)
+        _silence_late_transfers()
         options = ocp.CheckpointManagerOptions(
             atomicity_options=ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE),
             enable_async_checkpointing=False,
@@ -175,7 +176,6 @@ class Checkpoints:
     def _read(self, step: int) -> Checkpoint:
         record = self._read_record(step)
         empty = {path: np.empty(leaf["shape"], jnp.dtype(leaf["dtype"])) for path, leaf in record["leaves"].items()}
-        _silence_late_reads()
         try:
             arrays = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(empty)))["state"]
         except Exception as error:  # whatever TensorStore raises for a file that is missing, truncated or not its own
@@ -198,8 +198,8 @@ class Checkpoints:
 
 
 @cache
-def _silence_late_reads() -> None:
-    """When a restore fails, its other reads end after its event loop: each would print a traceback."""
+def _silence_late_transfers() -> None:
+    """When a save or a restore fails, its other transfers end after its event loop: each would print a traceback."""
     report = sys.unraisablehook
 
     def report_others(unraisable: Any) -> None:

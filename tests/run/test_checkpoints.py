@@ -1,6 +1,7 @@
 """A checkpoint returns every bit or says what is damaged, exists only once it is whole, and old ones are deleted."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -134,6 +135,17 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_saved_again(tmp_path, capsy
     assert len(list(tmp_path.glob("damaged-20-*"))) == 1  # nothing is deleted
     save(tmp_path, 20)
     assert find(tmp_path).step == 20
+
+
+def test_readable_arrays_of_another_state_are_damage(tmp_path):
+    """A flipped bit often looks like this to Orbax: it restores, without an error, what was not saved."""
+    save(tmp_path / "run", 10, 20)
+    other = at_step(20).replace(params=jax.tree.map(jnp.negative, at_step(20).params))
+    with Checkpoints(tmp_path / "other") as checkpoints:
+        checkpoints.save(other, CONFIG)
+    shutil.rmtree(tmp_path / "run" / "20" / "state")
+    shutil.copytree(tmp_path / "other" / "20" / "state", tmp_path / "run" / "20" / "state")
+    assert find(tmp_path / "run").step == 10
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_not_started_again(tmp_path):

@@ -85,12 +85,9 @@ def test_the_package_trains_without_a_checkout(tmp_path):
     [
         (("--workdir=x", "--config.num_stepz=3"), "error: --config.num_stepz: no such entry; did you mean num_steps?"),
         (("--workdir=x", "--config.num_steps=abc"), "error: flag --config.num_steps=abc: invalid literal for int()"),
-        (("--workdir=x", "--config.data.flip=maybe"), "error: flag --config.data.flip=maybe: ('Non-boolean argument"),
-        (("--workdir=x", "--config.objective="), "error: config.objective= must be one of"),
         (("--workdir=x", "--process_id=1"), "error: --coordinator, --num_processes and --process_id need --distributed"),
         (("--workdr=x",), "error: --workdr: no such flag; did you mean workdir?"),
         ((), "error: --workdir: give a folder for the run"),
-        (("x",), "error: x: not a flag; flags begin with --, see --help"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(tmp_path, arguments, message):

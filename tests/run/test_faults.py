@@ -82,17 +82,38 @@ def test_a_signal_saves_and_stops(tmp_path, undisturbed, monkeypatch, name):
     assert [row["ended"] for row in read_jsonl(tmp_path / "runs.jsonl")] == [name.lower(), "complete"]
 
 
-def test_a_second_interrupt_exits_at_once():
-    code = "import time; from gan_jax.run.runtime import StopSignals\n"
-    code += "with StopSignals():\n print('ready', flush=True)\n time.sleep(60)"
+def test_a_signal_during_the_last_save_is_not_lost(tmp_path, monkeypatch):
+    real_wait, sent = Checkpoints.wait, []
+
+    def wait(checkpoints):
+        if not sent and checkpoints.steps() == [10]:
+            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+            time.sleep(0.1)
+        real_wait(checkpoints)
+
+    monkeypatch.setattr(Checkpoints, "wait", wait)
+    with pytest.raises(StoppedError, match="SIGTERM: saved step 10 of 10"):
+        train(small_config(num_steps=10), tmp_path)
+
+
+def test_a_second_interrupt_exits_at_once_also_while_python_waits_for_the_device():
+    code = """
+import jax
+from gan_jax.run.runtime import StopSignals
+forever = jax.jit(lambda x: jax.lax.fori_loop(0, 2**31 - 1, lambda _, x: jax.numpy.sin(x), x))
+with StopSignals():
+    print("ready", flush=True)
+    forever(jax.numpy.ones(2**16)).block_until_ready()
+"""
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
-        for _ in range(2):
-            assert process.poll() is None
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.5)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == b"SIGINT: saving at the end of this step\n"
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 130
-        assert process.stderr.read() == b"SIGINT: saving at the end of this step\n"
+        assert process.stderr.read() == b""
 
 
 def test_a_second_run_on_a_workdir_is_refused_while_the_first_lives(tmp_path):
