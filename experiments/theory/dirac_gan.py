@@ -10,6 +10,7 @@ penalty R1 and extra-gradient pull inwards. Measured radii are those of the form
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,9 +22,11 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 
 import report
+from gan_jax.data import Batch
 from gan_jax.objectives import OBJECTIVES
+from gan_jax.penalties import PENALTIES
 from gan_jax.state import GAN, Players, TrainState, create_state
-from gan_jax.steps import disc_update, gen_update
+from gan_jax.steps import disc_update, gen_update, train_step
 
 Play = Callable[[jax.Array], jax.Array]
 
@@ -34,8 +37,7 @@ class Point(nn.Module):
     """G(z) = θ, for every z."""
 
     @nn.compact
-    def __call__(self, latents: jax.Array, train: bool) -> jax.Array:
-        del train
+    def __call__(self, latents: jax.Array, labels: None, train: bool) -> jax.Array:
         return jnp.broadcast_to(self.param("theta", nn.initializers.ones, (1, 1)), (latents.shape[0], 1))
 
 
@@ -43,21 +45,22 @@ class Slope(nn.Module):
     """l(x) = ψx."""
 
     @nn.compact
-    def __call__(self, samples: jax.Array, train: bool) -> jax.Array:
-        del train
+    def __call__(self, samples: jax.Array, labels: None, train: bool) -> jax.Array:
         return jnp.reshape(samples @ self.param("psi", nn.initializers.zeros, (1, 1)), -1)
 
 
-def make_gan(rate: float) -> GAN:
-    """The Dirac-GAN with the saturating loss, as the theory has it, and plain gradient steps."""
+def make_gan(rate: float, gamma: float = 0.0) -> GAN:
+    """Make the Dirac-GAN with the saturating loss and plain gradient steps; gamma: the weight of R1."""
     sgd = optax.sgd(rate)
-    return GAN(Players(Point(), Slope()), Players(sgd, sgd), OBJECTIVES["minimax"], sample_shape=(1,), latent_dim=1)
+    gan = GAN(Players(Point(), Slope()), Players(sgd, sgd), OBJECTIVES["minimax"], sample_shape=(1,), latent_dim=1)
+    # Not `constant(gamma)`, which is float32.
+    return replace(gan, penalties=((PENALTIES["r1"], lambda step: jnp.asarray(gamma)),)) if gamma else gan
 
 
 def make_plays(rate: float, gamma: float, disc_steps: int) -> dict[str, Play]:
-    """Name -> one step of play, (θ, ψ) `[2]` -> `[2]`, each made of the package's updates."""
-    gan = make_gan(rate)
-    template, rng, real = create_state(gan, jax.random.key(0)), jax.random.key(0), jnp.zeros((1, 1))
+    """Make one step of each way to play, (θ, ψ) `[2]` -> `[2]`, of the package's updates."""
+    plain, penalised = make_gan(rate), make_gan(rate, gamma)
+    template, rng, batch = create_state(plain, jax.random.key(0)), jax.random.key(0), Batch(jnp.zeros((1, 1)))
 
     def state_at(point: jax.Array) -> TrainState:
         params = Players({"theta": point[0].reshape(1, 1)}, {"psi": point[1].reshape(1, 1)})
@@ -69,20 +72,14 @@ def make_plays(rate: float, gamma: float, disc_steps: int) -> dict[str, Play]:
     def psi(state: TrainState) -> jax.Array:
         return state.params.disc["psi"].reshape(())
 
-    def simultaneous(point: jax.Array) -> jax.Array:
+    def simultaneous(point: jax.Array, gan: GAN = plain) -> jax.Array:
         state = state_at(point)
-        return jnp.stack([theta(gen_update(gan, state, 1, rng)[0]), psi(disc_update(gan, state, real, rng)[0])])
+        return jnp.stack([theta(gen_update(gan, state, batch, rng)[0]), psi(disc_update(gan, state, batch, rng)[0])])
 
-    def alternating(point: jax.Array, ascents: int = 1) -> jax.Array:
-        state = state_at(point)
-        for _ in range(ascents):
-            state, _ = disc_update(gan, state, real, rng)
-        state, _ = gen_update(gan, state, 1, rng)
+    def alternating(point: jax.Array, disc_steps: int = 1) -> jax.Array:
+        batches = jax.tree.map(lambda leaf: jnp.stack([leaf] * disc_steps), batch)
+        state, _ = train_step(replace(plain, disc_steps=disc_steps), state_at(point), batches, rng)
         return jnp.stack([theta(state), psi(state)])
-
-    def regularised(point: jax.Array) -> jax.Array:
-        # R1 is γ/2 E_p|∇l|² = γψ²/2: D also descends it.
-        return simultaneous(point) - rate * gamma * point * jnp.array([0.0, 1.0])
 
     def extra_gradient(point: jax.Array) -> jax.Array:
         ahead = simultaneous(point)
@@ -91,8 +88,8 @@ def make_plays(rate: float, gamma: float, disc_steps: int) -> dict[str, Play]:
     return {
         "simultaneous": simultaneous,
         "alternating": alternating,
-        f"k = {disc_steps}": partial(alternating, ascents=disc_steps),
-        "R1": regularised,
+        f"k = {disc_steps}": partial(alternating, disc_steps=disc_steps),
+        "R1": partial(simultaneous, gan=penalised),  # which adds γψ²/2 to what D descends
         "extra-gradient": extra_gradient,
     }
 

@@ -39,19 +39,20 @@ def play(disc_steps: int | None, ratio: float, rate: float, steps: int, batch_si
     """One cell of the table, all seeds at once: shares and JSDs `[seeds]`."""
     gen = known.AffineMixture(2, 1, lambda rng, shape: jnp.asarray(_MEANS))
     adam = partial(optax.adam, b1=0.5)
-    gan = known.make_gan(gen, adam(rate), adam(rate * ratio), data=DATA if disc_steps is None else None)
-    ruler = known.make_ruler(DATA, *_LINE, count=400)
-    game = partial(known.play, gan, DATA, ruler, steps=steps, disc_steps=disc_steps, batch_size=batch_size)
-    _, found = jax.jit(jax.vmap(game))(jax.random.split(jax.random.key(0), seeds))
-    falls = found["js_after"] < found["js"]
-    descent = jnp.cumsum(found["js"] < 0.01, axis=-1) == 0  # until the JSD is first below 0.01
+    optimal = {"data": DATA} if disc_steps is None else {"disc_steps": disc_steps}
+    gan = known.make_gan(gen, adam(rate), adam(rate * ratio), **optimal)
+    quadrature = known.make_quadrature(DATA, *_LINE, count=400)
+    game = partial(known.play, gan, DATA, quadrature, num_steps=steps, batch_size=batch_size)
+    _, course = jax.jit(jax.vmap(game))(jax.random.split(jax.random.key(0), seeds))
+    falls = course["js_after"] < course["js"]
+    far = jnp.cumsum(course["js"] < 0.01, axis=-1) == 0  # until the JSD is first below 0.01
     return {
         "share": jnp.mean(falls, axis=-1),
-        "share_far": jnp.sum(falls & descent, axis=-1) / jnp.maximum(1, jnp.sum(descent, axis=-1)),
-        "final_js": jnp.mean(found["js"][:, -steps // 10 :], axis=-1),
-        "shift": jnp.mean(found["shift"], axis=-1),
-        "lag": jnp.mean(found["js"] - found["estimate"], axis=-1),
-        "js": jnp.mean(found["js"], axis=0)[:: max(1, steps // 100)],
+        "share_far": jnp.sum(falls & far, axis=-1) / jnp.maximum(1, jnp.sum(far, axis=-1)),
+        "final_js": jnp.mean(course["js"][:, -steps // 10 :], axis=-1),
+        "shift": jnp.mean(course["shift"], axis=-1),
+        "lag": jnp.mean(course["js"] - course["estimate"], axis=-1),
+        "js": jnp.mean(course["js"], axis=0)[:: max(1, steps // 100)],
     }
 
 
@@ -99,10 +100,10 @@ def draw(row: report.Row) -> Figure:
     share.axhline(0.5, color="grey", linestyle=":")
     share.set(title="share of steps that lower the JSD, before it is 0.01", ylim=(0.45, 1.02))
     final.set(title=f"JSD at the end (D*: {mean_and_error(exact['final_js'])[0]:.0e})", yscale="log", ylim=(1e-6, 1e-2))
-    number = np.arange(len(exact["js"])) * max(1, settings["steps"] // 100)
+    step = np.arange(len(exact["js"])) * max(1, settings["steps"] // 100)
     for k in settings["disc_steps"]:
-        course.plot(number, row["games"][_name(k, settings["ratios"][len(settings["ratios"]) // 2])]["js"], label=f"k = {k}")
-    course.plot(number, exact["js"], "k--", label="D*, exact")
+        course.plot(step, row["games"][_name(k, settings["ratios"][len(settings["ratios"]) // 2])]["js"], label=f"k = {k}")
+    course.plot(step, exact["js"], "k--", label="D*, exact")
     course.set(
         title=f"JSD over the game, mean of {settings['seeds']} seeds", yscale="log", ylim=(1e-6, 1), xlabel="descents of G"
     )

@@ -44,36 +44,36 @@ def make_generator(means: list[list[float]]) -> known.AffineMixture:
 def against_the_optimum(name: str, steps: int, batch_size: int, rate: float, rng: jax.Array) -> dict[str, Any]:
     """G alone moves; before each of its steps D becomes D* of where G is."""
     p, means = CASES[name]
-    ruler, falling = known.make_ruler(p, *_LINE), optax.adam(optax.cosine_decay_schedule(rate, steps), b1=0.5)
+    quadrature, falling = known.make_quadrature(p, *_LINE), optax.adam(optax.cosine_decay_schedule(rate, steps), b1=0.5)
     gan = known.make_gan(make_generator(means), falling, data=p)
-    play = partial(known.play, gan, p, ruler, steps=steps, disc_steps=None, batch_size=batch_size)
-    state, found = jax.jit(play)(rng)
+    play = partial(known.play, gan, p, quadrature, num_steps=steps, batch_size=batch_size)
+    state, course = jax.jit(play)(rng)
     every = max(1, steps // 200)
     return {
-        "final_js": ruler.js(state.params.gen),
-        "js": found["js"][::every],
-        "values": 2 * found["estimate"][::every] + VALUE_AT_EQUILIBRIUM,
+        "final_js": quadrature.js(state.params.gen),
+        "js": course["js"][::every],
+        "values": 2 * course["estimate"][::every] + VALUE_AT_EQUILIBRIUM,
         "steps": np.arange(steps)[::every],
-        "law_error": jnp.max(jnp.abs(found["js"] - found["estimate"])),
-        "gradient_mismatch": gradient_mismatch(gan, ruler, rng),
-        "points": ruler.points[::8, 0],
-        "p": jnp.exp(ruler.log_p)[::8],
-        "q": jnp.exp(ruler.log_q(state.params.gen))[::8],
+        "law_error": jnp.max(jnp.abs(course["js"] - course["estimate"])),
+        "gradient_mismatch": gradient_mismatch(gan, quadrature, rng),
+        "points": quadrature.points[::8, 0],
+        "p": jnp.exp(quadrature.log_p)[::8],
+        "q": jnp.exp(quadrature.log_q(state.params.gen))[::8],
     }
 
 
-def gradient_mismatch(gan: GAN, ruler: known.Ruler, rng: jax.Array) -> jax.Array:
-    """Relative distance of ∇_G V at the fixed D*, from 2**18 latents, to ∇_G (2·JSD − log 4) by quadrature."""
+def gradient_mismatch(gan: GAN, quadrature: known.Quadrature, rng: jax.Array) -> jax.Array:
+    """Return the relative distance of ∇_G V at the fixed D*, from 2**18 latents, to ∇_G (2·JSD − log 4) by quadrature."""
     state = known.with_optimal_disc(create_state(gan, rng))
     latents = jax.random.normal(rng, (2**18, gan.latent_dim))
 
     def value(params: Any) -> jax.Array:
-        fake = gan.networks.gen.apply({"params": params}, latents, train=True)
-        logits = gan.networks.disc.apply({"params": state.params.disc}, fake, train=True)
-        return jnp.mean(gan.objective.gen(logits))
+        fake = gan.networks.gen.apply({"params": params}, latents, None, train=True)
+        fake_logits = known.logits(gan, state, fake)
+        return jnp.mean(gan.objective.gen(jnp.zeros_like(fake_logits), fake_logits))  # which ignores the real logits
 
     of_value = jax.grad(value)(state.params.gen)
-    of_js = jax.grad(lambda params: 2 * ruler.js(params))(state.params.gen)
+    of_js = jax.grad(lambda params: 2 * quadrature.js(params))(state.params.gen)
     difference = jax.tree.map(jnp.subtract, of_value, of_js)
     return optax.tree.norm(difference) / optax.tree.norm(of_js)
 
@@ -82,23 +82,17 @@ def against_a_learned_one(disc_steps: int, steps: int, batch_size: int, seeds: i
     """The three-component case with an MLP for D; JSD and D's estimate of it `[seeds, T]`."""
     p, means = CASES["three affine maps"]
     adam = optax.adam(2e-3, b1=0.5)
-    gan = known.make_gan(make_generator(means), adam, adam)
-    ruler = known.make_ruler(p, *_LINE)
-
-    @jax.jit
-    @jax.vmap
-    def play(rng: jax.Array) -> dict[str, jax.Array]:
-        return known.play(gan, p, ruler, rng, steps=steps, disc_steps=disc_steps, batch_size=batch_size)[1]
-
-    found = play(jax.random.split(jax.random.key(disc_steps), seeds))
+    gan = known.make_gan(make_generator(means), adam, adam, disc_steps=disc_steps)
+    play = partial(known.play, gan, p, known.make_quadrature(p, *_LINE), num_steps=steps, batch_size=batch_size)
+    _, course = jax.jit(jax.vmap(play))(jax.random.split(jax.random.key(disc_steps), seeds))
     every = max(1, steps // 200)
     return {
-        "gap": jnp.mean(found["js"] - found["estimate"], axis=-1),
-        "smallest_gap": jnp.min(found["js"] - found["estimate"]),
-        "final_js": jnp.mean(found["js"][:, -steps // 10 :], axis=-1),
+        "gap": jnp.mean(course["js"] - course["estimate"], axis=-1),
+        "smallest_gap": jnp.min(course["js"] - course["estimate"]),
+        "final_js": jnp.mean(course["js"][:, -steps // 10 :], axis=-1),
         "steps": np.arange(steps)[::every],
-        "js": found["js"][0, ::every],
-        "estimate": found["estimate"][0, ::every],
+        "js": course["js"][0, ::every],
+        "estimate": course["estimate"][0, ::every],
     }
 
 

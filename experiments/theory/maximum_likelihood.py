@@ -25,8 +25,9 @@ from sklearn.mixture import GaussianMixture as EMMixture
 
 import known
 import report
+from gan_jax.data import Batch
 from gan_jax.evaluation.results import plus_minus
-from gan_jax.state import create_state
+from gan_jax.state import TrainState, create_state
 from gan_jax.steps import train_step
 from gan_jax.theory.distributions import GaussianMixture, gaussian, grid, ring
 from gan_jax.theory.divergences import estimate, js_from_logs, kl_from_logs
@@ -47,23 +48,27 @@ def _entry(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
+def minimise(loss: Callable[[Any], jax.Array], start: Any, optimizer: optax.GradientTransformation, steps: int) -> Any:
+    """Descend a loss of the parameters from the given ones; return the last."""
+
+    def one_step(_: jax.Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        params, opt_state = carry
+        updates, opt_state = optimizer.update(jax.grad(loss)(params), opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    return jax.lax.fori_loop(0, steps, one_step, (start, optimizer.init(start)))[0]
+
+
 def one_gaussian(steps: int) -> dict[str, Any]:
-    """N(m, s²) nearest to the two modes in each divergence: the best of descents from eleven starts."""
-    ruler = known.make_ruler(TWO_MODES, *_LINE, count=800)
-    adam = optax.adam(2e-2)
+    """Fit N(m, s²) to the two modes by each divergence, and keep the best fit of eleven starts."""
+    quadrature = known.make_quadrature(TWO_MODES, *_LINE, count=800)
 
     def logs(params: Any) -> tuple[jax.Array, jax.Array]:
-        return ruler.log_p + ruler.log_width, ruler.log_q(params) + ruler.log_width
+        return quadrature.log_p + quadrature.log_width, quadrature.log_q(params) + quadrature.log_width
 
     def fit(divergence: Callable[[jax.Array, jax.Array], jax.Array], mean: jax.Array) -> tuple[Any, jax.Array]:
-        def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
-            params, opt_state = carry
-            slopes = jax.grad(lambda params: divergence(*logs(params)))(params)
-            updates, opt_state = adam.update(slopes, opt_state, params)
-            return (optax.apply_updates(params, updates), opt_state), None
-
         start = {"means": mean.reshape(1, 1), "log_stddevs": jnp.zeros((1, 1))}
-        (params, _), _ = jax.lax.scan(step, (start, adam.init(start)), length=steps)
+        params = minimise(lambda params: divergence(*logs(params)), start, optax.adam(2e-2), steps)
         return params, divergence(*logs(params))
 
     fits = {}
@@ -80,11 +85,11 @@ def one_gaussian(steps: int) -> dict[str, Any]:
 
 def excess_kl(sizes: tuple[int, ...], repeats: int) -> list[jax.Array]:
     """KL(p‖q_n) − min KL `[repeats]` for each n, where q_n has the mean and variance of n samples: maximum likelihood."""
-    ruler = known.make_ruler(TWO_MODES, *_LINE, count=800)
+    quadrature = known.make_quadrature(TWO_MODES, *_LINE, count=800)
 
     def kl(mean: jax.Array, stddev: jax.Array) -> jax.Array:
-        log_q = gaussian(mean.reshape(1), stddev).log_prob(ruler.points)
-        return kl_from_logs(ruler.log_p + ruler.log_width, log_q + ruler.log_width)
+        log_q = gaussian(mean.reshape(1), stddev).log_prob(quadrature.points)
+        return kl_from_logs(quadrature.log_p + quadrature.log_width, log_q + quadrature.log_width)
 
     smallest = kl(jnp.zeros(()), jnp.sqrt(_PLACE**2 + _WIDTH**2))  # the data's own mean and standard deviation
 
@@ -112,14 +117,7 @@ def fit_by_em(points: np.ndarray, components: int, seed: int) -> GaussianMixture
 def fit_by_gradients(points: jax.Array, start: Any, steps: int) -> GaussianMixture:
     """Adam on the mean log-likelihood of all points, equal weights."""
     adam = optax.adam(optax.cosine_decay_schedule(2e-2, steps))
-
-    def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
-        params, opt_state = carry
-        slopes = jax.grad(lambda params: -jnp.mean(known.density(params).log_prob(points)))(params)
-        updates, opt_state = adam.update(slopes, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), None
-
-    return known.density(jax.lax.scan(step, (start, adam.init(start)), length=steps)[0][0])
+    return known.density(minimise(lambda params: -jnp.mean(known.density(params).log_prob(points)), start, adam, steps))
 
 
 def compare(name: str, points: int, steps: int, gan_steps: int, seeds: int) -> dict[str, Any]:
@@ -132,23 +130,22 @@ def compare(name: str, points: int, steps: int, gan_steps: int, seeds: int) -> d
         optax.adam(optax.cosine_decay_schedule(5e-3, gan_steps), b1=0.5),
         optax.adam(optax.cosine_decay_schedule(2e-3, gan_steps), b1=0.5),
         objective="non_saturating",
+        disc_steps=2,
         hidden=(64, 64),
     )
     rngs = jax.random.split(jax.random.key(2), seeds)
     samples = jax.vmap(lambda rng: p.sample(rng, (points,)))(rngs)
     states = jax.vmap(partial(create_state, gan))(rngs)
 
-    @jax.jit
-    @jax.vmap
-    def play(state: Any, own: jax.Array, rng: jax.Array) -> Any:
-        def step(state: Any, number: jax.Array) -> tuple[Any, None]:
-            index = jax.random.randint(jax.random.fold_in(rng, number), (2, 256), 0, points)
-            return train_step(gan, state, {"images": own[index]}, rng)[0], None
+    def fit_by_gan(state: TrainState, samples: jax.Array, rng: jax.Array) -> GaussianMixture:
+        def one_step(step: jax.Array, state: TrainState) -> TrainState:
+            index = jax.random.randint(jax.random.fold_in(rng, step), (gan.disc_steps, 256), 0, points)
+            return train_step(gan, state, Batch(samples[index]), rng)[0]
 
-        return known.density(jax.lax.scan(step, state, jnp.arange(gan_steps))[0].params.gen)
+        return known.density(jax.lax.fori_loop(0, gan_steps, one_step, state).params.gen)
 
     by_gradients = jax.jit(jax.vmap(partial(fit_by_gradients, steps=steps)))(samples, states.params.gen)
-    by_gan = play(states, samples, rngs)
+    by_gan = jax.jit(jax.vmap(fit_by_gan))(states, samples, rngs)
     fits = {
         "EM": [fit_by_em(np.asarray(samples[seed]), components, seed) for seed in range(seeds)],
         "likelihood by gradients": [_entry(by_gradients, seed) for seed in range(seeds)],

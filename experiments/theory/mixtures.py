@@ -14,18 +14,19 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
 
 import report
+from gan_jax.data import Batch
 from gan_jax.evaluation.metrics import ModeStatistics, mode_statistics
 from gan_jax.evaluation.results import plus_minus
-from gan_jax.networks import NETWORKS
+from gan_jax.networks import make_networks
 from gan_jax.objectives import OBJECTIVES
+from gan_jax.schedules import warmed_up_decay
 from gan_jax.state import GAN, Players, TrainState, create_state, generator_variables
-from gan_jax.steps import draw_latents, train_step
+from gan_jax.steps import example_keys, sample_latents, train_step
 from gan_jax.theory.distributions import GaussianMixture, grid, ring
 
 DENSITIES = {"ring": ring(), "grid": grid()}
@@ -56,26 +57,27 @@ def make_gan(recipe: Recipe) -> GAN:
     """The two players of a recipe."""
     adam = optax.adam(optax.cosine_decay_schedule(recipe.rate, recipe.steps * recipe.disc_steps), recipe.b1, recipe.b2)
     return GAN(
-        networks=NETWORKS["mlp"]((2,), hidden=tuple(recipe.hidden)),
+        networks=make_networks("mlp", (2,), hidden=tuple(recipe.hidden)),
         optimizers=Players(adam, adam),
         objective=OBJECTIVES["non_saturating"],
         sample_shape=(2,),
         latent_dim=recipe.latent_dim,
-        ema_decay=recipe.ema_decay,
+        disc_steps=recipe.disc_steps,
+        ema=warmed_up_decay(recipe.ema_decay),
     )
 
 
 def train(gan: GAN, density: GaussianMixture, recipe: Recipe, rng: jax.Array) -> jax.Array:
-    """One seed's run: 2,500 samples `[2500, 2]` of the averaged generator after the last step."""
-    init_rng, data_rng, game_rng, sample_rng = jax.random.split(rng, 4)
+    """Train with one seed, and return 2,500 samples `[2500, 2]` of the averaged generator after the last step."""
+    init_rng, data_rng, train_rng, sample_rng = jax.random.split(rng, 4)
 
-    def step(state: TrainState, number: jax.Array) -> tuple[TrainState, None]:
-        real = density.sample(jax.random.fold_in(data_rng, number), (recipe.disc_steps, recipe.batch_size))
-        return train_step(gan, state, {"images": real}, game_rng)[0], None
+    def one_step(step: jax.Array, state: TrainState) -> TrainState:
+        real = density.sample(jax.random.fold_in(data_rng, step), (recipe.disc_steps, recipe.batch_size))
+        return train_step(gan, state, Batch(real), train_rng)[0]
 
-    state, _ = jax.lax.scan(step, create_state(gan, init_rng), jnp.arange(recipe.steps))
-    latents = draw_latents(sample_rng, _SAMPLES, gan.latent_dim)
-    return gan.networks.gen.apply(generator_variables(state), latents, train=False)
+    state = jax.lax.fori_loop(0, recipe.steps, one_step, create_state(gan, init_rng))
+    latents = sample_latents(example_keys(sample_rng, "latents", _SAMPLES), gan.latent_dim)
+    return gan.networks.gen.apply(generator_variables(state), latents, None, train=False)
 
 
 def statistics(samples: Any, density: GaussianMixture) -> dict[str, list[float]]:

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 import known
 import report
+from gan_jax.data import Batch
 from gan_jax.state import GAN, TrainState, create_state
 from gan_jax.steps import disc_update, train_step
 from gan_jax.theory.distributions import GaussianMixture, ring
@@ -42,19 +43,14 @@ def make_gan(dimensions: int, steps: int, rate: float) -> GAN:
     return known.make_gan(gen, optax.identity(), falling, hidden=(64, 64))
 
 
-def ascend(gan: GAN, p: GaussianMixture, state: TrainState, rng: jax.Array, steps: int, batch_size: int) -> TrainState:
-    """That many ascents of D, each on fresh samples; G stays."""
+def train_disc(gan: GAN, p: GaussianMixture, state: TrainState, rng: jax.Array, updates: int, batch_size: int) -> TrainState:
+    """Update D alone so many times, each on fresh samples."""
 
-    def step(state: TrainState, number: jax.Array) -> tuple[TrainState, None]:
-        real_rng, fake_rng = jax.random.split(jax.random.fold_in(rng, number))
-        return disc_update(gan, state, p.sample(real_rng, (batch_size,)), fake_rng)[0], None
+    def one_update(update: jax.Array, state: TrainState) -> TrainState:
+        real_rng, fake_rng = jax.random.split(jax.random.fold_in(rng, update))
+        return disc_update(gan, state, Batch(p.sample(real_rng, (batch_size,))), fake_rng)[0]
 
-    return jax.lax.scan(step, state, jnp.arange(steps))[0]
-
-
-def logits_of(gan: GAN, state: TrainState, points: jax.Array) -> jax.Array:
-    """D's logits at points `[N, D]`."""
-    return gan.networks.disc.apply({"params": state.params.disc}, points, train=False)
+    return jax.lax.fori_loop(0, updates, one_update, state)
 
 
 def follow(name: str, steps: int, checkpoints: int, batch_size: int, rate: float, seed: int) -> dict[str, Any]:
@@ -72,19 +68,17 @@ def follow(name: str, steps: int, checkpoints: int, batch_size: int, rate: float
 
     @jax.jit
     def compare(state: TrainState) -> tuple[jax.Array, jax.Array, jax.Array]:
-        logits = logits_of(gan, state, points)
+        logits = known.logits(gan, state, points)
         prob = jax.nn.sigmoid(logits)
         error = jnp.max(jnp.where(support, jnp.abs(prob - optimal), 0.0))
         return value_from_logs(log_p + log_volume, log_q + log_volume, logits), error, prob
 
-    run_on = jax.jit(partial(ascend, gan, p, steps=steps // checkpoints, batch_size=batch_size))
-    values, errors = [], []
-    for number in range(checkpoints + 1):
-        value, error, prob = compare(state)
-        values.append(value)
-        errors.append(error)
-        if number < checkpoints:
-            state = run_on(state, jax.random.key(seed + 1 + number))
+    train = jax.jit(partial(train_disc, gan, p, updates=steps // checkpoints, batch_size=batch_size))
+    compared = [compare(state)]
+    for checkpoint in range(checkpoints):
+        state = train(state, jax.random.key(seed + 1 + checkpoint))
+        compared.append(compare(state))
+    values, errors, probs = zip(*compared, strict=True)
     every = 8 if name == "1-D" else 2
     plane = (-1,) if name == "1-D" else (_CELLS[name], _CELLS[name])
     thin = (slice(None, None, every),) * len(plane)
@@ -95,7 +89,7 @@ def follow(name: str, steps: int, checkpoints: int, batch_size: int, rate: float
         "values": values,
         "errors": errors,
         "axis": np.unique(midpoints[:, 0])[::every],
-        "prob": np.asarray(prob).reshape(plane)[thin].round(3),
+        "prob": np.asarray(probs[-1]).reshape(plane)[thin].round(3),
         "optimal": np.asarray(optimal).reshape(plane)[thin].round(3),
     }
 
@@ -105,15 +99,15 @@ def four_panels(steps: int, seed: int) -> dict[str, Any]:
     p = GaussianMixture(np.array([[1.0]]), 0.6)
     gen = known.AffineMixture(1, 1, nn.initializers.constant(-0.6))
     adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps + 50), b1=0.5)
-    gan = known.make_gan(gen, adam, optax.adam(2e-3, b1=0.5))
+    gan = known.make_gan(gen, adam, optax.adam(2e-3, b1=0.5), disc_steps=2)
     rng = jax.random.key(seed)
-    points = known.make_ruler(p, -4.0, 4.0, 200).points
+    points = known.make_quadrature(p, -4.0, 4.0, 200).points
     state, panels = create_state(gan, rng), {}
 
     def snap(name: str) -> None:
         densities = p, known.density(state.params.gen)
         panels[name] = {
-            "prob": jax.nn.sigmoid(logits_of(gan, state, points)),
+            "prob": jax.nn.sigmoid(known.logits(gan, state, points)),
             "p": jnp.exp(densities[0].log_prob(points)),
             "q": jnp.exp(densities[1].log_prob(points)),
             "mean": state.params.gen["means"].reshape(()),
@@ -121,25 +115,24 @@ def four_panels(steps: int, seed: int) -> dict[str, Any]:
         }
 
     @jax.jit
-    def fix_g(state: TrainState, rng: jax.Array) -> TrainState:
-        return ascend(gan, p, state, rng, 50, 512)
+    def train_both(state: TrainState, rng: jax.Array) -> TrainState:
+        rngs = jax.random.split(rng, 50)
 
-    @jax.jit
-    def play(state: TrainState, rng: jax.Array) -> TrainState:
-        def step(state: TrainState, rng: jax.Array) -> tuple[TrainState, None]:
-            return train_step(gan, state, {"images": p.sample(rng, (2, 512))}, rng)[0], None
+        def one_step(step: jax.Array, state: TrainState) -> TrainState:
+            return train_step(gan, state, Batch(p.sample(rngs[step], (gan.disc_steps, 512))), rngs[step])[0]
 
-        return jax.lax.scan(step, state, jax.random.split(rng, 50))[0]
+        return jax.lax.fori_loop(0, len(rngs), one_step, state)
 
-    state = fix_g(state, rng)
+    fix_gen = jax.jit(partial(train_disc, gan, p, updates=50, batch_size=512))
+    state = fix_gen(state, rng)
     snap("(a) D is young")
-    for number in range(steps // 50):
-        state = fix_g(state, jax.random.fold_in(rng, number))
+    for block in range(steps // 50):
+        state = fix_gen(state, jax.random.fold_in(rng, block))
     snap("(b) G fixed: D becomes p/(p + q)")
-    state = play(state, rng)
+    state = train_both(state, rng)
     snap("(c) after 50 steps of both")
-    for number in range(steps // 50):
-        state = play(state, jax.random.fold_in(rng, number))
+    for block in range(steps // 50):
+        state = train_both(state, jax.random.fold_in(rng, block))
     snap("(d) q = p, D = 1/2")
     return {"points": points[:, 0], "panels": panels}
 

@@ -10,6 +10,7 @@ falls from 0.37 to 0.005, the gradient under log(1 − D) falls from 2.6 to 1.1 
 makes up for most of the vanishing σ(l); under −log D that same steepness has the gradient grow from 4 to 530.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,55 +22,58 @@ import optax
 from matplotlib.figure import Figure
 
 import report
+from gan_jax.data import Batch
 from gan_jax.evaluation.results import plus_minus
-from gan_jax.networks import NETWORKS
-from gan_jax.objectives import OBJECTIVES, non_saturating, saturating
+from gan_jax.networks import make_networks
+from gan_jax.objectives import OBJECTIVES
 from gan_jax.state import GAN, Players, TrainState, create_state
 from gan_jax.steps import disc_update, gen_update, train_step
 from gan_jax.theory.distributions import ring
 
-LOSSES = {"minimax": saturating, "non_saturating": non_saturating}
+LOSSES = {name: OBJECTIVES[name].gen for name in ("minimax", "non_saturating")}
 
 
 def curves(logits: np.ndarray) -> dict[str, dict[str, jax.Array]]:
-    """Each loss and its slope, at logits `[N]`."""
+    """Return each loss of G and its slope at the fake logits `[N]`; neither depends on the real ones."""
     with jax.enable_x64(True):
-        at = jnp.asarray(logits)
-        return {name: {"loss": loss(at), "slope": jax.vmap(jax.grad(loss))(at)} for name, loss in LOSSES.items()}
+        real, fake = jnp.zeros(len(logits)), jnp.asarray(logits)
+        return {
+            name: {"loss": loss(real, fake), "slope": jax.vmap(jax.grad(loss, argnums=1))(real, fake)}
+            for name, loss in LOSSES.items()
+        }
 
 
 def make_gan(rate: float) -> GAN:
     """Two MLPs on points in the plane."""
     adam = optax.adam(rate, b1=0.5)
-    return GAN(NETWORKS["mlp"]((2,)), Players(adam, adam), OBJECTIVES["minimax"], sample_shape=(2,), latent_dim=2)
+    return GAN(make_networks("mlp", (2,)), Players(adam, adam), OBJECTIVES["minimax"], sample_shape=(2,), latent_dim=2)
 
 
 def follow(rng: jax.Array, leads: tuple[int, ...], warm_up: int, batch_size: int, rate: float) -> dict[str, jax.Array]:
-    """One seed: after a warm-up of both players, D alone moves on. Gradient norms of G, and E[D(G(z))], at each lead."""
+    """Train both players, then D alone, with one seed: gradient norms of G, and E[D(G(z))], at each lead of D."""
     density, gan = ring(), make_gan(rate)
-    init_rng, game_rng, probe_rng = jax.random.split(rng, 3)
+    init_rng, train_rng, probe_rng = jax.random.split(rng, 3)
+    probe = Batch(density.sample(probe_rng, (4096,)))
 
-    def both(state: TrainState, number: jax.Array) -> tuple[TrainState, None]:
-        step_rng = jax.random.fold_in(game_rng, number)
-        return train_step(gan, state, {"images": density.sample(step_rng, (1, batch_size))}, step_rng)[0], None
+    def both(step: jax.Array, state: TrainState) -> TrainState:
+        step_rng = jax.random.fold_in(train_rng, step)
+        return train_step(gan, state, Batch(density.sample(step_rng, (1, batch_size))), step_rng)[0]
 
-    def alone(state: TrainState, number: jax.Array) -> tuple[TrainState, jax.Array]:
-        step_rng = jax.random.fold_in(game_rng, warm_up + number)
-        state, metrics = disc_update(gan, state, density.sample(step_rng, (batch_size,)), step_rng)
-        return state, metrics["prob/fake"]
+    def alone(update: jax.Array, state: TrainState) -> TrainState:
+        update_rng = jax.random.fold_in(train_rng, warm_up + update)
+        return disc_update(gan, state, Batch(density.sample(update_rng, (batch_size,))), update_rng)[0]
 
-    def gradient_norms(state: TrainState) -> dict[str, jax.Array]:
+    def measure(state: TrainState) -> dict[str, jax.Array]:
         recipes = {name: replace(gan, objective=OBJECTIVES[name]) for name in LOSSES}
-        return {name: gen_update(recipe, state, 4096, probe_rng)[1]["grad_norm/gen"] for name, recipe in recipes.items()}
+        norms = {name: gen_update(recipe, state, probe, probe_rng)[1]["grad_norm/gen"] for name, recipe in recipes.items()}
+        return norms | {"prob/fake": disc_update(gan, state, probe, probe_rng)[1]["prob/fake"]}
 
-    state, _ = jax.lax.scan(both, create_state(gan, init_rng), jnp.arange(warm_up))
-    found, done = [], 0
-    for lead in leads:
-        state, _ = jax.lax.scan(alone, state, jnp.arange(done, lead))
-        prob = disc_update(gan, state, density.sample(probe_rng, (4096,)), probe_rng)[1]["prob/fake"]
-        found.append({**gradient_norms(state), "prob/fake": prob})
-        done = lead
-    return jax.tree.map(lambda *numbers: jnp.stack(numbers), *found)
+    state = jax.lax.fori_loop(0, warm_up, both, create_state(gan, init_rng))
+    measured = []
+    for start, lead in itertools.pairwise((0, *leads)):
+        state = jax.lax.fori_loop(start, lead, alone, state)
+        measured.append(measure(state))
+    return jax.tree.map(lambda *numbers: jnp.stack(numbers), *measured)
 
 
 def run(leads: tuple[int, ...], warm_up: int, batch_size: int, rate: float, seeds: int) -> Mapping[str, Any]:
