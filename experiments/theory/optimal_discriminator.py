@@ -1,9 +1,9 @@
 """Does a discriminator that ascends V become p/(p + q), and its V the Jensen–Shannon divergence?
 
-Claim (seeds 000 eq. 14 and 21, 001, 002, 003, 004): for fixed G, D* = p/(p + q) and V(D*, G) = 2·JSD(p‖q) − log 4. Here G is
+Claim (notes 000 eq. 14 and 21, 001, 002, 003, 004): for fixed G, D* = p/(p + q) and V(D*, G) = 2·JSD(p‖q) − log 4. Here G is
 fixed and its density known, D is an MLP trained by the package's own `disc_update`, and V is computed by quadrature, not on a
-batch. Seed 000 ends with "maximizing V over D maximizes the JSD": it estimates it, p and q stay as they are; its eq. 4 would
-descend V, and its eq. 15 drops the "1 −" in the second term.
+batch. Notes 000 end with "maximizing V over D maximizes the JSD": D estimates the JSD, since p and q are fixed. Their eq. 4
+would descend V, and their eq. 15 drops the "1 −" in the second term.
 
 Command: python experiments/theory/optimal_discriminator.py [--full]      seconds: 28; long form 75 on 2 cores
 Expect (long form): in 1-D V is 3e-5 nats below 2·JSD − log 4, and |D − D*| < 0.018 wherever p + q > 1e-3; in 2-D 2e-4 and 0.04.
@@ -28,7 +28,7 @@ from gan_jax.steps import disc_update, train_step
 from gan_jax.theory.distributions import GaussianMixture, ring
 from gan_jax.theory.divergences import cells, integrate, optimal_discriminator_logits, value_from_logs
 
-# Data, a fixed generator, and a box with the mass of both.
+# Data, and a box with the mass of it and of the fixed generator.
 CASES = {
     "1-D": (GaussianMixture(np.array([[-1.5], [1.0]]), np.array([[0.4], [0.7]]), np.array([0.4, 0.6])), [-6.0], [6.0]),
     "2-D": (ring(stddev=0.3, radius=1.5), [-6.0, -6.0], [6.0, 6.0]),
@@ -37,7 +37,7 @@ _CELLS = {"1-D": 2000, "2-D": 200}
 
 
 def make_gan(dimensions: int, steps: int, rate: float) -> GAN:
-    """G is N(0, 1), an affine map that is never updated; D's rate falls to 0, so that it ends without the noise of batches."""
+    """Make a GAN whose G, N(0, 1), is never updated, and whose D has a rate that falls to 0, against the noise of batches."""
     gen = known.AffineMixture(1, dimensions, nn.initializers.zeros)
     falling = optax.adam(optax.cosine_decay_schedule(rate, steps))
     return known.make_gan(gen, optax.identity(), falling, hidden=(64, 64))
@@ -95,7 +95,7 @@ def follow(name: str, steps: int, checkpoints: int, batch_size: int, rate: float
 
 
 def four_panels(steps: int, seed: int) -> dict[str, Any]:
-    """Figure 1 of the 2014 paper from a real run: near the start, D at its optimum, after G's steps, at the end."""
+    """Reproduce figure 1 of the 2014 paper by training: near the start, with D at its optimum, after 50 steps, at the end."""
     p = GaussianMixture(np.array([[1.0]]), 0.6)
     gen = known.AffineMixture(1, 1, nn.initializers.constant(-0.6))
     adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps + 50), b1=0.5)
@@ -138,13 +138,13 @@ def four_panels(steps: int, seed: int) -> dict[str, Any]:
 
 
 def run(steps: int, checkpoints: int, batch_size: int, rate: float, panel_steps: int, seed: int) -> Mapping[str, Any]:
-    """Both cases, and the four panels."""
+    """Run both cases, and the four panels."""
     cases = {name: follow(name, steps, checkpoints, batch_size, rate, seed) for name in CASES}
     return {"cases": cases, "figure_1": four_panels(panel_steps, seed)}
 
 
 def table(row: report.Row) -> list[dict[str, Any]]:
-    """V and D at the end of each case, beside the optimum."""
+    """List V and D at the end of each case, beside the optimum."""
     return [
         {
             "case": name,
@@ -158,8 +158,8 @@ def table(row: report.Row) -> list[dict[str, Any]]:
     ]
 
 
-def draw(row: report.Row) -> Figure:
-    """Above, figure 1 of the 2014 paper; below, V, D in 1-D and D in 2-D against the optimum."""
+def plot(row: report.Row) -> Figure:
+    """Plot figure 1 of the 2014 paper above; below, V, D in 1-D and D in 2-D against the optimum."""
     figure = Figure(figsize=(14, 7), layout="constrained")
     grid = figure.subplots(2, 4)
     points = np.array(row["figure_1"]["points"])
@@ -178,7 +178,7 @@ def draw(row: report.Row) -> Figure:
     for name, case in row["cases"].items():
         (curve,) = left.plot(case["steps"], np.array(case["value_at_optimum"]) - case["values"], "o-", markersize=3, label=name)
         left.plot(case["steps"], case["errors"], "--", color=curve.get_color(), label=f"{name}: sup |D − D*|")
-    left.set(title="2·JSD − log 4 − V, nats: to 0", yscale="log", xlabel="ascents of D")
+    left.set(title="2·JSD − log 4 − V, nats: to 0", yscale="log", xlabel="discriminator updates")
     left.legend(fontsize=7)
     line, plane = row["cases"]["1-D"], row["cases"]["2-D"]
     middle.plot(line["axis"], line["optimal"], color="tab:blue", alpha=0.3, linewidth=5, label="D*")
@@ -198,7 +198,7 @@ EXPERIMENT = report.Experiment(
     "optimal_discriminator",
     run,
     table,
-    draw,
+    plot,
     short=_SETTINGS | {"steps": 1000, "batch_size": 512},
     full=_SETTINGS | {"steps": 30_000, "batch_size": 2048},
 )

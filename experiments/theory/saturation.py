@@ -1,13 +1,14 @@
 """Does the generator's gradient vanish where D is sure of the fakes, and does −log D cure it?
 
-Claim (seed 001, figures a and b; seed 003): log(1 − D) is flat where D(G(z)) is near 0, −log D is steep, "in effect, the
+Claim (notes 001, figures a and b; notes 003): log(1 − D) is flat where D(G(z)) is near 0, −log D is steep, "in effect, the
 objective remains the same, but the gradient signal becomes better". With respect to the logit l the slopes are −σ(l) and
-−σ(−l). Then a real game: MLPs on the ring, D trained ahead of G by n ascents, and the gradient of G under either loss.
+−σ(−l). Then two MLPs are trained on the ring, D alone is trained for n more updates, and the gradient of G is measured under
+either loss.
 
 Command: python experiments/theory/saturation.py [--full]      seconds: 13; long form 37 on 2 cores
-Expect: at l = −8 slopes of −3.35e-4 and −0.9997, as claimed. In the game the claim holds by half (10 seeds): as E[D(G(z))]
-falls from 0.37 to 0.005, the gradient under log(1 − D) falls from 2.6 to 1.1 only, since a sharper D has a steeper logit, which
-makes up for most of the vanishing σ(l); under −log D that same steepness has the gradient grow from 4 to 530.
+Expect: at l = −8 slopes of −3.35e-4 and −0.9997, as claimed. In training, the claim holds in part (10 seeds): as E[D(G(z))]
+falls from 0.37 to 0.005, the gradient under log(1 − D) falls only from 2.6 to 1.1, since a sharper D has a steeper logit, which
+makes up for most of the vanishing σ(l). Under −log D the same steepness raises the gradient from 4 to 530.
 """
 
 import itertools
@@ -44,7 +45,7 @@ def curves(logits: np.ndarray) -> dict[str, dict[str, jax.Array]]:
 
 
 def make_gan(rate: float) -> GAN:
-    """Two MLPs on points in the plane."""
+    """Make a GAN of two MLPs on points in the plane."""
     adam = optax.adam(rate, b1=0.5)
     return GAN(make_networks("mlp", (2,)), Players(adam, adam), OBJECTIVES["minimax"], sample_shape=(2,), latent_dim=2)
 
@@ -77,7 +78,7 @@ def follow(rng: jax.Array, leads: tuple[int, ...], warm_up: int, batch_size: int
 
 
 def run(leads: tuple[int, ...], warm_up: int, batch_size: int, rate: float, seeds: int) -> Mapping[str, Any]:
-    """The closed forms, and the game for all seeds at once."""
+    """Compute the closed forms, and train all seeds at once."""
     logits = np.linspace(-10, 10, 81)  # -8 is one of them
     rngs = jax.random.split(jax.random.key(0), seeds)
     by_seed = jax.jit(jax.vmap(lambda rng: follow(rng, leads, warm_up, batch_size, rate)))(rngs)
@@ -85,11 +86,11 @@ def run(leads: tuple[int, ...], warm_up: int, batch_size: int, rate: float, seed
 
 
 def table(row: report.Row) -> list[dict[str, Any]]:
-    """Gradient norms of G over D's lead, mean ± SE over seeds."""
+    """List gradient norms of G over D's lead, mean ± SE over seeds."""
     by_seed = {name: np.array(numbers) for name, numbers in row["by_seed"].items()}
     return [
         {
-            "D's lead, ascents": lead,
+            "updates of D alone": lead,
             "E[D(G(z))]": plus_minus(by_seed["prob/fake"][:, column]),
             "‖∇‖ of log(1 − D), minimax": plus_minus(by_seed["minimax"][:, column]),
             "‖∇‖ of −log D, non-saturating": plus_minus(by_seed["non_saturating"][:, column]),
@@ -98,8 +99,8 @@ def table(row: report.Row) -> list[dict[str, Any]]:
     ]
 
 
-def draw(row: report.Row) -> Figure:
-    """The seed's figures a and b with their slopes, and the real game."""
+def plot(row: report.Row) -> Figure:
+    """Plot figures a and b of notes 001 with their slopes, and the gradient norms in training."""
     figure = Figure(figsize=(14, 4), layout="constrained")
     losses, by_logit, game = figure.subplots(1, 3)
     logits, names = np.array(row["logits"]), {"minimax": "log(1 − D)", "non_saturating": "−log D"}
@@ -111,9 +112,9 @@ def draw(row: report.Row) -> Figure:
         error = by_seed.std(axis=0, ddof=1) / np.sqrt(len(by_seed)) if len(by_seed) > 1 else None
         game.errorbar(np.arange(by_seed.shape[1]), by_seed.mean(axis=0), error, marker="o", capsize=3, label=label)
     losses.axvspan(0, 0.1, color="tab:red", alpha=0.15)
-    losses.set(title="the generator's losses (seed 001, figures a, b)", xlabel="D(G(z))", ylim=(-5, 5))
+    losses.set(title="the generator's losses (notes 001, figures a, b)", xlabel="D(G(z))", ylim=(-5, 5))
     by_logit.set(title="|slope| by D's logit", xlabel="logit of D(G(z))", yscale="log")
-    game.set(title=f"ring, {len(by_seed)} seeds: gradient norm of G", xlabel="ascents of D ahead of G", yscale="log")
+    game.set(title=f"ring, {len(by_seed)} seeds: gradient norm of G", xlabel="updates of D alone", yscale="log")
     game.set_xticks(np.arange(by_seed.shape[1]), [str(lead) for lead in row["settings"]["leads"]])
     for axes in (losses, by_logit, game):
         axes.legend(fontsize=8)
@@ -125,7 +126,7 @@ EXPERIMENT = report.Experiment(
     "saturation",
     run,
     table,
-    draw,
+    plot,
     short=_SETTINGS | {"leads": (0, 10, 100, 1000), "seeds": 2},
     full=_SETTINGS | {"leads": (0, 10, 100, 1000, 10_000), "seeds": 10},
 )
