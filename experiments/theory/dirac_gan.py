@@ -1,15 +1,16 @@
-"""Does the game of the seeds converge, even where it has one parameter a player?
+"""Does the game converge, even with one parameter for each player?
 
-Claim (seed 003): a GAN "eventually minimizes the distance" between data and model; (seed 002): train D more often for that.
+Claim (notes 003): a GAN "eventually minimizes the distance" between data and model; (notes 002): train D more often for that.
 The Dirac-GAN (Mescheder et al. 2018): data at 0, G(z) = θ, logit l(x) = ψx, V = −log 2 + log(1 − σ(ψθ)). Both gradients at the
 equilibrium (0, 0) are c = η·σ(0) = η/2 times a rotation, so that every way to play has a closed-form spectral radius.
 
 Command: python experiments/theory/dirac_gan.py [--full]      seconds: 10, in either form
-Expect: simultaneous play spirals outwards, radius √(1 + η²/4); alternating play circles for ever, whatever k; the gradient
-penalty R1 and extra-gradient pull inwards. Measured radii are those of the formulas to 1e-15. The claim fails here.
+Expect: simultaneous updates spiral outwards, with radius √(1 + η²/4); alternating updates stay on a closed curve for every k;
+the penalty R1 and extra-gradient spiral inwards. Measured radii agree with the formulas to 1e-15. The claim fails here.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,21 +22,22 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 
 import report
+from gan_jax.data import Batch
 from gan_jax.objectives import OBJECTIVES
+from gan_jax.penalties import PENALTIES
 from gan_jax.state import GAN, Players, TrainState, create_state
-from gan_jax.steps import disc_update, gen_update
+from gan_jax.steps import disc_update, gen_update, train_step
 
 Play = Callable[[jax.Array], jax.Array]
 
-_DRAWN = 400  # steps of each trajectory that the row keeps and the figure shows
+_SHOWN = 400  # steps of each trajectory that the row keeps and the figure shows
 
 
 class Point(nn.Module):
     """G(z) = θ, for every z."""
 
     @nn.compact
-    def __call__(self, latents: jax.Array, train: bool) -> jax.Array:
-        del train
+    def __call__(self, latents: jax.Array, labels: None, train: bool) -> jax.Array:
         return jnp.broadcast_to(self.param("theta", nn.initializers.ones, (1, 1)), (latents.shape[0], 1))
 
 
@@ -43,21 +45,22 @@ class Slope(nn.Module):
     """l(x) = ψx."""
 
     @nn.compact
-    def __call__(self, samples: jax.Array, train: bool) -> jax.Array:
-        del train
+    def __call__(self, samples: jax.Array, labels: None, train: bool) -> jax.Array:
         return jnp.reshape(samples @ self.param("psi", nn.initializers.zeros, (1, 1)), -1)
 
 
-def make_gan(rate: float) -> GAN:
-    """The Dirac-GAN with the saturating loss, as the theory has it, and plain gradient steps."""
+def make_gan(rate: float, gamma: float = 0.0) -> GAN:
+    """Make the Dirac-GAN with the saturating loss and plain gradient steps; gamma: the weight of R1."""
     sgd = optax.sgd(rate)
-    return GAN(Players(Point(), Slope()), Players(sgd, sgd), OBJECTIVES["minimax"], sample_shape=(1,), latent_dim=1)
+    gan = GAN(Players(Point(), Slope()), Players(sgd, sgd), OBJECTIVES["minimax"], sample_shape=(1,), latent_dim=1)
+    # Not `constant(gamma)`, which is float32.
+    return replace(gan, penalties=((PENALTIES["r1"], lambda step: jnp.asarray(gamma)),)) if gamma else gan
 
 
 def make_plays(rate: float, gamma: float, disc_steps: int) -> dict[str, Play]:
-    """Name -> one step of play, (θ, ψ) `[2]` -> `[2]`, each made of the package's updates."""
-    gan = make_gan(rate)
-    template, rng, real = create_state(gan, jax.random.key(0)), jax.random.key(0), jnp.zeros((1, 1))
+    """Make one step of each way to play, (θ, ψ) `[2]` -> `[2]`, of the package's updates."""
+    plain, penalised = make_gan(rate), make_gan(rate, gamma)
+    template, rng, batch = create_state(plain, jax.random.key(0)), jax.random.key(0), Batch(jnp.zeros((1, 1)))
 
     def state_at(point: jax.Array) -> TrainState:
         params = Players({"theta": point[0].reshape(1, 1)}, {"psi": point[1].reshape(1, 1)})
@@ -69,20 +72,14 @@ def make_plays(rate: float, gamma: float, disc_steps: int) -> dict[str, Play]:
     def psi(state: TrainState) -> jax.Array:
         return state.params.disc["psi"].reshape(())
 
-    def simultaneous(point: jax.Array) -> jax.Array:
+    def simultaneous(point: jax.Array, gan: GAN = plain) -> jax.Array:
         state = state_at(point)
-        return jnp.stack([theta(gen_update(gan, state, 1, rng)[0]), psi(disc_update(gan, state, real, rng)[0])])
+        return jnp.stack([theta(gen_update(gan, state, batch, rng)[0]), psi(disc_update(gan, state, batch, rng)[0])])
 
-    def alternating(point: jax.Array, ascents: int = 1) -> jax.Array:
-        state = state_at(point)
-        for _ in range(ascents):
-            state, _ = disc_update(gan, state, real, rng)
-        state, _ = gen_update(gan, state, 1, rng)
+    def alternating(point: jax.Array, disc_steps: int = 1) -> jax.Array:
+        batches = jax.tree.map(lambda leaf: jnp.stack([leaf] * disc_steps), batch)
+        state, _ = train_step(replace(plain, disc_steps=disc_steps), state_at(point), batches, rng)
         return jnp.stack([theta(state), psi(state)])
-
-    def regularised(point: jax.Array) -> jax.Array:
-        # R1 is γ/2 E_p|∇l|² = γψ²/2: D also descends it.
-        return simultaneous(point) - rate * gamma * point * jnp.array([0.0, 1.0])
 
     def extra_gradient(point: jax.Array) -> jax.Array:
         ahead = simultaneous(point)
@@ -91,16 +88,16 @@ def make_plays(rate: float, gamma: float, disc_steps: int) -> dict[str, Play]:
     return {
         "simultaneous": simultaneous,
         "alternating": alternating,
-        f"k = {disc_steps}": partial(alternating, ascents=disc_steps),
-        "R1": regularised,
+        f"k = {disc_steps}": partial(alternating, disc_steps=disc_steps),
+        "R1": partial(simultaneous, gan=penalised),  # which adds γψ²/2 to what D descends
         "extra-gradient": extra_gradient,
     }
 
 
 def closed_forms(rate: float, gamma: float, disc_steps: int) -> dict[str, float]:
-    """Spectral radii of the steps' Jacobians at (0, 0), from trace and determinant.
+    """Return the spectral radii of the steps' Jacobians at (0, 0), from trace and determinant.
 
-    k ascents and a descent have determinant 1 and trace 2 − kc²: a rotation as long as kc² ≤ 4, whatever k.
+    k updates of D and one of G have determinant 1 and trace 2 − kc²: a rotation as long as kc² ≤ 4.
     """
     c = rate / 2
     return {
@@ -113,18 +110,18 @@ def closed_forms(rate: float, gamma: float, disc_steps: int) -> dict[str, float]
 
 
 def _radius(trace: float, determinant: float) -> float:
-    """The larger |λ| of λ² − trace·λ + determinant = 0."""
+    """Return the larger |λ| of λ² − trace·λ + determinant = 0."""
     root = np.sqrt(complex(trace**2 / 4 - determinant))
     return float(max(abs(trace / 2 + root), abs(trace / 2 - root)))
 
 
 def spectral_radius(play: Play) -> float:
-    """Of the step's Jacobian at the equilibrium."""
+    """Return the spectral radius of the step's Jacobian at the equilibrium."""
     return float(np.max(np.abs(np.linalg.eigvals(jax.jit(jax.jacfwd(play))(jnp.zeros(2))))))
 
 
 def trajectory(play: Play, start: jax.Array, steps: int) -> np.ndarray:
-    """(θ, ψ) `[steps + 1, 2]`."""
+    """Play so many steps: (θ, ψ) `[steps + 1, 2]`."""
 
     def step(point: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
         return play(point), point
@@ -134,7 +131,7 @@ def trajectory(play: Play, start: jax.Array, steps: int) -> np.ndarray:
 
 
 def run(rates: tuple[float, ...], rate: float, gamma: float, disc_steps: int, steps: int) -> Mapping[str, Any]:
-    """Radii over learning rates, and trajectories from (1, 0) at one of these."""
+    """Measure radii over learning rates, and trajectories from (1, 0) at one of these."""
     with jax.enable_x64(True):
         measured = {r: {name: spectral_radius(play) for name, play in make_plays(r, gamma, disc_steps).items()} for r in rates}
         paths = {
@@ -149,7 +146,7 @@ def run(rates: tuple[float, ...], rate: float, gamma: float, disc_steps: int, st
                 "radii": [measured[r][name] for r in rates],
                 "closed_forms": [formulas[r][name] for r in rates],
                 "final_distance": np.linalg.norm(path[-1]),
-                "path": path[:_DRAWN],
+                "path": path[:_SHOWN],
             }
             for name, path in paths.items()
         },
@@ -158,7 +155,7 @@ def run(rates: tuple[float, ...], rate: float, gamma: float, disc_steps: int, st
 
 
 def table(row: report.Row) -> list[dict[str, Any]]:
-    """Radius and fate of each way to play."""
+    """List radius and final distance of each way to play."""
     steps = row["settings"]["steps"]
     return [
         {
@@ -171,11 +168,11 @@ def table(row: report.Row) -> list[dict[str, Any]]:
     ]
 
 
-def draw(row: report.Row) -> Figure:
-    """Trajectories, and radii over the learning rate: points measured, lines closed forms."""
+def plot(row: report.Row) -> Figure:
+    """Plot trajectories, and radii over the learning rate: dots are measured, lines are closed forms."""
     settings = row["settings"]
     figure = Figure(figsize=(12, 7), layout="constrained")
-    figure.suptitle(f"Dirac-GAN: one parameter a player, η = {settings['rate']}, R1 γ = {settings['gamma']}")
+    figure.suptitle(f"Dirac-GAN: one parameter for each player, η = {settings['rate']}, R1 γ = {settings['gamma']}")
     panels = figure.subplots(2, 3).ravel()
     for panel, (name, play) in zip(panels, row["plays"].items(), strict=False):
         path = np.array(play["path"])
@@ -184,8 +181,8 @@ def draw(row: report.Row) -> Figure:
         reach = 1.05 * max(1.0, float(np.abs(path).max()))
         panel.set(title=f"{name}, radius {play['radius']:.4f}", xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         panel.set(xlabel="θ, the generator", ylabel="ψ, the discriminator")
-    for number, (name, play) in enumerate(row["plays"].items()):
-        panels[-1].plot(settings["rates"], play["closed_forms"], color=f"C{number}", linewidth=5 - number, label=name)
+    for index, (name, play) in enumerate(row["plays"].items()):
+        panels[-1].plot(settings["rates"], play["closed_forms"], color=f"C{index}", linewidth=5 - index, label=name)
         panels[-1].plot(settings["rates"], play["radii"], "ko", markersize=3)
     panels[-1].axhline(1.0, color="grey", linestyle=":")
     panels[-1].set(title="spectral radius (dots: measured)", xlabel="learning rate η", ylim=(0.85, 1.2))
@@ -195,7 +192,7 @@ def draw(row: report.Row) -> Figure:
 
 _SETTINGS = {"rates": (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.3), "rate": 0.2, "gamma": 0.3, "disc_steps": 5}
 EXPERIMENT = report.Experiment(
-    "dirac_gan", run, table, draw, short=_SETTINGS | {"steps": 300}, full=_SETTINGS | {"steps": 2000}
+    "dirac_gan", run, table, plot, short=_SETTINGS | {"steps": 300}, full=_SETTINGS | {"steps": 2000}
 )
 
 if __name__ == "__main__":

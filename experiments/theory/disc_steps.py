@@ -1,14 +1,14 @@
-"""Does each step of the generator decrease the true Jensen–Shannon divergence, and do more steps of D make it so?
+"""Does each generator update decrease the true Jensen–Shannon divergence, and do more discriminator updates make it so?
 
-Claim (seed 002, section 1.6.1): "are these iterations really decrease JS divergence? There is a strong assumption …
+Claim (notes 002, section 1.6.1): "are these iterations really decrease JS divergence? There is a strong assumption …
 D0* ≈ D1*. To make this possible, we should train discriminator more often and train generator less." G is a mixture of affine
-maps, so that the JSD is known before and after each of its steps; the game is the package's `train_step`, 10 seeds in one
-vmapped call, over k and over the ratio of D's learning rate to G's. k = ∞ is D* itself.
+maps, so that the JSD is known before and after each of its updates. The package's `train_step` trains 10 seeds in one vmapped
+call, for several k and several ratios of D's learning rate to G's. k = ∞ is D* itself.
 
 Command: python experiments/theory/disc_steps.py [--full]      seconds: 22; long form 140 on 2 cores
-Expect (10 seeds, equal rates): of G's steps before the JSD is 0.01, 81 % lower it with k = 1, 98 % with 5, 99.8 % with 20,
+Expect (10 seeds, equal rates): of G's updates before the JSD is 0.01, 81 % lower it with k = 1, 98 % with 5, 99.8 % with 20,
 99.3 % against D* itself. D* moves by 0.001 a step even with k = 1: the assumption holds, it is D that lags behind. Below 0.01
-the noise of the batches takes over: over the whole game the share is 64 to 75 %, and 46 % with D*, which is soon at 1e-8.
+the noise of the batches dominates: over the whole run the share is 64 to 75 %, and 46 % with D*, whose JSD is soon 1e-8.
 """
 
 from collections.abc import Mapping
@@ -36,40 +36,41 @@ def _name(disc_steps: int, ratio: float) -> str:
 
 
 def play(disc_steps: int | None, ratio: float, rate: float, steps: int, batch_size: int, seeds: int) -> dict[str, jax.Array]:
-    """One cell of the table, all seeds at once: shares and JSDs `[seeds]`."""
+    """Train all seeds at once with one k and one ratio: shares and JSDs `[seeds]`."""
     gen = known.AffineMixture(2, 1, lambda rng, shape: jnp.asarray(_MEANS))
     adam = partial(optax.adam, b1=0.5)
-    gan = known.make_gan(gen, adam(rate), adam(rate * ratio), data=DATA if disc_steps is None else None)
-    ruler = known.make_ruler(DATA, *_LINE, count=400)
-    game = partial(known.play, gan, DATA, ruler, steps=steps, disc_steps=disc_steps, batch_size=batch_size)
-    _, found = jax.jit(jax.vmap(game))(jax.random.split(jax.random.key(0), seeds))
-    falls = found["js_after"] < found["js"]
-    descent = jnp.cumsum(found["js"] < 0.01, axis=-1) == 0  # until the JSD is first below 0.01
+    optimal = {"data": DATA} if disc_steps is None else {"disc_steps": disc_steps}
+    gan = known.make_gan(gen, adam(rate), adam(rate * ratio), **optimal)
+    quadrature = known.make_quadrature(DATA, *_LINE, count=400)
+    game = partial(known.play, gan, DATA, quadrature, num_steps=steps, batch_size=batch_size)
+    _, course = jax.jit(jax.vmap(game))(jax.random.split(jax.random.key(0), seeds))
+    falls = course["js_after"] < course["js"]
+    far = jnp.cumsum(course["js"] < 0.01, axis=-1) == 0  # until the JSD is first below 0.01
     return {
         "share": jnp.mean(falls, axis=-1),
-        "share_far": jnp.sum(falls & descent, axis=-1) / jnp.maximum(1, jnp.sum(descent, axis=-1)),
-        "final_js": jnp.mean(found["js"][:, -steps // 10 :], axis=-1),
-        "shift": jnp.mean(found["shift"], axis=-1),
-        "lag": jnp.mean(found["js"] - found["estimate"], axis=-1),
-        "js": jnp.mean(found["js"], axis=0)[:: max(1, steps // 100)],
+        "share_far": jnp.sum(falls & far, axis=-1) / jnp.maximum(1, jnp.sum(far, axis=-1)),
+        "final_js": jnp.mean(course["js"][:, -steps // 10 :], axis=-1),
+        "shift": jnp.mean(course["shift"], axis=-1),
+        "lag": jnp.mean(course["js"] - course["estimate"], axis=-1),
+        "js": jnp.mean(course["js"], axis=0)[:: max(1, steps // 100)],
     }
 
 
 def run(
     disc_steps: tuple[int, ...], ratios: tuple[float, ...], rate: float, steps: int, batch_size: int, seeds: int
 ) -> Mapping[str, Any]:
-    """Every k with every ratio, and D*."""
+    """Train with every k and every ratio, and with D*."""
     game = partial(play, rate=rate, steps=steps, batch_size=batch_size, seeds=seeds)
     learned = {_name(k, ratio): game(k, ratio) for k in disc_steps for ratio in ratios}
     return {"games": learned | {_INFINITE: game(None, 1.0)}}
 
 
 def table(row: report.Row) -> list[dict[str, Any]]:
-    """Means ± SE over seeds."""
+    """List means ± SE over seeds."""
     return [
         {
-            "k, rate of D over that of G": name,
-            "share of G's steps that lower the JSD": plus_minus(game["share"]),
+            "k, D's learning rate over G's": name,
+            "share of G's updates that lower the JSD": plus_minus(game["share"]),
             "of those before JSD < 0.01": plus_minus(game["share_far"]),
             "final JSD": plus_minus(game["final_js"]),
             "JSD − D's estimate": plus_minus(game["lag"]),
@@ -79,8 +80,8 @@ def table(row: report.Row) -> list[dict[str, Any]]:
     ]
 
 
-def draw(row: report.Row) -> Figure:
-    """Share and final JSD over k, and the JSD over the game, for each ratio."""
+def plot(row: report.Row) -> Figure:
+    """Plot share and final JSD over k, and the JSD over the steps, for each ratio."""
     settings = row["settings"]
     figure = Figure(figsize=(15, 4.2), layout="constrained")
     share, final, course = figure.subplots(1, 3)
@@ -92,20 +93,18 @@ def draw(row: report.Row) -> Figure:
             axes.errorbar(settings["disc_steps"], means, errors, marker="o", capsize=3, label=f"rate of D {ratio:g} × G's")
     for axes, name in ((share, "share_far"), (final, "final_js")):
         axes.axhline(mean_and_error(exact[name])[0], color="k", linestyle="--", label="D*, exact")
-        axes.set(xscale="log", xlabel="k, ascents of D to a descent of G")
+        axes.set(xscale="log", xlabel="k, discriminator updates per generator update")
         axes.set_xticks(settings["disc_steps"], [str(k) for k in settings["disc_steps"]], minor=False)
         axes.minorticks_off()
         axes.legend(fontsize=8)
     share.axhline(0.5, color="grey", linestyle=":")
-    share.set(title="share of steps that lower the JSD, before it is 0.01", ylim=(0.45, 1.02))
+    share.set(title="share of updates that lower the JSD, before it is 0.01", ylim=(0.45, 1.02))
     final.set(title=f"JSD at the end (D*: {mean_and_error(exact['final_js'])[0]:.0e})", yscale="log", ylim=(1e-6, 1e-2))
-    number = np.arange(len(exact["js"])) * max(1, settings["steps"] // 100)
+    step = np.arange(len(exact["js"])) * max(1, settings["steps"] // 100)
     for k in settings["disc_steps"]:
-        course.plot(number, row["games"][_name(k, settings["ratios"][len(settings["ratios"]) // 2])]["js"], label=f"k = {k}")
-    course.plot(number, exact["js"], "k--", label="D*, exact")
-    course.set(
-        title=f"JSD over the game, mean of {settings['seeds']} seeds", yscale="log", ylim=(1e-6, 1), xlabel="descents of G"
-    )
+        course.plot(step, row["games"][_name(k, settings["ratios"][len(settings["ratios"]) // 2])]["js"], label=f"k = {k}")
+    course.plot(step, exact["js"], "k--", label="D*, exact")
+    course.set(title=f"JSD, mean of {settings['seeds']} seeds", yscale="log", ylim=(1e-6, 1), xlabel="generator updates")
     course.legend(fontsize=8)
     return figure
 
@@ -115,7 +114,7 @@ EXPERIMENT = report.Experiment(
     "disc_steps",
     run,
     table,
-    draw,
+    plot,
     short=_SETTINGS | {"disc_steps": (1, 5), "ratios": (1.0,), "steps": 300, "seeds": 4},
     full=_SETTINGS | {"disc_steps": (1, 2, 5, 20), "ratios": (0.2, 1.0, 5.0), "steps": 1000, "seeds": 10},
 )

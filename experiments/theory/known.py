@@ -1,4 +1,4 @@
-"""A game in which every density is known: G is a mixture of affine maps of a normal latent, D an MLP or D* itself."""
+"""A GAN whose densities are all known: G is a mixture of affine maps of a normal latent, D an MLP or D* itself."""
 
 from typing import Any, NamedTuple
 
@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from gan_jax.data import Batch
 from gan_jax.networks.mlp import Discriminator
-from gan_jax.objectives import OBJECTIVES, VALUE_AT_EQUILIBRIUM
+from gan_jax.objectives import OBJECTIVES, js_bound_of_value
 from gan_jax.state import GAN, Players, TrainState, create_state
 from gan_jax.steps import gen_update, train_step
 from gan_jax.theory.distributions import GaussianMixture
@@ -16,7 +17,7 @@ from gan_jax.theory.divergences import cells, js_from_logs, optimal_discriminato
 
 
 def density(params: Any) -> GaussianMixture:
-    """What an `AffineMixture` with these parameters samples."""
+    """Return the density of the samples of an `AffineMixture` with these parameters."""
     return GaussianMixture(params["means"], jnp.exp(params["log_stddevs"]))
 
 
@@ -32,8 +33,7 @@ class AffineMixture(nn.Module):
     init_stddev: float = 1.0
 
     @nn.compact
-    def __call__(self, latents: jax.Array, train: bool) -> jax.Array:
-        del train
+    def __call__(self, latents: jax.Array, labels: None, train: bool) -> jax.Array:
         shape = (self.components, self.dimensions)
         means = self.param("means", self.init_means, shape)
         stddevs = jnp.exp(self.param("log_stddevs", nn.initializers.constant(jnp.log(self.init_stddev)), shape))
@@ -49,15 +49,14 @@ class OptimalDiscriminator(nn.Module):
     components: int
 
     @nn.compact
-    def __call__(self, samples: jax.Array, train: bool) -> jax.Array:
-        del train
+    def __call__(self, samples: jax.Array, labels: None, train: bool) -> jax.Array:
         shape = (self.components, samples.shape[-1])
         q = density({name: self.param(name, nn.initializers.zeros, shape) for name in ("means", "log_stddevs")})
         return optimal_discriminator_logits(self.data.log_prob(samples), q.log_prob(samples))
 
 
 def with_optimal_disc(state: TrainState) -> TrainState:
-    """D as D* of where G is now."""
+    """Make D the D* of where G is now."""
     return state.replace(params=Players(state.params.gen, state.params.gen))
 
 
@@ -68,9 +67,10 @@ def make_gan(
     *,
     data: GaussianMixture | None = None,
     objective: str = "minimax",
+    disc_steps: int = 1,
     hidden: tuple[int, ...] = (32, 32),
 ) -> GAN:
-    """A GAN of a generator with a known density and an MLP or, where the data is given, D*."""
+    """Make the recipe of a generator with a known density and an MLP for D or, where the data is given, D*."""
     disc = Discriminator(hidden) if data is None else OptimalDiscriminator(data, gen.components)
     return GAN(
         networks=Players(gen, disc),
@@ -78,66 +78,72 @@ def make_gan(
         objective=OBJECTIVES[objective],
         sample_shape=(gen.dimensions,),
         latent_dim=gen.dimensions + 1,
+        disc_steps=disc_steps,
     )
 
 
-class Ruler(NamedTuple):
-    """What a game on the line is measured with: sums over its cells. points: `[N, 1]`; log_p: of the data there, `[N]`."""
+def logits(gan: GAN, state: TrainState, points: jax.Array) -> jax.Array:
+    """Return D's logits `[N]` at points `[N, D]`."""
+    return gan.networks.disc.apply({"params": state.params.disc}, points, None, train=False)
+
+
+class Quadrature(NamedTuple):
+    """Sums over the cells of a line, in place of integrals. points: `[N, 1]`; log_p: of the data there, `[N]`."""
 
     points: jax.Array
     log_width: float
     log_p: jax.Array
 
     def log_q(self, gen_params: Any) -> jax.Array:
-        """Log density of G."""
+        """Return the log density of G's samples, `[N]`."""
         return density(gen_params).log_prob(self.points)
 
     def js(self, gen_params: Any) -> jax.Array:
-        """JSD(p‖q)."""
+        """Return JSD(p‖q)."""
         return js_from_logs(self.log_p + self.log_width, self.log_q(gen_params) + self.log_width)
 
-    def estimate(self, gan: GAN, state: TrainState) -> jax.Array:
-        """(V(D, G) + log 4)/2: what D says that the JSD is; a lower bound, whatever D."""
-        logits = gan.networks.disc.apply({"params": state.params.disc}, self.points, train=False)
-        value = value_from_logs(self.log_p + self.log_width, self.log_q(state.params.gen) + self.log_width, logits)
-        return (value - VALUE_AT_EQUILIBRIUM) / 2
+    def js_estimate(self, gan: GAN, state: TrainState) -> jax.Array:
+        """Return D's estimate of the JSD, (V(D, G) + log 4)/2: a lower bound, whatever D."""
+        of_state = self.log_p + self.log_width, self.log_q(state.params.gen) + self.log_width
+        return js_bound_of_value(value_from_logs(*of_state, logits(gan, state, self.points)))
 
     def shift(self, before: Any, after: Any) -> jax.Array:
-        """Mean of |D0* − D1*| over data and samples, as one step of G turns D0* into D1*."""
+        """Return the mean of |D0* − D1*| over data and samples, as an update of G turns D0* into D1*."""
         old, new = (jax.nn.sigmoid(optimal_discriminator_logits(self.log_p, self.log_q(params))) for params in (before, after))
         mixture = jnp.exp(jnp.logaddexp(self.log_p, self.log_q(before)) + self.log_width) / 2
         return jnp.sum(mixture * jnp.abs(old - new))
 
 
-def make_ruler(p: GaussianMixture, low: float, high: float, count: int = 800) -> Ruler:
-    """Sums over `count` cells from low to high, which hold the mass of everything that is played."""
+def make_quadrature(p: GaussianMixture, low: float, high: float, count: int = 800) -> Quadrature:
+    """Make the sums over `count` cells from low to high, which must hold the mass of p and of every q."""
     midpoints, log_width = cells([low], [high], count)
     points = jnp.asarray(midpoints, jnp.float32)
-    return Ruler(points, log_width, p.log_prob(points))
+    return Quadrature(points, log_width, p.log_prob(points))
 
 
 def play(
-    gan: GAN, p: GaussianMixture, ruler: Ruler, rng: jax.Array, *, steps: int, disc_steps: int | None, batch_size: int
+    gan: GAN, p: GaussianMixture, quadrature: Quadrature, rng: jax.Array, *, num_steps: int, batch_size: int
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """A game: the last state, and numbers `[steps]`: JSD before and after G's step, D's estimate of it, the shift of D*.
+    """Train from new parameters; where the recipe's D is D*, D follows G exactly, and only G learns.
 
-    disc_steps: k ascents of a learned D by `train_step`; None: D is D* at every step, and only G learns.
+    Returns the last state, and for each step `[num_steps]` the JSD before and after G's update, D's estimate of it, and the
+    shift of D*.
     """
-    init_rng, data_rng, game_rng = jax.random.split(rng, 3)
+    init_rng, data_rng, train_rng = jax.random.split(rng, 3)
 
-    def step(state: TrainState, number: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
-        if disc_steps is None:
-            judged = with_optimal_disc(state)
-            after, _ = gen_update(gan, judged, batch_size, jax.random.fold_in(game_rng, number))
+    def one_step(state: TrainState, step: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        real = p.sample(jax.random.fold_in(data_rng, step), (gan.disc_steps, batch_size))
+        if isinstance(gan.networks.disc, OptimalDiscriminator):
+            judge = with_optimal_disc(state)
+            after, _ = gen_update(gan, judge, Batch(real[0]), jax.random.fold_in(train_rng, step))
         else:
-            real = p.sample(jax.random.fold_in(data_rng, number), (disc_steps, batch_size))
-            after, _ = train_step(gan, state, {"images": real}, game_rng)
-            judged = state.replace(params=Players(state.params.gen, after.params.disc))  # D as it was when G moved
+            after, _ = train_step(gan, state, Batch(real), train_rng)
+            judge = state.replace(params=Players(state.params.gen, after.params.disc))  # D as it was when G moved
         return after, {
-            "js": ruler.js(state.params.gen),
-            "js_after": ruler.js(after.params.gen),
-            "estimate": ruler.estimate(gan, judged),
-            "shift": ruler.shift(state.params.gen, after.params.gen),
+            "js": quadrature.js(state.params.gen),
+            "js_after": quadrature.js(after.params.gen),
+            "estimate": quadrature.js_estimate(gan, judge),
+            "shift": quadrature.shift(state.params.gen, after.params.gen),
         }
 
-    return jax.lax.scan(step, create_state(gan, init_rng), jnp.arange(steps))
+    return jax.lax.scan(one_step, create_state(gan, init_rng), jnp.arange(num_steps))

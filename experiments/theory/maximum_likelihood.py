@@ -1,14 +1,14 @@
-"""What does maximum likelihood, the way before GANs, make of the same data as a GAN with the same family of densities?
+"""How does maximum likelihood compare with a GAN on the same data, with the same family of densities?
 
-Claim (seed 002, sections 1.2 and 1.3): maximum likelihood is the minimum of KL(p‖q), and Gaussian mixtures fitted by it give
+Claim (notes 002, sections 1.2 and 1.3): maximum likelihood is the minimum of KL(p‖q), and Gaussian mixtures fitted by it give
 way to generators that minimise another divergence. Here one Gaussian is fitted to two modes by KL, reverse KL and JSD; the
-KL of maximum likelihood is followed as n grows; and a mixture with the true number of components is fitted to the same
+KL of maximum likelihood is measured as n grows; and a mixture with the true number of components is fitted to the same
 points by EM (scikit-learn), by gradient ascent of the likelihood, and by a GAN whose generator is that mixture.
 
 Command: python experiments/theory/maximum_likelihood.py [--full]      seconds: 33; long form 55 on 2 cores
 Expect: KL covers both modes (0 ± 3.04, the data's own moments), reverse KL takes one (±3 ± 0.5) and so does the JSD, then at
-3/4·log(4/3) = 0.2158. The KL of maximum likelihood is 0.53/n above its minimum. EM ends nearest to the data; the GAN, of one
-untuned recipe, furthest: on the ring JSD 0.55 against 0.001 (5 seeds), its components narrowed and crowded on a few modes.
+3/4·log(4/3) = 0.2158. The KL of maximum likelihood is 0.53/n above its minimum. EM ends nearest to the data, and the GAN, with
+one untuned recipe, furthest: on the ring JSD 0.55 against 0.001 (5 seeds), its components narrow and crowded on a few modes.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,15 +25,16 @@ from sklearn.mixture import GaussianMixture as EMMixture
 
 import known
 import report
+from gan_jax.data import Batch
 from gan_jax.evaluation.results import plus_minus
-from gan_jax.state import create_state
+from gan_jax.state import TrainState, create_state
 from gan_jax.steps import train_step
 from gan_jax.theory.distributions import GaussianMixture, gaussian, grid, ring
 from gan_jax.theory.divergences import estimate, js_from_logs, kl_from_logs
 
 _PLACE, _WIDTH = 3.0, 0.5
 TWO_MODES = GaussianMixture(np.array([[-_PLACE], [_PLACE]]), _WIDTH)
-# Data, and how far apart the components of the fitted mixture begin.
+# Data, and how far apart the initial components of the fitted mixture are.
 DATA = {"two modes": (TWO_MODES, 2.0), "ring": (ring(stddev=0.15), 1.0), "grid": (grid(stddev=0.3), 3.0)}
 DIVERGENCES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
     "KL(p‖q), maximum likelihood": kl_from_logs,
@@ -47,23 +48,27 @@ def _entry(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
+def minimise(loss: Callable[[Any], jax.Array], start: Any, optimizer: optax.GradientTransformation, steps: int) -> Any:
+    """Descend a loss of the parameters from the given ones; return the last."""
+
+    def one_step(_: jax.Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        params, opt_state = carry
+        updates, opt_state = optimizer.update(jax.grad(loss)(params), opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    return jax.lax.fori_loop(0, steps, one_step, (start, optimizer.init(start)))[0]
+
+
 def one_gaussian(steps: int) -> dict[str, Any]:
-    """N(m, s²) nearest to the two modes in each divergence: the best of descents from eleven starts."""
-    ruler = known.make_ruler(TWO_MODES, *_LINE, count=800)
-    adam = optax.adam(2e-2)
+    """Fit N(m, s²) to the two modes by each divergence, and keep the best fit of eleven starts."""
+    quadrature = known.make_quadrature(TWO_MODES, *_LINE, count=800)
 
     def logs(params: Any) -> tuple[jax.Array, jax.Array]:
-        return ruler.log_p + ruler.log_width, ruler.log_q(params) + ruler.log_width
+        return quadrature.log_p + quadrature.log_width, quadrature.log_q(params) + quadrature.log_width
 
     def fit(divergence: Callable[[jax.Array, jax.Array], jax.Array], mean: jax.Array) -> tuple[Any, jax.Array]:
-        def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
-            params, opt_state = carry
-            slopes = jax.grad(lambda params: divergence(*logs(params)))(params)
-            updates, opt_state = adam.update(slopes, opt_state, params)
-            return (optax.apply_updates(params, updates), opt_state), None
-
         start = {"means": mean.reshape(1, 1), "log_stddevs": jnp.zeros((1, 1))}
-        (params, _), _ = jax.lax.scan(step, (start, adam.init(start)), length=steps)
+        params = minimise(lambda params: divergence(*logs(params)), start, optax.adam(2e-2), steps)
         return params, divergence(*logs(params))
 
     fits = {}
@@ -79,12 +84,12 @@ def one_gaussian(steps: int) -> dict[str, Any]:
 
 
 def excess_kl(sizes: tuple[int, ...], repeats: int) -> list[jax.Array]:
-    """KL(p‖q_n) − min KL `[repeats]` for each n, where q_n has the mean and variance of n samples: maximum likelihood."""
-    ruler = known.make_ruler(TWO_MODES, *_LINE, count=800)
+    """Return KL(p‖q_n) − min KL `[repeats]` for each n; q_n has the mean and variance of n samples: maximum likelihood."""
+    quadrature = known.make_quadrature(TWO_MODES, *_LINE, count=800)
 
     def kl(mean: jax.Array, stddev: jax.Array) -> jax.Array:
-        log_q = gaussian(mean.reshape(1), stddev).log_prob(ruler.points)
-        return kl_from_logs(ruler.log_p + ruler.log_width, log_q + ruler.log_width)
+        log_q = gaussian(mean.reshape(1), stddev).log_prob(quadrature.points)
+        return kl_from_logs(quadrature.log_p + quadrature.log_width, log_q + quadrature.log_width)
 
     smallest = kl(jnp.zeros(()), jnp.sqrt(_PLACE**2 + _WIDTH**2))  # the data's own mean and standard deviation
 
@@ -98,32 +103,25 @@ def excess_kl(sizes: tuple[int, ...], repeats: int) -> list[jax.Array]:
 
 
 def excess_kl_times_n() -> float:
-    """n·E[KL(p‖q_n) − min KL] to first order: 1/2 for the mean, (κ − 1)/4 for the variance; κ: the kurtosis of the data."""
+    """Return n·E[KL(p‖q_n) − min KL] to first order: 1/2 for the mean, (κ − 1)/4 for the variance; κ: the data's kurtosis."""
     kurtosis = (_PLACE**4 + 6 * _PLACE**2 * _WIDTH**2 + 3 * _WIDTH**4) / (_PLACE**2 + _WIDTH**2) ** 2
     return 1 / 2 + (kurtosis - 1) / 4
 
 
 def fit_by_em(points: np.ndarray, components: int, seed: int) -> GaussianMixture:
-    """scikit-learn's EM from k-means, diagonal covariances."""
-    found = EMMixture(components, covariance_type="diag", random_state=seed).fit(np.asarray(points, np.float64))
-    return GaussianMixture(found.means_, np.sqrt(found.covariances_), found.weights_)
+    """Fit by scikit-learn's EM from k-means, with diagonal covariances."""
+    fitted = EMMixture(components, covariance_type="diag", random_state=seed).fit(np.asarray(points, np.float64))
+    return GaussianMixture(fitted.means_, np.sqrt(fitted.covariances_), fitted.weights_)
 
 
 def fit_by_gradients(points: jax.Array, start: Any, steps: int) -> GaussianMixture:
-    """Adam on the mean log-likelihood of all points, equal weights."""
+    """Fit by Adam on the mean log-likelihood of all points, with equal weights."""
     adam = optax.adam(optax.cosine_decay_schedule(2e-2, steps))
-
-    def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
-        params, opt_state = carry
-        slopes = jax.grad(lambda params: -jnp.mean(known.density(params).log_prob(points)))(params)
-        updates, opt_state = adam.update(slopes, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), None
-
-    return known.density(jax.lax.scan(step, (start, adam.init(start)), length=steps)[0][0])
+    return known.density(minimise(lambda params: -jnp.mean(known.density(params).log_prob(points)), start, adam, steps))
 
 
 def compare(name: str, points: int, steps: int, gan_steps: int, seeds: int) -> dict[str, Any]:
-    """The three fits to the same points, from the same start where there is one: measures by fit, `[seeds]`."""
+    """Fit in three ways to the same points, from the same initial parameters if any: measures by fit, `[seeds]`."""
     p, spread = DATA[name]
     components, dimensions = p.means.shape
     gen = known.AffineMixture(components, dimensions, nn.initializers.normal(spread), init_stddev=0.5)
@@ -132,23 +130,22 @@ def compare(name: str, points: int, steps: int, gan_steps: int, seeds: int) -> d
         optax.adam(optax.cosine_decay_schedule(5e-3, gan_steps), b1=0.5),
         optax.adam(optax.cosine_decay_schedule(2e-3, gan_steps), b1=0.5),
         objective="non_saturating",
+        disc_steps=2,
         hidden=(64, 64),
     )
     rngs = jax.random.split(jax.random.key(2), seeds)
     samples = jax.vmap(lambda rng: p.sample(rng, (points,)))(rngs)
     states = jax.vmap(partial(create_state, gan))(rngs)
 
-    @jax.jit
-    @jax.vmap
-    def play(state: Any, own: jax.Array, rng: jax.Array) -> Any:
-        def step(state: Any, number: jax.Array) -> tuple[Any, None]:
-            index = jax.random.randint(jax.random.fold_in(rng, number), (2, 256), 0, points)
-            return train_step(gan, state, {"images": own[index]}, rng)[0], None
+    def fit_by_gan(state: TrainState, samples: jax.Array, rng: jax.Array) -> GaussianMixture:
+        def one_step(step: jax.Array, state: TrainState) -> TrainState:
+            index = jax.random.randint(jax.random.fold_in(rng, step), (gan.disc_steps, 256), 0, points)
+            return train_step(gan, state, Batch(samples[index]), rng)[0]
 
-        return known.density(jax.lax.scan(step, state, jnp.arange(gan_steps))[0].params.gen)
+        return known.density(jax.lax.fori_loop(0, gan_steps, one_step, state).params.gen)
 
     by_gradients = jax.jit(jax.vmap(partial(fit_by_gradients, steps=steps)))(samples, states.params.gen)
-    by_gan = play(states, samples, rngs)
+    by_gan = jax.jit(jax.vmap(fit_by_gan))(states, samples, rngs)
     fits = {
         "EM": [fit_by_em(np.asarray(samples[seed]), components, seed) for seed in range(seeds)],
         "likelihood by gradients": [_entry(by_gradients, seed) for seed in range(seeds)],
@@ -162,10 +159,10 @@ def compare(name: str, points: int, steps: int, gan_steps: int, seeds: int) -> d
 
 
 def measure(p: GaussianMixture, q: GaussianMixture) -> dict[str, Any]:
-    """Log-likelihood on new data, and the divergences, from 20,000 samples of each."""
+    """Estimate the log-likelihood of new data, and the divergences, from 20,000 samples of each."""
     held_out = p.sample(jax.random.key(3), (20_000,))
-    found, errors = estimate(p, q, jax.random.key(4), 20_000)
-    return {"log_likelihood": jnp.mean(q.log_prob(held_out)), **found._asdict(), "js_error": errors.js}
+    divergences, errors = estimate(p, q, jax.random.key(4), 20_000)
+    return {"log_likelihood": jnp.mean(q.log_prob(held_out)), **divergences._asdict(), "js_error": errors.js}
 
 
 def run(
@@ -178,7 +175,7 @@ def run(
     gan_steps: int,
     seeds: int,
 ) -> Mapping[str, Any]:
-    """The three parts."""
+    """Run the three parts."""
     return {
         "one_gaussian": one_gaussian(descents),
         "excess_kl": excess_kl(sizes, repeats),
@@ -187,7 +184,7 @@ def run(
 
 
 def table(row: report.Row) -> list[dict[str, Any]]:
-    """Each fit of each data set."""
+    """List each fit of each dataset."""
     lines = []
     for name, case in row["data"].items():
         for fit, measures in case["measures"].items():
@@ -197,8 +194,8 @@ def table(row: report.Row) -> list[dict[str, Any]]:
     return lines
 
 
-def draw(row: report.Row) -> Figure:
-    """One Gaussian by three divergences; the KL of maximum likelihood over n; the fits of the ring and the grid."""
+def plot(row: report.Row) -> Figure:
+    """Plot one Gaussian by three divergences, the KL of maximum likelihood over n, the fits of the ring and the grid."""
     figure = Figure(figsize=(15, 8), layout="constrained")
     panels = figure.subplots(2, 4)
     one, law = panels[0, 0], panels[1, 0]
@@ -231,7 +228,7 @@ EXPERIMENT = report.Experiment(
     "maximum_likelihood",
     run,
     table,
-    draw,
+    plot,
     short=_SETTINGS | {"repeats": 20, "points": 1000, "steps": 200, "gan_steps": 500, "seeds": 1},
     full=_SETTINGS | {"repeats": 200, "points": 5000, "steps": 1000, "gan_steps": 5000, "seeds": 5},
 )

@@ -1,12 +1,13 @@
 """How many modes of a ring and of a grid of narrow Gaussians does a plain GAN find?
 
-Claim (seeds 002, 003, 004): G minimises the JSD, so that in the end it has every mode. Published: PacGAN's plain GAN finds 6.3
-of 8 and 17.3 of 25 (Lin et al. 2018, table 1). Such tables measure the recipe, so this one is ours in full: the `Recipe` below
-with the numbers of the row; 10 seeds in one vmapped call, none left out, measured once, at the end. PacGAN's own recipe
-(400,000 steps, G of 4 × 400 with batch norm, D of 3 × 200 maxout) is hours on a CPU and is not run here.
+Claim (notes 002, 003, 004): G minimises the JSD, so that in the end it has every mode. Published: PacGAN's plain GAN finds 6.3
+of 8 and 17.3 of 25 (Lin et al. 2018, table 1). Such tables measure the recipe, so the row states ours in full, as a `Recipe`:
+10 seeds in one vmapped call, none left out, evaluated once, after the last step. PacGAN's own recipe (400,000 steps, G of
+4 × 400 with batch norm, D of 3 × 200 maxout) takes hours on a CPU and is not run here.
 
 Command: python experiments/theory/mixtures.py [--full]      seconds: long form 230 on 2 cores
-Expect (long form, 10 seeds): ring 8 ± 0 of 8 modes, 95 % of high quality; grid 24.5 ± 0.3 of 25, 81 %; the ceiling is 98.9 %.
+Expect (long form, 10 seeds): ring 8 ± 0 of 8 modes, 95 % of high quality; grid 24.5 ± 0.3 of 25, 81 %.
+A perfect sampler has 98.9 % of high quality.
 """
 
 from collections.abc import Mapping
@@ -14,18 +15,19 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
 
 import report
+from gan_jax.data import Batch
 from gan_jax.evaluation.metrics import ModeStatistics, mode_statistics
 from gan_jax.evaluation.results import plus_minus
-from gan_jax.networks import NETWORKS
+from gan_jax.networks import make_networks
 from gan_jax.objectives import OBJECTIVES
+from gan_jax.schedules import warmed_up_decay
 from gan_jax.state import GAN, Players, TrainState, create_state, generator_variables
-from gan_jax.steps import draw_latents, train_step
+from gan_jax.steps import example_keys, sample_latents, train_step
 from gan_jax.theory.distributions import GaussianMixture, grid, ring
 
 DENSITIES = {"ring": ring(), "grid": grid()}
@@ -39,7 +41,7 @@ PUBLISHED = {
 
 
 class Recipe(NamedTuple):
-    """Non-saturating loss; ReLU and leaky-ReLU MLPs of these widths; Adam on rates that fall to 0 along a cosine."""
+    """The non-saturating loss, ReLU and leaky-ReLU MLPs of these widths, Adam with rates that fall to 0 along a cosine."""
 
     steps: int
     batch_size: int = 256
@@ -53,69 +55,70 @@ class Recipe(NamedTuple):
 
 
 def make_gan(recipe: Recipe) -> GAN:
-    """The two players of a recipe."""
+    """Make the GAN of a recipe."""
     adam = optax.adam(optax.cosine_decay_schedule(recipe.rate, recipe.steps * recipe.disc_steps), recipe.b1, recipe.b2)
     return GAN(
-        networks=NETWORKS["mlp"]((2,), hidden=tuple(recipe.hidden)),
+        networks=make_networks("mlp", (2,), hidden=tuple(recipe.hidden)),
         optimizers=Players(adam, adam),
         objective=OBJECTIVES["non_saturating"],
         sample_shape=(2,),
         latent_dim=recipe.latent_dim,
-        ema_decay=recipe.ema_decay,
+        disc_steps=recipe.disc_steps,
+        ema=warmed_up_decay(recipe.ema_decay),
     )
 
 
 def train(gan: GAN, density: GaussianMixture, recipe: Recipe, rng: jax.Array) -> jax.Array:
-    """One seed's run: 2,500 samples `[2500, 2]` of the averaged generator after the last step."""
-    init_rng, data_rng, game_rng, sample_rng = jax.random.split(rng, 4)
+    """Train with one seed, and return 2,500 samples `[2500, 2]` of the averaged generator after the last step."""
+    init_rng, data_rng, train_rng, sample_rng = jax.random.split(rng, 4)
 
-    def step(state: TrainState, number: jax.Array) -> tuple[TrainState, None]:
-        real = density.sample(jax.random.fold_in(data_rng, number), (recipe.disc_steps, recipe.batch_size))
-        return train_step(gan, state, {"images": real}, game_rng)[0], None
+    def one_step(step: jax.Array, state: TrainState) -> TrainState:
+        real = density.sample(jax.random.fold_in(data_rng, step), (recipe.disc_steps, recipe.batch_size))
+        return train_step(gan, state, Batch(real), train_rng)[0]
 
-    state, _ = jax.lax.scan(step, create_state(gan, init_rng), jnp.arange(recipe.steps))
-    latents = draw_latents(sample_rng, _SAMPLES, gan.latent_dim)
-    return gan.networks.gen.apply(generator_variables(state), latents, train=False)
+    state = jax.lax.fori_loop(0, recipe.steps, one_step, create_state(gan, init_rng))
+    latents = sample_latents(example_keys(sample_rng, "latents", _SAMPLES), gan.latent_dim)
+    return gan.networks.gen.apply(generator_variables(state), latents, None, train=False)
 
 
 def statistics(samples: Any, density: GaussianMixture) -> dict[str, list[float]]:
-    """Mode statistics by seed, of samples `[S, N, 2]`."""
+    """Compute the mode statistics by seed, of samples `[S, N, 2]`."""
     by_seed = [mode_statistics(points, density.means, density.stddev) for points in samples]
     return {name: [getattr(entry, name) for entry in by_seed] for name in ModeStatistics._fields}
 
 
 def run(recipes: Mapping[str, Mapping[str, Any]], seeds: int) -> Mapping[str, Any]:
-    """Every density with its recipe, and the perfect sampler's ceilings."""
-    found = {}
+    """Train on every density with its recipe, and evaluate a perfect sampler, the upper limit."""
+    results = {}
     for name, settings in recipes.items():
         density, recipe = DENSITIES[name], Recipe(**settings)
         rngs = jax.random.split(jax.random.key(1), seeds)  # tuned on others
         samples = jax.jit(jax.vmap(partial(train, make_gan(recipe), density, recipe)))(rngs)
         perfect = jax.vmap(lambda rng, density=density: density.sample(rng, (_SAMPLES,)))(rngs)
-        found[name] = {
+        results[name] = {
             "recipe": recipe._asdict(),
             "gan": statistics(samples, density),
             "perfect": statistics(perfect, density),
             "samples": np.asarray(samples[:, :400], np.float64).round(3),
         }
-    return {"densities": found}
+    return {"densities": results}
 
 
 def table(row: report.Row) -> list[dict[str, Any]]:
-    """Mean ± SE over seeds, beside the ceilings and the published rows."""
+    """List means ± SE over seeds, beside a perfect sampler and the published rows."""
     lines = []
-    for name, found in row["densities"].items():
+    for name, result in row["densities"].items():
         count = len(DENSITIES[name].means)
         for who, key in ((f"this GAN, {row['settings']['seeds']} seeds", "gan"), ("perfect sampler", "perfect")):
-            shares = plus_minus(100 * np.array(found[key]["high_quality"]))
+            shares = plus_minus(100 * np.array(result[key]["high_quality"]))
             lines.append(
                 {
                     "data": f"{name} of {count}",
                     "sampler": who,
-                    "modes": plus_minus(found[key]["modes"]),
+                    "modes": plus_minus(result[key]["modes"]),
                     "high quality": f"{shares} %",
-                    "reverse KL": plus_minus(found[key]["reverse_kl"]),
-                    "JSD": plus_minus(found[key]["js"]),
+                    "reverse KL": plus_minus(result[key]["reverse_kl"]),
+                    "JSD": plus_minus(result[key]["js"]),
                 }
             )
         cells = PUBLISHED[name]
@@ -124,16 +127,16 @@ def table(row: report.Row) -> list[dict[str, Any]]:
     return lines
 
 
-def draw(row: report.Row) -> Figure:
-    """Samples of the first five seeds over the places of the modes."""
+def plot(row: report.Row) -> Figure:
+    """Plot samples of the first five seeds over the modes."""
     columns = min(5, row["settings"]["seeds"])
     figure = Figure(figsize=(3 * columns, 3.2 * len(row["densities"])), layout="constrained")
     grid_of_axes = figure.subplots(len(row["densities"]), columns, squeeze=False)
-    for line, (name, found) in zip(grid_of_axes, row["densities"].items(), strict=True):
+    for line, (name, result) in zip(grid_of_axes, row["densities"].items(), strict=True):
         for seed, axes in enumerate(line):
             axes.plot(*DENSITIES[name].means.T, "o", color="lightgrey", markersize=12, zorder=0)
-            axes.scatter(*np.transpose(found["samples"][seed]), s=2, color="tab:green", zorder=2)
-            modes, quality = found["gan"]["modes"][seed], found["gan"]["high_quality"][seed]
+            axes.scatter(*np.transpose(result["samples"][seed]), s=2, color="tab:green", zorder=2)
+            modes, quality = result["gan"]["modes"][seed], result["gan"]["high_quality"][seed]
             reach = 1.4 * float(np.abs(DENSITIES[name].means).max())
             axes.set(
                 title=f"seed {seed}: {modes:.0f} modes, {100 * quality:.0f} % good", xlim=(-reach, reach), ylim=(-reach, reach)
@@ -146,7 +149,7 @@ EXPERIMENT = report.Experiment(
     "mixtures",
     run,
     table,
-    draw,
+    plot,
     short={"recipes": {"ring": {"steps": 1000}, "grid": {"steps": 500}}, "seeds": 2},
     full={
         "recipes": {"ring": {"steps": 8000, "batch_size": 512}, "grid": {"steps": 10_000, "hidden": (128, 128, 128)}},

@@ -1,9 +1,9 @@
 """Does a discriminator that ascends V become p/(p + q), and its V the Jensen–Shannon divergence?
 
-Claim (seeds 000 eq. 14 and 21, 001, 002, 003, 004): for fixed G, D* = p/(p + q) and V(D*, G) = 2·JSD(p‖q) − log 4. Here G is
+Claim (notes 000 eq. 14 and 21, 001, 002, 003, 004): for fixed G, D* = p/(p + q) and V(D*, G) = 2·JSD(p‖q) − log 4. Here G is
 fixed and its density known, D is an MLP trained by the package's own `disc_update`, and V is computed by quadrature, not on a
-batch. Seed 000 ends with "maximizing V over D maximizes the JSD": it estimates it, p and q stay as they are; its eq. 4 would
-descend V, and its eq. 15 drops the "1 −" in the second term.
+batch. Notes 000 end with "maximizing V over D maximizes the JSD": D estimates the JSD, since p and q are fixed. Their eq. 4
+would descend V, and their eq. 15 drops the "1 −" in the second term.
 
 Command: python experiments/theory/optimal_discriminator.py [--full]      seconds: 28; long form 75 on 2 cores
 Expect (long form): in 1-D V is 3e-5 nats below 2·JSD − log 4, and |D − D*| < 0.018 wherever p + q > 1e-3; in 2-D 2e-4 and 0.04.
@@ -22,12 +22,13 @@ from matplotlib.figure import Figure
 
 import known
 import report
+from gan_jax.data import Batch
 from gan_jax.state import GAN, TrainState, create_state
 from gan_jax.steps import disc_update, train_step
 from gan_jax.theory.distributions import GaussianMixture, ring
 from gan_jax.theory.divergences import cells, integrate, optimal_discriminator_logits, value_from_logs
 
-# Data, a fixed generator, and a box with the mass of both.
+# Data, and a box with the mass of it and of the fixed generator.
 CASES = {
     "1-D": (GaussianMixture(np.array([[-1.5], [1.0]]), np.array([[0.4], [0.7]]), np.array([0.4, 0.6])), [-6.0], [6.0]),
     "2-D": (ring(stddev=0.3, radius=1.5), [-6.0, -6.0], [6.0, 6.0]),
@@ -36,25 +37,20 @@ _CELLS = {"1-D": 2000, "2-D": 200}
 
 
 def make_gan(dimensions: int, steps: int, rate: float) -> GAN:
-    """G is N(0, 1), an affine map that is never updated; D's rate falls to 0, so that it ends without the noise of batches."""
+    """Make a GAN whose G, N(0, 1), is never updated, and whose D has a rate that falls to 0, against the noise of batches."""
     gen = known.AffineMixture(1, dimensions, nn.initializers.zeros)
     falling = optax.adam(optax.cosine_decay_schedule(rate, steps))
     return known.make_gan(gen, optax.identity(), falling, hidden=(64, 64))
 
 
-def ascend(gan: GAN, p: GaussianMixture, state: TrainState, rng: jax.Array, steps: int, batch_size: int) -> TrainState:
-    """That many ascents of D, each on fresh samples; G stays."""
+def train_disc(gan: GAN, p: GaussianMixture, state: TrainState, rng: jax.Array, updates: int, batch_size: int) -> TrainState:
+    """Update D alone so many times, each on fresh samples."""
 
-    def step(state: TrainState, number: jax.Array) -> tuple[TrainState, None]:
-        real_rng, fake_rng = jax.random.split(jax.random.fold_in(rng, number))
-        return disc_update(gan, state, p.sample(real_rng, (batch_size,)), fake_rng)[0], None
+    def one_update(update: jax.Array, state: TrainState) -> TrainState:
+        real_rng, fake_rng = jax.random.split(jax.random.fold_in(rng, update))
+        return disc_update(gan, state, Batch(p.sample(real_rng, (batch_size,))), fake_rng)[0]
 
-    return jax.lax.scan(step, state, jnp.arange(steps))[0]
-
-
-def logits_of(gan: GAN, state: TrainState, points: jax.Array) -> jax.Array:
-    """D's logits at points `[N, D]`."""
-    return gan.networks.disc.apply({"params": state.params.disc}, points, train=False)
+    return jax.lax.fori_loop(0, updates, one_update, state)
 
 
 def follow(name: str, steps: int, checkpoints: int, batch_size: int, rate: float, seed: int) -> dict[str, Any]:
@@ -72,19 +68,17 @@ def follow(name: str, steps: int, checkpoints: int, batch_size: int, rate: float
 
     @jax.jit
     def compare(state: TrainState) -> tuple[jax.Array, jax.Array, jax.Array]:
-        logits = logits_of(gan, state, points)
+        logits = known.logits(gan, state, points)
         prob = jax.nn.sigmoid(logits)
         error = jnp.max(jnp.where(support, jnp.abs(prob - optimal), 0.0))
         return value_from_logs(log_p + log_volume, log_q + log_volume, logits), error, prob
 
-    run_on = jax.jit(partial(ascend, gan, p, steps=steps // checkpoints, batch_size=batch_size))
-    values, errors = [], []
-    for number in range(checkpoints + 1):
-        value, error, prob = compare(state)
-        values.append(value)
-        errors.append(error)
-        if number < checkpoints:
-            state = run_on(state, jax.random.key(seed + 1 + number))
+    train = jax.jit(partial(train_disc, gan, p, updates=steps // checkpoints, batch_size=batch_size))
+    compared = [compare(state)]
+    for checkpoint in range(checkpoints):
+        state = train(state, jax.random.key(seed + 1 + checkpoint))
+        compared.append(compare(state))
+    values, errors, probs = zip(*compared, strict=True)
     every = 8 if name == "1-D" else 2
     plane = (-1,) if name == "1-D" else (_CELLS[name], _CELLS[name])
     thin = (slice(None, None, every),) * len(plane)
@@ -95,25 +89,25 @@ def follow(name: str, steps: int, checkpoints: int, batch_size: int, rate: float
         "values": values,
         "errors": errors,
         "axis": np.unique(midpoints[:, 0])[::every],
-        "prob": np.asarray(prob).reshape(plane)[thin].round(3),
+        "prob": np.asarray(probs[-1]).reshape(plane)[thin].round(3),
         "optimal": np.asarray(optimal).reshape(plane)[thin].round(3),
     }
 
 
 def four_panels(steps: int, seed: int) -> dict[str, Any]:
-    """Figure 1 of the 2014 paper from a real run: near the start, D at its optimum, after G's steps, at the end."""
+    """Reproduce figure 1 of the 2014 paper by training: near the start, with D at its optimum, after 50 steps, at the end."""
     p = GaussianMixture(np.array([[1.0]]), 0.6)
     gen = known.AffineMixture(1, 1, nn.initializers.constant(-0.6))
     adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps + 50), b1=0.5)
-    gan = known.make_gan(gen, adam, optax.adam(2e-3, b1=0.5))
+    gan = known.make_gan(gen, adam, optax.adam(2e-3, b1=0.5), disc_steps=2)
     rng = jax.random.key(seed)
-    points = known.make_ruler(p, -4.0, 4.0, 200).points
+    points = known.make_quadrature(p, -4.0, 4.0, 200).points
     state, panels = create_state(gan, rng), {}
 
     def snap(name: str) -> None:
         densities = p, known.density(state.params.gen)
         panels[name] = {
-            "prob": jax.nn.sigmoid(logits_of(gan, state, points)),
+            "prob": jax.nn.sigmoid(known.logits(gan, state, points)),
             "p": jnp.exp(densities[0].log_prob(points)),
             "q": jnp.exp(densities[1].log_prob(points)),
             "mean": state.params.gen["means"].reshape(()),
@@ -121,37 +115,36 @@ def four_panels(steps: int, seed: int) -> dict[str, Any]:
         }
 
     @jax.jit
-    def fix_g(state: TrainState, rng: jax.Array) -> TrainState:
-        return ascend(gan, p, state, rng, 50, 512)
+    def train_both(state: TrainState, rng: jax.Array) -> TrainState:
+        rngs = jax.random.split(rng, 50)
 
-    @jax.jit
-    def play(state: TrainState, rng: jax.Array) -> TrainState:
-        def step(state: TrainState, rng: jax.Array) -> tuple[TrainState, None]:
-            return train_step(gan, state, {"images": p.sample(rng, (2, 512))}, rng)[0], None
+        def one_step(step: jax.Array, state: TrainState) -> TrainState:
+            return train_step(gan, state, Batch(p.sample(rngs[step], (gan.disc_steps, 512))), rngs[step])[0]
 
-        return jax.lax.scan(step, state, jax.random.split(rng, 50))[0]
+        return jax.lax.fori_loop(0, len(rngs), one_step, state)
 
-    state = fix_g(state, rng)
+    fix_gen = jax.jit(partial(train_disc, gan, p, updates=50, batch_size=512))
+    state = fix_gen(state, rng)
     snap("(a) D is young")
-    for number in range(steps // 50):
-        state = fix_g(state, jax.random.fold_in(rng, number))
+    for block in range(steps // 50):
+        state = fix_gen(state, jax.random.fold_in(rng, block))
     snap("(b) G fixed: D becomes p/(p + q)")
-    state = play(state, rng)
+    state = train_both(state, rng)
     snap("(c) after 50 steps of both")
-    for number in range(steps // 50):
-        state = play(state, jax.random.fold_in(rng, number))
+    for block in range(steps // 50):
+        state = train_both(state, jax.random.fold_in(rng, block))
     snap("(d) q = p, D = 1/2")
     return {"points": points[:, 0], "panels": panels}
 
 
 def run(steps: int, checkpoints: int, batch_size: int, rate: float, panel_steps: int, seed: int) -> Mapping[str, Any]:
-    """Both cases, and the four panels."""
+    """Run both cases, and the four panels."""
     cases = {name: follow(name, steps, checkpoints, batch_size, rate, seed) for name in CASES}
     return {"cases": cases, "figure_1": four_panels(panel_steps, seed)}
 
 
 def table(row: report.Row) -> list[dict[str, Any]]:
-    """V and D at the end of each case, beside the optimum."""
+    """List V and D at the end of each case, beside the optimum."""
     return [
         {
             "case": name,
@@ -165,8 +158,8 @@ def table(row: report.Row) -> list[dict[str, Any]]:
     ]
 
 
-def draw(row: report.Row) -> Figure:
-    """Above, figure 1 of the 2014 paper; below, V, D in 1-D and D in 2-D against the optimum."""
+def plot(row: report.Row) -> Figure:
+    """Plot figure 1 of the 2014 paper above; below, V, D in 1-D and D in 2-D against the optimum."""
     figure = Figure(figsize=(14, 7), layout="constrained")
     grid = figure.subplots(2, 4)
     points = np.array(row["figure_1"]["points"])
@@ -185,7 +178,7 @@ def draw(row: report.Row) -> Figure:
     for name, case in row["cases"].items():
         (curve,) = left.plot(case["steps"], np.array(case["value_at_optimum"]) - case["values"], "o-", markersize=3, label=name)
         left.plot(case["steps"], case["errors"], "--", color=curve.get_color(), label=f"{name}: sup |D − D*|")
-    left.set(title="2·JSD − log 4 − V, nats: to 0", yscale="log", xlabel="ascents of D")
+    left.set(title="2·JSD − log 4 − V, nats: to 0", yscale="log", xlabel="discriminator updates")
     left.legend(fontsize=7)
     line, plane = row["cases"]["1-D"], row["cases"]["2-D"]
     middle.plot(line["axis"], line["optimal"], color="tab:blue", alpha=0.3, linewidth=5, label="D*")
@@ -205,7 +198,7 @@ EXPERIMENT = report.Experiment(
     "optimal_discriminator",
     run,
     table,
-    draw,
+    plot,
     short=_SETTINGS | {"steps": 1000, "batch_size": 512},
     full=_SETTINGS | {"steps": 30_000, "batch_size": 2048},
 )

@@ -1,4 +1,4 @@
-"""What the experiments share: a run gives a row of numbers; the table and the figure are made from that row alone."""
+"""What the experiments share: a run gives a row of results; the table and the figure are functions of that row alone."""
 
 import inspect
 import json
@@ -16,56 +16,56 @@ from gan_jax.evaluation.results import append_row, markdown
 from gan_jax.run import cli
 from gan_jax.run.plots import save_figure
 
-_FULL = flags.DEFINE_boolean("full", False, "The long form: the numbers of the results folder.")
+_FULL = flags.DEFINE_boolean("full", False, "Run the long form, whose results are committed.")
 RESULTS = flags.DEFINE_string("results", "experiments/results/theory", "Folder for the row and the figure.")
-_REDRAW = flags.DEFINE_boolean("redraw", False, "Draw the newest row again, and run nothing.")
+_REDRAW = flags.DEFINE_boolean("redraw", False, "Draw the newest row again, without running anything.")
 
 Row = dict[str, Any]
 
 
 class Experiment(NamedTuple):
-    """run: settings -> numbers. table: row -> lines of a table. short, full: the settings of the two forms."""
+    """run: settings -> results. table: row -> lines of a table. plot: row -> figure. short, full: settings of the two forms."""
 
     name: str
     run: Callable[..., Mapping[str, Any]]
     table: Callable[[Row], Sequence[Mapping[str, Any]]]
-    draw: Callable[[Row], Figure]
+    plot: Callable[[Row], Figure]
     short: Mapping[str, Any]
     full: Mapping[str, Any]
 
     @property
     def question(self) -> str:
-        """The first line of the script."""
+        """Return the first line of the script."""
         return (inspect.getdoc(inspect.getmodule(self.run)) or "").partition("\n")[0]
 
 
-def plain(numbers: Any) -> Any:
-    """Arrays, of any framework, in any nesting, as lists of numbers of six digits: what JSON holds and a figure needs."""
-    if isinstance(numbers, Mapping):
-        return {name: plain(entry) for name, entry in numbers.items()}
-    if isinstance(numbers, str | bool | int | None):
-        return numbers
-    if isinstance(numbers, list | tuple) and any(isinstance(entry, Mapping | str) for entry in numbers):
-        return [plain(entry) for entry in numbers]
-    array = np.asarray(numbers, np.float64)
+def plain(results: Any) -> Any:
+    """Convert arrays of any framework, in any nesting, to lists of numbers with six digits, for JSON."""
+    if isinstance(results, Mapping):
+        return {name: plain(entry) for name, entry in results.items()}
+    if isinstance(results, str | bool | int | None):
+        return results
+    if isinstance(results, list | tuple) and any(isinstance(entry, Mapping | str) for entry in results):
+        return [plain(entry) for entry in results]
+    array = np.asarray(results, np.float64)
     return float(f"{array:.6g}") if array.ndim == 0 else [plain(entry) for entry in array]
 
 
 def perform(experiment: Experiment, *, full: bool, folder: str | Path) -> Row:
-    """Run one form, append its row, draw its figure, print its table; return the row."""
+    """Run one form, append its row, save its figure, print its table; return the row."""
     settings = experiment.full if full else experiment.short
     print(f"\n{experiment.name}, {'long' if full else 'short'} form: {experiment.question}", flush=True)
     began = time.perf_counter()
-    numbers = plain(experiment.run(**settings))
+    results = plain(experiment.run(**settings))
     seconds = round(time.perf_counter() - began, 1)
-    row = {"form": "long" if full else "short", "settings": dict(settings), "seconds": seconds, **numbers}
+    row = {"form": "long" if full else "short", "settings": dict(settings), "seconds": seconds, **results}
     append_row(Path(folder) / f"{experiment.name}.jsonl", {"experiment": experiment.name, **row})
     _show(experiment, row, folder)
     return row
 
 
 def newest_row(experiment: Experiment, folder: str | Path) -> Row:
-    """The last row that the experiment left."""
+    """Return the last row of the experiment in a folder."""
     path = Path(folder) / f"{experiment.name}.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no such file; run experiments/theory/{experiment.name}.py --results={folder} first")
@@ -75,13 +75,13 @@ def newest_row(experiment: Experiment, folder: str | Path) -> Row:
 
 def _show(experiment: Experiment, row: Row, folder: str | Path) -> None:
     path = Path(folder) / f"{experiment.name}.png"
-    save_figure(experiment.draw(row), path)
+    save_figure(experiment.plot(row), path)
     print(markdown(experiment.table(row)))
     print(f"{row['seconds']} s; {path}", flush=True)
 
 
 def run(experiment: Experiment) -> None:
-    """What the flags ask for."""
+    """Run or redraw an experiment, as the flags say."""
     if _REDRAW.value:
         _show(experiment, newest_row(experiment, RESULTS.value), RESULTS.value)
     else:
@@ -89,5 +89,5 @@ def run(experiment: Experiment) -> None:
 
 
 def main(experiment: Experiment) -> None:
-    """The script of one experiment."""
+    """Run the script of one experiment."""
     cli.run(lambda: run(experiment))

@@ -1,4 +1,4 @@
-"""All experiments of the theory, one after another, and a page of their tables and figures: experiments/results/theory.md.
+"""Run all numerical checks of the theory, and write a page of their tables and figures: experiments/results/theory.md.
 
 Command: make theory, or make theory FULL=1 for the long forms (python experiments/theory/run_all.py [--full] [--redraw])
 """
@@ -24,10 +24,10 @@ EXPERIMENTS = tuple(script.EXPERIMENT for script in SCRIPTS)
 
 
 def page(folder: Path) -> str:
-    """The newest row of each experiment in a folder, as Markdown."""
+    """Return the newest row of each experiment in a folder as Markdown."""
     parts = [
-        "# The theory, run",
-        "Made by `make theory` from the newest row of each experiment; the guided tour is [experiments/theory](../theory).",
+        "# Numerical checks of the theory",
+        "Made by `make theory` from the newest row of each experiment; [experiments/theory](../theory) explains them.",
     ]
     for number, experiment in enumerate(EXPERIMENTS, 1):
         row = report.newest_row(experiment, folder)
