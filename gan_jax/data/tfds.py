@@ -117,9 +117,7 @@ def _make_idx_builder(name: str, source: Path, data_dir: Path) -> Any:
             images = read_idx(source, f"{stem}-images-idx3-ubyte")
             labels = read_idx(source, f"{stem}-labels-idx1-ubyte")
             if len(images) != len(labels):
-                raise InputError(
-                    f"{source}: {len(images)} {stem} images, {len(labels)} labels: there must be as many"
-                )
+                raise InputError(f"{source}: {len(images)} {stem} images, {len(labels)} labels: there must be as many")
             for index, (image, label) in enumerate(zip(images, labels, strict=True)):
                 encoded = io.BytesIO()
                 Image.fromarray(image).save(encoded, format="PNG")

@@ -17,6 +17,10 @@ def _with_labels(inputs: jax.Array, labels: jax.Array | None, num_classes: int) 
     return jnp.concatenate([inputs, jax.nn.one_hot(labels, num_classes, dtype=inputs.dtype)], axis=-1)
 
 
+def _at_least_float32(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 class Generator(nn.Module):
     """Latents `[B, Z]`, labels `[B]` or None -> samples `[B, *sample_shape]`, float32; images end in tanh, points do not."""
 
@@ -31,7 +35,7 @@ class Generator(nn.Module):
         x = _with_labels(latents, labels, self.num_classes)
         for width in self.hidden:
             x = nn.relu(nn.Dense(width, dtype=self.dtype)(x))
-        x = nn.Dense(math.prod(self.sample_shape), dtype=self.dtype)(x).astype(jnp.float32)
+        x = _at_least_float32(nn.Dense(math.prod(self.sample_shape), dtype=self.dtype)(x))
         x = x.reshape(-1, *self.sample_shape)
         return jnp.tanh(x) if len(self.sample_shape) == 3 else x
 
@@ -49,7 +53,7 @@ class Discriminator(nn.Module):
         x = _with_labels(samples.reshape(samples.shape[0], -1), labels, self.num_classes)
         for width in self.hidden:
             x = nn.leaky_relu(nn.Dense(width, dtype=self.dtype)(x), negative_slope=0.2)
-        return nn.Dense(1, dtype=self.dtype)(x).reshape(-1).astype(jnp.float32)
+        return _at_least_float32(nn.Dense(1, dtype=self.dtype)(x).reshape(-1))
 
 
 def _check(hidden: tuple[int, ...]) -> tuple[int, ...]:

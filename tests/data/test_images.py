@@ -111,10 +111,10 @@ def test_without_a_resize_pixels_stay_as_they_are_in_the_middle_of_the_backgroun
     images = load(folder, resize=False, background="#102030")
     np.testing.assert_array_equal(images[:, 1:7, 1:7], pixels)
     assert set(map(tuple, images[:, 0].reshape(-1, 3))) == {(16, 32, 48)}
-    with pytest.raises(InputError, match=r"0\.png is 6 × 6, config\.data\.image_size=4: take config\.data\.resize=true"):
+    with pytest.raises(InputError, match=r"0\.png is 6 × 6, data\.image_size=4: data\.resize must be true"):
         load(folder, 4, resize=False)
     plain(size=(6, 7)).save(folder / "9.png")
-    with pytest.raises(InputError, match=r"0\.png is 6 × 6, 9\.png is 6 × 7: take config\.data\.resize=true"):
+    with pytest.raises(InputError, match=r"0\.png is 6 × 6, 9\.png is 6 × 7: data\.resize must be true"):
         load(folder, resize=False)
 
 
@@ -142,7 +142,7 @@ def write_broken(folder):
     }
 
 
-def test_broken_files_are_named_counted_and_left_out(folder, tmp_path, capsys):
+def test_broken_files_are_named_counted_and_skipped(folder, tmp_path, capsys):
     broken = write_broken(folder)
     for index in range(4):
         plain((index, index, index)).save(folder / f"good{index}.png")
@@ -152,17 +152,17 @@ def test_broken_files_are_named_counted_and_left_out(folder, tmp_path, capsys):
     images = load(folder)
     np.testing.assert_array_equal(images[:, 0, 0, 0], range(4))
     said = capsys.readouterr().err
-    assert f"left out {len(broken)} of {len(broken) + 4}: bomb.png (" in said
+    assert f"skipped {len(broken)} of {len(broken) + 4}: bomb.png (" in said
     assert said.count("\n") == 1
     (record,) = (path for path in cached_files(tmp_path) if path.suffix == ".json")
     assert str(record) in said
-    left_out = dict(json.loads(record.read_text())["left_out"])
-    assert set(left_out) == set(broken)
+    skipped = dict(json.loads(record.read_text())["skipped"])
+    assert set(skipped) == set(broken)
     for name, reason in broken.items():
-        assert reason in left_out[name], (name, left_out[name])
-        assert left_out[name]
+        assert reason in skipped[name], (name, skipped[name])
+        assert skipped[name]
     load(folder)
-    assert f"left out {len(broken)} of" in capsys.readouterr().err  # from the cache too
+    assert f"skipped {len(broken)} of" in capsys.readouterr().err  # from the cache too
 
 
 def test_too_few_images_for_a_batch_are_an_error(folder):
@@ -170,15 +170,15 @@ def test_too_few_images_for_a_batch_are_an_error(folder):
     with pytest.raises(InputError, match="none of its 10 images can be read"):
         load(folder)
     plain().save(folder / "good.png")
-    with pytest.raises(InputError, match="batch_size=2: give 1 to 1, the number of images"):
+    with pytest.raises(InputError, match="batch_size=2 must be 1 to 1, the number of images"):
         make_dataset(f"folder:{folder}", batch_size=2, image_size=8, channels=3)
     assert make_dataset(f"folder:{folder}", batch_size=1, image_size=8, channels=3).sample_shape == (8, 8, 3)
 
 
 def test_folders_that_cannot_be_used_are_named(folder, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"images: no image there; put files that end in \.png, .* into it"):
+    with pytest.raises(InputError, match=r"images has no images: their names must end in \.png, "):
         load(folder)
-    with pytest.raises(InputError, match="none: No such file or directory; give a folder"):
+    with pytest.raises(InputError, match="none: No such file or directory; PATH must be a folder"):
         load(tmp_path / "none")
     plain().save(folder / "file.png")
     with pytest.raises(InputError, match=r"file\.png: Not a directory"):
@@ -199,7 +199,10 @@ def test_folders_that_cannot_be_used_are_named(folder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"background": "blurple"}, "data.background=blurple: give a colour"), ({"channels": 2}, "data.channels=2: give 1 or 3")],
+    [
+        ({"background": "blurple"}, "data.background=blurple must be a colour"),
+        ({"channels": 2}, "data.channels=2 must be 1 or 3"),
+    ],
 )
 def test_transforms_that_cannot_be_are_named(folder, options, message):
     plain().save(folder / "file.png")
@@ -300,7 +303,7 @@ def test_arrays_in_files(tmp_path):
     loaded, labels = numpy_images(tmp_path / "labelled.npz", size=4, channels=3)
     assert loaded.shape == (6, 4, 4, 3)
     assert labels.tolist() == list(range(6))
-    assert make_dataset(f"numpy:{tmp_path / 'labelled.npz'}", batch_size=2, image_size=8).batches(0, 0)["labels"].shape == (
+    assert make_dataset(f"numpy:{tmp_path / 'labelled.npz'}", batch_size=2, image_size=8).batches(0, 0).labels.shape == (
         1,
         2,
     )
@@ -309,19 +312,19 @@ def test_arrays_in_files(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (np.zeros((4, 8, 8), np.float32), r"float32 \[4, 8, 8\]: give uint8"),
-        (np.zeros((4, 8), np.uint8), r"uint8 \[4, 8\]: give uint8"),
-        (np.zeros((4, 8, 8, 0), np.uint8), r"uint8 \[4, 8, 8, 0\]: give uint8"),
-        (np.zeros((0, 8, 8), np.uint8), r"uint8 \[0, 8, 8\]: give uint8"),
-        (np.zeros((4, 8, 8, 2), np.uint8), r"images \[8, 8, 2\]: give data.image_size and data.channels that match"),
-        (np.array([np.zeros((8, 8)), np.zeros((9, 9))], object), "not a .npy or .npz"),
+        (np.zeros((4, 8, 8), np.float32), r"float32 \[4, 8, 8\] must be uint8"),
+        (np.zeros((4, 8), np.uint8), r"uint8 \[4, 8\] must be uint8"),
+        (np.zeros((4, 8, 8, 0), np.uint8), r"uint8 \[4, 8, 8, 0\] must be uint8"),
+        (np.zeros((0, 8, 8), np.uint8), r"uint8 \[0, 8, 8\] must be uint8"),
+        (np.zeros((4, 8, 8, 2), np.uint8), r"images are \[8, 8, 2\]: data.image_size and data.channels must match"),
+        (np.array([np.zeros((8, 8)), np.zeros((9, 9))], object), "FILE must be a .npy or .npz file of uint8"),
         ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(3, int)}, r"labels \[3\] for 4 images"),
-        ({"a": np.zeros((4, 8, 8), np.uint8), "b": np.zeros(3)}, "arrays a, b: call the one with the images `images`"),
-        ({}, "not a .npy or .npz"),
-        (b"not an array", "not a .npy or .npz"),
-        (b"", "not a .npy or .npz"),
-        (b"PK\x03\x04 cut", "not a .npy or .npz"),
-        (None, "No such file or directory; give a .npy or .npz file"),
+        ({"a": np.zeros((4, 8, 8), np.uint8), "b": np.zeros(3)}, "arrays a, b: the name of the images must be `images`"),
+        ({}, "FILE must be a .npy or .npz file of uint8"),
+        (b"not an array", "FILE must be a .npy or .npz file of uint8"),
+        (b"", "FILE must be a .npy or .npz file of uint8"),
+        (b"PK\x03\x04 cut", "FILE must be a .npy or .npz file of uint8"),
+        (None, "No such file or directory; FILE must be a .npy or .npz file"),
     ],
 )
 def test_bad_arrays_in_files_are_named(tmp_path, content, message):

@@ -17,7 +17,7 @@ from small import random_images
 from gan_jax.data import Transform, load_images, make_dataset, tfds
 from gan_jax.errors import InputError
 
-DEBIAN = tfds.IDX_SETS["fashion_mnist"][0]
+DEBIAN = tfds.IDX_DATASETS["fashion_mnist"][0]
 PADDED = Transform(32, 1, resize=False)
 
 
@@ -75,8 +75,8 @@ def test_the_variable_is_the_default_folder_and_labels_reach_the_batch(tmp_path)
     dataset = make_dataset("tfds:mnist", batch_size=30, image_size=16, channels=3)
     assert (tmp_path / "tfds" / "mnist" / "3.0.1" / "dataset_info.json").exists()
     batch = dataset.batches(0, 0)
-    assert batch["images"].shape == (1, 30, 16, 16, 3)
-    assert np.bincount(batch["labels"][0]).tolist() == [3] * 10
+    assert batch.images.shape == (1, 30, 16, 16, 3)
+    assert np.bincount(batch.labels[0]).tolist() == [3] * 10
 
 
 def test_a_set_prepared_anew_is_decoded_anew(tmp_path):
@@ -159,18 +159,20 @@ def mocked(monkeypatch):
 def test_sets_by_name(mocked, name, labelled):
     dataset = make_dataset(f"tfds:{name}", batch_size=12, image_size=16, channels=3)
     batch = dataset.batches(0, 0)
-    assert batch["images"].shape == (1, 12, 16, 16, 3)
-    assert set(batch) == ({"images", "labels"} if labelled else {"images"})
-    assert sorted(np.round((batch["images"][0, :, 8, 8, 0] + 1) * 127.5)) == list(range(0, 240, 20))
+    assert batch.images.shape == (1, 12, 16, 16, 3)
+    assert (batch.labels is not None) == labelled
+    assert sorted(np.round((batch.images[0, :, 8, 8, 0] + 1) * 127.5)) == list(range(0, 240, 20))
 
 
 def test_sets_without_images_are_named(mocked):
-    with pytest.raises(InputError, match=r"tfds:ag_news_subset: no image among its features, which are .*title"):
+    with pytest.raises(InputError, match=r"tfds:ag_news_subset must be a dataset with the feature image; it has .*title"):
         load_images("tfds:ag_news_subset", PADDED)
 
 
 def test_unknown_sets_splits_and_versions_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"tfds:fashion_mist: no such set; did you mean fashion_mnist or (?!fashion_mnist)"):
+    with pytest.raises(
+        InputError, match=r"tfds:fashion_mist: no such dataset; did you mean fashion_mnist or (?!fashion_mnist)"
+    ):
         load_images("tfds:fashion_mist", PADDED)
     with pytest.raises(InputError, match=r"tfds:mnist:9\.9\.9: .* only: 3\.0\.1"):
         load_images("tfds:mnist:9.9.9", PADDED)
@@ -178,7 +180,7 @@ def test_unknown_sets_splits_and_versions_are_named(tmp_path):
         load_images("tfds:mnist/no_such_config", PADDED)
     write_idx_set(tmp_path / "tfds")
     for split in ("trian", "train[:5%", "train[a:b]", "train+no"):
-        with pytest.raises(InputError, match=r"tfds:mnist: data\.split=.*: no such split; there is train, test") as error:
+        with pytest.raises(InputError, match=r"tfds:mnist: data\.split=.* must be made of the splits train, test") as error:
             load_images("tfds:mnist", PADDED, split=split)
         assert "\n" not in str(error.value)
 
@@ -190,7 +192,7 @@ def test_what_needs_tensorflow_says_so_with_the_remedy(tmp_path, monkeypatch):
         InputError, match=r"tfds:cifar10 is not in .*tfds; preparing it needs TensorFlow: pip install tensorflow"
     ):
         load_images("tfds:cifar10", PADDED)
-    monkeypatch.setitem(tfds.IDX_SETS, "fashion_mnist", (tmp_path / "none",))
+    monkeypatch.setitem(tfds.IDX_DATASETS, "fashion_mnist", (tmp_path / "none",))
     with pytest.raises(
         InputError, match=r"; apt-get install dataset-fashion-mnist, or put its four idx files there; otherwise .* pip install"
     ):

@@ -10,32 +10,48 @@ from flax import linen as nn
 from small import small_gan, small_state
 
 from benchmark import with_plain_layers
-from gan_jax import GAN, NETWORKS, OBJECTIVES, Players, create_state
+from gan_jax import GAN, OBJECTIVES, Players, create_state, make_network, make_networks
+from gan_jax.errors import InputError
 from gan_jax.networks.conv import Conv, ConvTranspose
 
 
-def init(network, inputs):
-    return jax.jit(partial(network.init, train=True))(jax.random.key(0), inputs)
+def init(network, inputs, labels=None):
+    return jax.jit(partial(network.init, train=True))(jax.random.key(0), inputs, labels)
 
 
-def players(size=32, channels=3, base_width=4, dtype="float32"):
-    return NETWORKS["dcgan"]((size, size, channels), base_width=base_width, dtype=dtype)
+def players(size=32, channels=3, base_width=4, dtype="float32", norm="batch"):
+    return make_networks("dcgan", (size, size, channels), base_width=base_width, dtype=dtype, norm=norm)
 
 
 @pytest.mark.parametrize(("size", "channels", "base_width"), [(8, 1, 4), (16, 2, 3), (32, 3, 4), (64, 4, 1), (128, 1, 1)])
 def test_shapes_for_every_size_channels_and_width(size, channels, base_width):
     gen, disc = players(size, channels, base_width)
     latents = jnp.ones((2, 7))
-    images = jax.eval_shape(lambda: gen.init_with_output(jax.random.key(0), latents, train=False)[0])
+    images = jax.eval_shape(lambda: gen.init_with_output(jax.random.key(0), latents, None, train=False)[0])
     assert images.shape == (2, size, size, channels)
-    logits = jax.eval_shape(lambda: disc.init_with_output(jax.random.key(0), jnp.zeros(images.shape), train=False)[0])
+    logits = jax.eval_shape(lambda: disc.init_with_output(jax.random.key(0), jnp.zeros(images.shape), None, train=False)[0])
     assert logits.shape == (2,)
 
 
-@pytest.mark.parametrize("size", [4, 24, 0])
-def test_other_sizes_are_refused(size):
-    with pytest.raises(ValueError, match="power of two"):
-        init(players(size).gen, jnp.ones((1, 7)))
+@pytest.mark.parametrize(
+    ("name", "sample_shape", "options", "message"),
+    [
+        ("dcgan", (24, 24, 1), {}, "image size 24 × 24 must be a power of two ≥ 8"),
+        ("dcgan", (4, 4, 1), {}, "image size 4 × 4 must be a power of two ≥ 8"),
+        ("dcgan", (16, 8, 1), {}, "image size 16 × 8 must be a power of two ≥ 8, squared"),
+        ("dcgan", (2,), {}, "makes images, and the samples are \\(2,\\): choose mlp"),
+        ("dcgan", (16, 16, 1), {"num_classes": 3}, "unconditional: set num_classes to 0"),
+        ("dcgan", (16, 16, 1), {"base_width": 0}, "base_width=0 must be an integer ≥ 1"),
+        ("dcgan", (16, 16, 1), {"norm": "bach"}, "norm=bach must be one of batch, none; did you mean batch"),
+        ("mlp", (2,), {"hidden": (0,)}, "must be integers ≥ 1"),
+        ("mpl", (2,), {}, "network mpl must be one of dcgan, mlp; did you mean mlp"),
+    ],
+)
+@pytest.mark.parametrize("player", Players._fields)
+def test_what_a_network_cannot_be_is_one_line(player, name, sample_shape, options, message):
+    with pytest.raises(InputError, match=message) as error:
+        make_network(player, name, sample_shape, **options)
+    assert "\n" not in str(error.value)
 
 
 def test_parameters_are_those_of_the_recipe():
@@ -107,19 +123,19 @@ def test_the_networks_are_those_of_the_guidelines_written_out():
     x = (latents @ params["Dense_0"]["kernel"]).reshape(8, 4, 4, 8)
     x = up(jnp.maximum(batch_norm(x, params["BatchNorm_0"]), 0), params["ConvTranspose_0"])
     x = jnp.tanh(up(jnp.maximum(batch_norm(x, params["BatchNorm_1"]), 0), params["ConvTranspose_1"]))
-    images, _ = gen.apply(variables, latents, train=True, mutable=["batch_stats"])
+    images, _ = gen.apply(variables, latents, None, train=True, mutable=["batch_stats"])
     np.testing.assert_allclose(images, x, rtol=1e-4, atol=1e-6)
 
     variables = init(disc, images)
     params = variables["params"]
     x = down(leaky_relu(down(images, params["Conv_0"])), params["Conv_1"])
     x = down(leaky_relu(batch_norm(x, params["BatchNorm_0"])), params["Conv_2"], 1, 0)
-    logits, _ = disc.apply(variables, images, train=True, mutable=["batch_stats"])
+    logits, _ = disc.apply(variables, images, None, train=True, mutable=["batch_stats"])
     np.testing.assert_allclose(logits, x.reshape(8), rtol=1e-4, atol=1e-6)
 
 
 def test_the_mlp_written_out():
-    gen, disc = NETWORKS["mlp"]((2,), hidden=(5, 6))
+    gen, disc = make_networks("mlp", (2,), hidden=(5, 6))
     for network, inputs, activation in ((gen, jnp.ones((4, 3)), nn.relu), (disc, jnp.ones((4, 2)), leaky_relu)):
         inputs = jax.random.normal(jax.random.key(1), inputs.shape)
         variables = init(network, inputs)
@@ -128,14 +144,14 @@ def test_the_mlp_written_out():
             params = variables["params"][layer]
             x = x @ params["kernel"] + params["bias"][None]
             x = x if layer == "Dense_2" else activation(x)
-        outputs = network.apply(variables, inputs, train=True)
+        outputs = network.apply(variables, inputs, None, train=True)
         np.testing.assert_allclose(outputs, x.reshape(outputs.shape), rtol=1e-4, atol=1e-6)
 
 
 def test_images_lie_in_minus_one_to_one():
     gen, _ = players()
     latents = 100 * jax.random.normal(jax.random.key(1), (8, 7))
-    images, _ = gen.init_with_output(jax.random.key(0), latents, train=False)
+    images, _ = gen.init_with_output(jax.random.key(0), latents, None, train=False)
     assert float(jnp.max(jnp.abs(images))) <= 1.0
 
 
@@ -144,7 +160,7 @@ def test_batch_norm_uses_and_moves_its_statistics():
     disc = players(16, 1).disc
     images = jax.random.normal(jax.random.key(1), (8, 16, 16, 1))
     variables = init(disc, images)
-    _, updated = disc.apply(variables, images, train=True, mutable=["batch_stats"])
+    _, updated = disc.apply(variables, images, None, train=True, mutable=["batch_stats"])
     hidden = Conv(4).apply({"params": variables["params"]["Conv_0"]}, images)
     normed = Conv(8).apply({"params": variables["params"]["Conv_1"]}, jnp.where(hidden > 0, hidden, 0.2 * hidden))
     statistics = updated["batch_stats"]["BatchNorm_0"]
@@ -156,10 +172,10 @@ def test_batch_norm_uses_and_moves_its_statistics():
 def test_dtype_is_that_of_the_arithmetic_alone(dtype):
     """Parameters, statistics, gradients and what leaves the networks stay float32."""
     for network, inputs in zip(players(16, 1, 4, dtype), (jnp.ones((4, 7)), jnp.ones((4, 16, 16, 1))), strict=True):
-        outputs, variables = network.init_with_output(jax.random.key(0), inputs, train=True)
+        outputs, variables = network.init_with_output(jax.random.key(0), inputs, None, train=True)
 
         def total(params, network=network, variables=variables, inputs=inputs):
-            return jnp.sum(network.apply({**variables, "params": params}, inputs, train=False))
+            return jnp.sum(network.apply({**variables, "params": params}, inputs, None, train=False))
 
         gradients = jax.jit(jax.grad(total))(variables["params"])
         assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((outputs, variables, gradients)))
@@ -188,7 +204,7 @@ def test_same_outputs_and_gradients_as_plain_flax_layers():
         assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, init(theirs, inputs))
 
         def total(params, network, variables=variables, inputs=inputs):
-            outputs, _ = network.apply({**variables, "params": params}, inputs, train=True, mutable=["batch_stats"])
+            outputs, _ = network.apply({**variables, "params": params}, inputs, None, train=True, mutable=["batch_stats"])
             return jnp.sum(jnp.sin(outputs))
 
         one, other = (
@@ -198,16 +214,48 @@ def test_same_outputs_and_gradients_as_plain_flax_layers():
 
 
 def test_mlp_shapes_and_bounds():
-    points = NETWORKS["mlp"]((2,), hidden=(16, 8))
-    samples, _ = points.gen.init_with_output(jax.random.key(0), 1e4 * jnp.ones((5, 3)), train=False)
+    points = make_networks("mlp", (2,), hidden=(16, 8))
+    samples, _ = points.gen.init_with_output(jax.random.key(0), 1e4 * jnp.ones((5, 3)), None, train=False)
     assert samples.shape == (5, 2)
     assert float(jnp.max(jnp.abs(samples))) > 1.0
-    images = NETWORKS["mlp"]((8, 8, 3), hidden=(16, 8))
-    samples, _ = images.gen.init_with_output(jax.random.key(0), 1e4 * jnp.ones((5, 3)), train=False)
+    images = make_networks("mlp", (8, 8, 3), hidden=(16, 8))
+    samples, _ = images.gen.init_with_output(jax.random.key(0), 1e4 * jnp.ones((5, 3)), None, train=False)
     assert samples.shape == (5, 8, 8, 3)
     assert float(jnp.max(jnp.abs(samples))) <= 1.0
-    logits, _ = images.disc.init_with_output(jax.random.key(0), samples, train=False)
+    logits, _ = images.disc.init_with_output(jax.random.key(0), samples, None, train=False)
     assert logits.shape == (5,)
+
+
+def test_labels_of_an_mlp_are_one_hot_beside_its_input():
+    """The same as an unlabelled one on inputs of D + K entries, and another class is another output."""
+    labels = jnp.array([0, 2, 1, 2])
+    for player, shape in (("gen", (4, 3)), ("disc", (4, 2))):
+        inputs = jax.random.normal(jax.random.key(1), shape)
+        labelled, plain = (make_network(player, "mlp", (2,), hidden=(5,), num_classes=count) for count in (3, 0))
+        variables = init(labelled, inputs, labels)
+        joined = jnp.concatenate([inputs, jnp.eye(3)[labels]], axis=1)
+        outputs = labelled.apply(variables, inputs, labels, train=True)
+        np.testing.assert_allclose(outputs, plain.apply(variables, joined, None, train=True), rtol=1e-6)
+        assert np.all(outputs != labelled.apply(variables, inputs, (labels + 1) % 3, train=True))
+
+
+def test_without_a_norm_there_are_biases_and_no_statistics_and_variances_stay():
+    """He's initialisation: what goes into each activation has about the variance of what went into the last one."""
+    gen, disc = players(32, 3, 16, norm="none")
+    inputs = {
+        "gen": jax.random.normal(jax.random.key(1), (64, 100)),
+        "disc": jax.random.normal(jax.random.key(2), (64, 32, 32, 3)),
+    }
+    for network, name in ((gen, "gen"), (disc, "disc")):
+        variables = init(network, inputs[name])
+        assert set(variables) == {"params"}
+        assert any(layer.startswith("Bias") for layer in variables["params"])
+        _, captured = network.apply(
+            variables, inputs[name], None, train=True, capture_intermediates=lambda module, _: type(module).__name__ == "Bias"
+        )
+        variances = [float(jnp.var(leaf)) for leaf in jax.tree.leaves(captured["intermediates"])]
+        assert len(variances) == 3
+        assert all(1.0 < variance < 4.0 for variance in variances), (name, variances)  # 2 by the rule for ReLU
 
 
 def test_initial_state_depends_on_the_key_alone():
