@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from small import random_images
 
-from gan_jax.data import DENSITIES, IMAGES, Transform, from_arrays, load_images, make_dataset
+from gan_jax.data import (
+    DATASETS,
+    DENSITIES,
+    IMAGES,
+    Transform,
+    from_arrays,
+    is_image_dataset,
+    load_images,
+    make_dataset,
+)
 from gan_jax.data import digits as digits_module
 from gan_jax.data.datasets import epoch_indices
 from gan_jax.errors import InputError
@@ -23,6 +32,16 @@ def identifiable(count, **options):
 
 def named(name, **options):
     return make_dataset(name, **{"batch_size": 4, "image_size": 8, "channels": 1, "flip": False} | options)
+
+
+def test_names_of_datasets():
+    assert {name for name in DATASETS if not is_image_dataset(name)} == set(DENSITIES)
+    for name in ("mnist", "tfds:", "tfd:mnist", ""):
+        assert not is_image_dataset(name)
+        with pytest.raises(
+            InputError, match=f"dataset {name} must be one of mnist5k, ring, grid, tfds:NAME, folder:PATH, numpy:FILE$"
+        ):
+            named(name)
 
 
 @pytest.mark.parametrize("name", [*IMAGES, *DENSITIES])
@@ -82,6 +101,15 @@ def test_flip_mirrors_half_of_the_images_and_only_left_to_right():
     same = [bool(np.all(after == before)) for before, after in zip(plain, flipped, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
     assert 16 < sum(mirrored) < 48
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("ring", {}), ("mnist5k", {"flip": True}), ("mnist5k", {"resident_mib": 0, "workers": 0})]
+)
+def test_the_parts_that_processes_fetch_are_those_of_the_whole_batch(name, options):
+    whole, *parts = (named(name, part=part, **options).batches(1, 5, 3) for part in (slice(None), slice(0, 1), slice(1, 4)))
+    assert len(whole.labels[0]) == 4
+    jax.tree.map(lambda all_of_it, *each: np.testing.assert_array_equal(all_of_it, np.concatenate(each, axis=1)), whole, *parts)
 
 
 def test_density_samples_are_fresh_and_do_not_depend_on_the_split():

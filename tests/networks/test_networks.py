@@ -9,10 +9,10 @@ import pytest
 from flax import linen as nn
 from small import small_gan, small_state
 
-from benchmark import with_plain_layers
 from gan_jax import GAN, OBJECTIVES, Players, create_state, make_network, make_networks
 from gan_jax.errors import InputError
 from gan_jax.networks.conv import Conv, ConvTranspose
+from peers.plain_flax import with_plain_layers
 
 
 def init(network, inputs, labels=None):
