@@ -1,4 +1,4 @@
-"""The experiments of the theory in their short forms, cut down: each against its closed form."""
+"""The numerical checks of the theory in their short forms, cut down: each against its closed form."""
 
 import shutil
 
@@ -19,45 +19,49 @@ from gan_jax.errors import InputError
 
 
 def perform(experiment, folder, **changes):
-    """The short form with some of its numbers changed; the row as it was written."""
+    """Run the short form with some settings changed; return the row as it was written."""
     experiment = experiment._replace(short=dict(experiment.short) | changes)
     report.perform(experiment, full=False, folder=folder)
     assert (folder / f"{experiment.name}.png").stat().st_size > 10_000
-    return report.newest_row(experiment, folder)
+    row = report.newest_row(experiment, folder)
+    assert row["settings"].items() >= {name: report.plain(entry) for name, entry in changes.items()}.items()
+    assert {"commit", "hardware", "seconds", "form"} <= set(row)
+    return row
 
 
 def test_dirac_gan(tmp_path):
-    """Radii by the formulas of the issue's identities, and what they say of the distance after many steps."""
-    row = perform(dirac_gan.EXPERIMENT, tmp_path, rates=(0.2, 1.0), steps=300)
-    assert row["settings"]["steps"] == 300
-    assert {"commit", "hardware", "seconds", "form"} <= set(row)
-    assert dirac_gan.EXPERIMENT.question.endswith("?")
-    plays = row["plays"]
-    assert row["largest_error"] < 1e-5
-    assert plays["simultaneous"]["radius"] == pytest.approx(np.sqrt(1 + 0.2**2 / 4), abs=1e-5)
-    assert plays["alternating"]["radius"] == pytest.approx(1.0, abs=1e-5)
-    assert plays["k = 5"]["radius"] == pytest.approx(1.0, abs=1e-5)
-    assert plays["R1"]["radius"] == pytest.approx(np.sqrt(1 - 0.2 * 0.3 + 0.1**2), abs=1e-5)
-    assert plays["extra-gradient"]["radius"] == pytest.approx(np.sqrt(1 - 0.1**2 + 0.1**4), abs=1e-5)
-    assert plays["simultaneous"]["final_distance"] > 2
-    assert 0.9 < plays["alternating"]["final_distance"] < 1.1
-    assert plays["R1"]["final_distance"] < 1e-2
+    """Spectral radii by the formulas of Mescheder et al. 2018, and the distances that they lead to."""
+    row = perform(dirac_gan.EXPERIMENT, tmp_path, rates=(0.2, 2.0), steps=300)  # at η = 2, kc² > 4
+    assert row["largest_error"] < 1e-12
+    radii = {name: play["radius"] for name, play in row["plays"].items()}
+    formulas = {
+        "simultaneous": np.sqrt(1 + 0.2**2 / 4),
+        "alternating": 1.0,
+        "k = 5": 1.0,
+        "R1": np.sqrt(1 - 0.2 * 0.3 + 0.1**2),
+        "extra-gradient": np.sqrt(1 - 0.1**2 + 0.1**4),
+    }
+    assert radii == pytest.approx(formulas, abs=1e-5)
+    distance = {name: play["final_distance"] for name, play in row["plays"].items()}
+    assert distance["simultaneous"] > 2
+    assert 0.9 < distance["alternating"] < 1.1
+    assert distance["R1"] < 1e-2
 
 
 def test_optimal_discriminator(tmp_path):
-    """V climbs towards 2·JSD − log 4 and never over it (identity 2)."""
-    row = perform(optimal_discriminator.EXPERIMENT, tmp_path, steps=200, checkpoints=2, batch_size=128, panel_steps=200)
+    """V rises towards 2·JSD − log 4 and never above it; figure 1 ends at q = p."""
+    row = perform(optimal_discriminator.EXPERIMENT, tmp_path, steps=200, checkpoints=2, batch_size=128, panel_steps=400)
     for case in row["cases"].values():
         assert case["value_at_optimum"] == pytest.approx(2 * case["js"] - np.log(4), abs=1e-5)
         gaps = case["value_at_optimum"] - np.array(case["values"])
         assert np.all(gaps > -1e-5)
         assert gaps[-1] < 0.8 * gaps[0]
     end = row["figure_1"]["panels"]["(d) q = p, D = 1/2"]
-    assert abs(end["mean"] - 1.0) < 0.8  # half of the way from -0.6, in few steps
+    assert (end["mean"], end["stddev"]) == pytest.approx((1.0, 0.6), abs=0.05)
 
 
 def test_saturation(tmp_path):
-    """Slopes by the closed form; in the game, D ahead starves one loss and feeds the other."""
+    """Slopes by the closed form; in training, D ahead weakens the gradient of one loss and raises that of the other."""
     row = perform(saturation.EXPERIMENT, tmp_path, leads=(0, 1000), seeds=1, batch_size=64)
     logits, curves = np.array(row["logits"]), row["curves"]
     np.testing.assert_allclose(curves["minimax"]["slope"], -1 / (1 + np.exp(-logits)), rtol=1e-5)
@@ -67,16 +71,9 @@ def test_saturation(tmp_path):
 
 
 def test_jensen_shannon(tmp_path):
-    """Against D*, V is 2·JSD − log 4 all the way to q = p; a learned D never says more than the JSD."""
-    changes = {
-        "cases": ("three affine maps",),
-        "learned_steps": 30,
-        "disc_steps": (1,),
-        "seeds": 1,
-        "batch_size": 512,
-        "steps": 300,
-    }
-    row = perform(jensen_shannon.EXPERIMENT, tmp_path, **changes)
+    """Against D*, V is 2·JSD − log 4 all the way to q = p; the estimate of a learned D never exceeds the JSD."""
+    learned = {"learned_steps": 30, "disc_steps": (1,), "seeds": 1}
+    row = perform(jensen_shannon.EXPERIMENT, tmp_path, cases=("three affine maps",), batch_size=512, steps=300, **learned)
     for case in row["optimal"].values():
         assert case["final_js"] < 1e-3 < case["js"][0]
         assert case["law_error"] < 1e-5
@@ -85,46 +82,47 @@ def test_jensen_shannon(tmp_path):
 
 
 def test_disc_steps(tmp_path):
-    """Against D* nearly every step of G lowers the JSD."""
-    row = perform(disc_steps.EXPERIMENT, tmp_path, steps=100, disc_steps=(1,), seeds=2)
-    learned, exact = row["games"].values()
+    """Against D* nearly every update of G lowers the JSD; a learned D lags behind D*, less so with a larger k."""
+    row = perform(disc_steps.EXPERIMENT, tmp_path, steps=100, disc_steps=(1, 5), seeds=2)
+    once, often, exact = row["games"].values()
     assert np.min(exact["share"]) > 0.9
     assert exact["js"][-1] < 0.7 * exact["js"][0]
     np.testing.assert_allclose(exact["lag"], 0.0, atol=1e-5)
-    assert np.min(learned["lag"]) > 1e-3
+    assert np.mean(once["lag"]) > 2 * np.mean(often["lag"]) > 1e-3
 
 
 def test_maximum_likelihood(tmp_path):
     """One Gaussian: KL covers both modes with the data's own moments, reverse KL takes one; KL − min KL falls as 1/n."""
-    changes = {"points": 300, "steps": 20, "gan_steps": 20, "sizes": (100, 2000), "repeats": 50, "data": ("ring",)}
+    changes = {"points": 300, "steps": 20, "gan_steps": 20, "sizes": (100, 2000), "repeats": 2000, "data": ("ring",)}
     row = perform(maximum_likelihood.EXPERIMENT, tmp_path, **changes)
-    covering, choosing, either = row["one_gaussian"].values()
-    assert covering["mean"] == pytest.approx(0.0, abs=0.05)
-    assert covering["stddev"] == pytest.approx(np.sqrt(9.25), rel=0.02)
-    assert abs(choosing["mean"]) == pytest.approx(3.0, abs=0.05)
-    assert choosing["stddev"] == pytest.approx(0.5, rel=0.02)
-    assert either["JSD"] == pytest.approx(0.75 * np.log(4 / 3), rel=1e-3)  # of one of two modes, alone
-    for name, best in zip(maximum_likelihood.DIVERGENCES, (covering, choosing, either), strict=True):
-        assert best[name] <= min(fit[name] for fit in row["one_gaussian"].values()) + 1e-4
+    fits = row["one_gaussian"]
+    by_kl, by_reverse_kl, by_js = (fits[name] for name in maximum_likelihood.DIVERGENCES)
+    assert (by_kl["mean"], by_kl["stddev"]) == pytest.approx((0.0, np.sqrt(9.25)), abs=0.05)
+    assert (abs(by_reverse_kl["mean"]), by_reverse_kl["stddev"]) == pytest.approx((3.0, 0.5), abs=0.05)
+    assert by_js["JSD"] == pytest.approx(0.75 * np.log(4 / 3), rel=1e-3)  # of two modes and one of them
+    for name in maximum_likelihood.DIVERGENCES:
+        assert fits[name][name] <= min(fit[name] for fit in fits.values()) + 1e-4
     excess = np.mean(row["excess_kl"], axis=-1) * np.array(changes["sizes"])
-    np.testing.assert_allclose(excess, maximum_likelihood.excess_kl_times_n(), rtol=0.4)
+    np.testing.assert_allclose(excess, maximum_likelihood.excess_kl_times_n(), rtol=0.1)
     assert row["data"]["ring"]["measures"]["EM"][0]["kl"] < 0.2
 
 
 def test_mixtures(tmp_path):
-    """The harness: ceilings of a perfect sampler, and a recipe that is written with its numbers."""
-    row = perform(mixtures.EXPERIMENT, tmp_path, recipes={"ring": {"steps": 30, "batch_size": 64, "hidden": (16,)}})
-    found = row["densities"]["ring"]
-    assert found["recipe"]["steps"] == 30
-    assert found["perfect"]["modes"] == [8, 8]
-    np.testing.assert_allclose(found["perfect"]["high_quality"], 1 - np.exp(-4.5), atol=0.01)
-    assert max(found["perfect"]["js"]) < 0.01 < min(found["gan"]["js"])
-    assert np.shape(found["samples"]) == (2, 400, 2)
+    """A perfect sampler's statistics by the closed form, and a row that states the recipe."""
+    recipe = {"steps": 30, "batch_size": 64, "hidden": [16]}
+    row = perform(mixtures.EXPERIMENT, tmp_path, recipes={"ring": recipe})
+    result = row["densities"]["ring"]
+    assert result["recipe"] == mixtures.Recipe(**recipe)._asdict()
+    assert result["perfect"]["modes"] == [8, 8]
+    np.testing.assert_allclose(result["perfect"]["high_quality"], 1 - np.exp(-4.5), atol=0.01)
+    assert max(result["perfect"]["js"]) < 0.01
+    assert np.shape(result["samples"]) == (2, 400, 2)
 
 
 def test_the_committed_page_is_made_of_the_committed_rows():
     folder = ROOT / "experiments/results/theory"
     assert folder.with_suffix(".md").read_text() == run_all.page(folder)
+    assert all(experiment.question.endswith("?") for experiment in run_all.EXPERIMENTS)
 
 
 def test_a_script_draws_the_newest_row_again(run_script, tmp_path):
