@@ -12,7 +12,7 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A run that cannot go on, through no mistake of its config; the last checkpoint is kept."""
+    """A run that cannot continue, through no mistake of its config; the last checkpoint is kept."""
 
     status = 1
 

@@ -91,7 +91,7 @@ def cache_dir() -> Path:
 
 
 def write_to_cache(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file of the cache folder; where that cannot be, say so and go on: it is a saving of time and no more."""
+    """Write a file of the cache folder, or say that it cannot be written: a cache only saves time."""
     try:
         write_atomic_bytes(path, write)
     except OSError as error:

@@ -12,7 +12,7 @@ class Density(Protocol):
     """A probability density on points of D coordinates."""
 
     def sample(self, rng: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
-        """Independent draws `[*shape, D]`."""
+        """Draw independent samples `[*shape, D]`."""
 
     def log_prob(self, points: jax.Array) -> jax.Array:
         """Log density in nats. points: `[..., D]` -> `[...]`."""
@@ -63,7 +63,7 @@ class Uniform(NamedTuple):
     high: Any
 
     def sample(self, rng: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
-        """Independent draws `[*shape, D]`."""
+        """Draw independent samples `[*shape, D]`."""
         low, high = jnp.asarray(self.low, jnp.float32), jnp.asarray(self.high, jnp.float32)
         return jax.random.uniform(rng, (*shape, *low.shape), minval=low, maxval=high)
 

@@ -78,9 +78,9 @@ def _all_from_logs(log_p: jax.Array, log_q: jax.Array) -> Divergences:
 def _log_probabilities(name: str, vector: Any) -> np.ndarray:
     vector = np.asarray(vector, np.float64)
     if vector.ndim == 0 or not np.all(np.isfinite(vector)):
-        raise InputError(f"{name}: give a vector of finite probabilities")
+        raise InputError(f"{name} must be a vector of finite probabilities")
     if np.any(vector < 0):
-        raise InputError(f"{name} has a negative entry, {vector.min():g}: give probabilities")
+        raise InputError(f"{name} has a negative entry, {vector.min():g}, and must be probabilities")
     total = vector.sum(axis=-1)
     if not np.allclose(total, 1.0, rtol=0.0, atol=1e-5):  # float32 vectors are welcome
         worst = np.ravel(total)[np.abs(np.ravel(total) - 1).argmax()]
@@ -92,7 +92,7 @@ def _log_probabilities(name: str, vector: Any) -> np.ndarray:
 def _on_support(p: Any, q: Any, formula: Callable[[jax.Array, jax.Array], Any]) -> Any:
     log_p, log_q = _log_probabilities("p", p), _log_probabilities("q", q)
     if log_p.shape[-1] != log_q.shape[-1]:
-        raise InputError(f"p has {log_p.shape[-1]} outcomes, q has {log_q.shape[-1]}: give both one support")
+        raise InputError(f"p has {log_p.shape[-1]} outcomes, q has {log_q.shape[-1]}: both must have one support")
     with jax.enable_x64(True):
         return jax.device_get(formula(*map(jnp.asarray, np.broadcast_arrays(log_p, log_q))))
 
@@ -120,7 +120,7 @@ def cells(low: Any, high: Any, count: int) -> tuple[np.ndarray, float]:
     """The box from low `[D]` to high `[D]` in `count` cells a side: midpoints float64 `[count**D, D]`, log volume of one."""
     low, high = np.atleast_1d(np.asarray(low, np.float64)), np.atleast_1d(np.asarray(high, np.float64))
     if low.shape != high.shape or not np.all(low < high):
-        raise InputError(f"the box from {low} to {high}: give corners with low < high in every coordinate")
+        raise InputError(f"the box from {low} to {high}: its corners must have low < high in every coordinate")
     width = (high - low) / count
     axes = [start + step * (np.arange(count) + 0.5) for start, step in zip(low, width, strict=True)]
     midpoints = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(low))
@@ -139,7 +139,7 @@ def integrate(log_p: LogProb, log_q: LogProb, low: Any, high: Any, *, tolerance:
     evaluate = jax.jit(lambda points: jnp.stack([log_p(points), log_q(points)]))
     dimensions = np.atleast_1d(low).shape[0]
     if dimensions not in _CELLS_PER_SIDE:
-        raise InputError(f"quadrature in {dimensions} dimensions: give densities in 1 or 2, or take `estimate`")
+        raise InputError(f"quadrature in {dimensions} dimensions: it must be 1 or 2; `estimate` has no such limit")
     count, last = _CELLS_PER_SIDE[dimensions]
     previous: np.ndarray | None = None
     with jax.enable_x64(True):
@@ -148,15 +148,15 @@ def integrate(log_p: LogProb, log_q: LogProb, low: Any, high: Any, *, tolerance:
             chunks = np.array_split(points, -(-len(points) // _CHUNK))
             logs = jnp.asarray(np.concatenate([evaluate(jnp.asarray(chunk)) for chunk in chunks], axis=-1) + log_volume)
             masses = np.exp(jax.nn.logsumexp(logs, axis=-1))
-            found = np.array([*masses, *_all_from_logs(*logs)], np.float64)
-            same = previous is not None and np.allclose(found, previous, rtol=tolerance, atol=tolerance)
+            results = np.array([*masses, *_all_from_logs(*logs)], np.float64)
+            same = previous is not None and np.allclose(results, previous, rtol=tolerance, atol=tolerance)
             if same and np.all(np.abs(masses - 1) < 1e-4):
-                return Divergences(*(float(number) for number in found[2:]))
-            previous, count = found, 2 * count
+                return Divergences(*(float(number) for number in results[2:]))
+            previous, count = results, 2 * count
     for name, mass in zip("pq", masses, strict=True):
         if not abs(mass - 1) < 1e-4:
-            raise InputError(f"{name} has mass {mass:.6g} on the box from {low} to {high}: give a box that holds it")
-    raise InputError(f"no convergence to {tolerance:g} in {last} cells a side: give a smaller box or a larger tolerance")
+            raise InputError(f"{name} has mass {mass:.6g} on the box from {low} to {high}: the box must hold it")
+    raise InputError(f"no convergence to {tolerance:g} in {last} cells a side: choose a smaller box or a larger tolerance")
 
 
 def estimate(p: Density, q: Density, rng: jax.Array, num: int) -> tuple[Divergences, Divergences]:
@@ -175,10 +175,10 @@ def estimate(p: Density, q: Density, rng: jax.Array, num: int) -> tuple[Divergen
         return total, math.sqrt(sum(variances) / num)
 
     logits_on_p, logits_on_q = optimal_discriminator_logits(*log_p), optimal_discriminator_logits(*log_q)
-    found = Divergences(
+    results = Divergences(
         kl=mean((1.0, logits_on_p)),
         reverse_kl=mean((1.0, -logits_on_q)),
         js=mean((0.5, log_p[0] - _log_mixture(*log_p)), (0.5, log_q[1] - _log_mixture(*log_q))),
         value_at_optimum=mean((1.0, jax.nn.log_sigmoid(logits_on_p)), (1.0, jax.nn.log_sigmoid(-logits_on_q))),
     )
-    return Divergences(*(number for number, _ in found)), Divergences(*(error for _, error in found))
+    return Divergences(*(number for number, _ in results)), Divergences(*(error for _, error in results))

@@ -88,7 +88,7 @@ def test_gradients_of_the_traceable_forms_are_finite_where_mass_is_missing():
     [
         ([0.7, 0.7], "p sums to 1.4"),
         ([1.5, -0.5], "p has a negative entry, -0.5"),
-        ([np.nan, 1.0], "p: give a vector"),
+        ([np.nan, 1.0], "p must be a vector"),
         ([0.2, 0.3, 0.5], "p has 3 outcomes, q has 2"),
     ],
 )
