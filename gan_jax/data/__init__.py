@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from gan_jax.data.batch import Batch, to_float, to_uint8
+from gan_jax.data.batch import Batch, Dataset, to_float, to_uint8
 from gan_jax.data.cache import Images, load_decoded
-from gan_jax.data.datasets import RESIDENT_MIB, WHOLE_BATCH, Dataset, DensityDataset, ImageDataset, StreamedDataset, from_arrays
+from gan_jax.data.datasets import RESIDENT_MIB, WHOLE_BATCH, DensityDataset, ImageDataset, StreamedDataset, from_arrays
 from gan_jax.data.decoding import Transform
 from gan_jax.data.digits import load_digits
 from gan_jax.data.sources import folder_source, load_numpy, read_numpy

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,41 +27,6 @@ RESIDENT_MIB = 4096
 _SHUFFLE, _FLIP, _SAMPLE = range(3)
 
 WHOLE_BATCH = slice(None)
-
-
-class Dataset(Protocol):
-    """What training needs of a dataset."""
-
-    @property
-    def batch_size(self) -> int:
-        """B, over all processes."""
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """The shape of one example: (H, W, C) for images, (D,) for points."""
-
-    @property
-    def num_classes(self) -> int:
-        """K of the labels 0 to K - 1, or 0 where there are none."""
-
-    @property
-    def arrays(self) -> Any:
-        """The arrays that stay on the device between steps: the first argument of `load`."""
-
-    def fetch(self, seed: int, step: int, num_batches: int) -> Fetched:
-        """Return, on the host, which examples a step of the run with this seed sees; every leaf is `[num_batches, B, ...]`.
-
-        Of several processes, each fetches the part of B that its own devices take.
-        """
-
-    def load(self, arrays: Any, fetched: Mapping[str, Any]) -> Batch:
-        """Make the batches `[num_batches, B, ...]` on the device; traceable."""
-
-    def batches(self, seed: int, step: int, num_batches: int = 1) -> Batch:
-        """Return the batches of one step: `load(arrays, fetch(seed, step, num_batches))`."""
-
-    def close(self) -> None:
-        """Stop reading ahead; a later fetch starts it again."""
 
 
 @lru_cache(maxsize=4)
