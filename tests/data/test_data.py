@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small import random_images
 
-from gan_jax.data import DENSITIES, IMAGES, Transform, from_arrays, load_images, make_dataset
+from gan_jax.data import DATASETS, DENSITIES, IMAGES, Transform, from_arrays, is_image_dataset, load_images, make_dataset
 from gan_jax.data import digits as digits_module
 from gan_jax.data.datasets import epoch_indices
 from gan_jax.errors import InputError
@@ -107,6 +107,25 @@ def test_the_embedded_digits_refuse_what_they_do_not_honour(options):
     with pytest.raises(InputError, match=r"data\.name=mnist5k has one split") as error:
         load_images("mnist5k", Transform(32, 1, **options), split=split)
     assert "\n" not in str(error.value)
+
+
+def test_names_of_datasets():
+    assert {name for name in DATASETS if not is_image_dataset(name)} == set(DENSITIES)
+    for name in ("mnist", "tfds:", "tfd:mnist", ""):
+        assert not is_image_dataset(name)
+        with pytest.raises(
+            InputError, match=f"dataset {name} must be one of mnist5k, ring, grid, tfds:NAME, folder:PATH, numpy:FILE$"
+        ):
+            named(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("ring", {}), ("mnist5k", {"flip": True}), ("mnist5k", {"resident_mib": 0, "workers": 0})]
+)
+def test_the_parts_that_processes_fetch_are_those_of_the_whole_batch(name, options):
+    whole, *parts = (named(name, part=part, **options).batches(1, 5, 3) for part in (slice(None), slice(0, 1), slice(1, 4)))
+    assert len(whole.labels[0]) == 4
+    jax.tree.map(lambda all_of_it, *each: np.testing.assert_array_equal(all_of_it, np.concatenate(each, axis=1)), whole, *parts)
 
 
 def test_the_embedded_digits_are_mnist():

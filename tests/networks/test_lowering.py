@@ -57,4 +57,5 @@ def test_sampling_lowers_for_every_platform():
         count(jax.export.export(generate, platforms=[platform])(variables, latents).mlir_module()) for platform in PLATFORMS
     ]
     assert counts[1] == counts[2]
-    assert counts[1]["convolution"] == 3
+    assert (counts[1]["convolution"], counts[1]["dot_general"]) == (3, 1)  # the projection, and three layers
+    assert (counts[0]["convolution"], counts[0]["dot_general"]) == (1, 1 + 2 * 9)  # but for the last, of too few channels

@@ -296,6 +296,18 @@ def test_how_a_run_is_run_is_free_on_resume(key):
     assert differences(saved, {**saved, **_with(saved, key, "another")}) == []
 
 
+def test_every_entry_of_the_experiment_makes_a_difference():
+    """Those of both players through the players' own, and a network's options where it is used."""
+    saved = resolve(small_config(**{"network.disc.name": "mlp"}))
+    for key in flatten(resolve(ConfigDict(default.experiment()))):
+        section, _, rest = key.partition(".")
+        unused = {"network.gen.mlp.hidden", "network.disc.dcgan.base_width", "network.disc.dcgan.norm"}
+        for_both = section in ("network", "optimizer") and not rest.startswith(("gen", "disc"))
+        changed = differences(saved, {**saved, **_with(saved, key, "another")})
+        assert bool(changed) != (for_both or key in unused), (key, changed)
+        assert all(line.startswith((key, f"{key.removesuffix('.name')}.")) for line in changed), (key, changed)
+
+
 def _with(nested, key, entry):
     """The section of a nested config in which this key has another entry."""
     first, _, rest = key.partition(".")
