@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -24,8 +22,9 @@ from gan_jax.evaluation.results import append_row
 from gan_jax.files import write_atomic
 from gan_jax.parallel import make_step
 from gan_jax.run import distributed
-from gan_jax.run.checkpoints import Checkpoints, leaves_by_path
+from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.config import Plan, differences, make_configured_dataset, make_plan, shared_entries
+from gan_jax.run.finite import check_finite, naming_bad_leaf
 from gan_jax.run.plots import save_run_plots, save_samples
 from gan_jax.run.recorder import Recorder
 from gan_jax.run.runtime import StopSignals, lock_workdir
@@ -145,7 +144,8 @@ class _Session:
             step += num_steps
             if step - num_steps == self.start:
                 self._start_clock(step)
-            self.recorder.add_metrics(range(step - num_steps + 1, step + 1), metrics)
+            with naming_bad_leaf(state):
+                self.recorder.add_metrics(range(step - num_steps + 1, step + 1), metrics)
             self._at_intervals(state, step)
             # All processes agree by a collective, which would be slow after every step.
             if not distributed.is_connected() or step // config.log_every > (step - num_steps) // config.log_every:
@@ -190,10 +190,9 @@ class _Session:
 
     def _check(self, state: TrainState) -> None:
         """Record all metrics, and raise `NonFiniteError` where the state itself is not finite."""
-        self.recorder.flush()
-        finite = leaves_by_path(jax.device_get(_finite_leaves(state)))
-        if bad := [path for path, is_finite in finite.items() if not is_finite]:
-            raise NonFiniteError(f"step {int(state.step)}: nan or inf in {', '.join(bad[:2])}")
+        with naming_bad_leaf(state):
+            self.recorder.flush()
+        check_finite(state)
 
     def _stop_reason(self, signals: StopSignals) -> StopReason:
         own = signals.signum or (StopReason.COLLAPSE if self.recorder.watch.stop else StopReason.NONE)
@@ -236,8 +235,3 @@ class _Session:
 
 def _mean_distance(examples: np.ndarray) -> float:
     return mean_pairwise_distance(examples.reshape(len(examples), -1)) if len(examples) > 1 else 0.0
-
-
-@jax.jit
-def _finite_leaves(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)), tree)

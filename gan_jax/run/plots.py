@@ -13,8 +13,9 @@ from PIL import Image
 
 from gan_jax.data import DENSITIES
 from gan_jax.files import read_jsonl, write_atomic
-from gan_jax.objectives import VALUE_AT_EQUILIBRIUM, VALUE_WHEN_DISJOINT
-from gan_jax.state import GAN, TrainState, pack
+from gan_jax.objectives import VALUE_AT_EQUILIBRIUM, VALUE_WHEN_DISJOINT, js_bound_of_value
+from gan_jax.sampling import default_labels
+from gan_jax.state import GAN, TrainState
 
 _MIN_TILE = 64  # pixels: smaller images are enlarged, for people
 _MAX_FRAMES = 60
@@ -49,9 +50,20 @@ def save_pairs(samples: np.ndarray, neighbours: np.ndarray, path: str | Path) ->
 
 
 def save_samples(
-    gan: GAN, state: TrainState, samples: np.ndarray, path: str | Path, *, dataset_name: str, columns: int | None = None
+    gan: GAN,
+    state: TrainState,
+    samples: np.ndarray,
+    path: str | Path,
+    *,
+    dataset_name: str,
+    labels: np.ndarray | None = None,
+    columns: int | None = None,
 ) -> None:
-    """Save images as a grid, points as a scatter over the density of their dataset with the contours of D."""
+    """Save images as a grid, points as a scatter over the density of their dataset.
+
+    Points get the contours of D where it judges single points without labels, or the colours of their labels: int `[N]`, by
+    default those of `default_labels`.
+    """
     if gan.is_image:
         save_grid(samples, path, columns=columns)
         return
@@ -59,16 +71,15 @@ def save_samples(
     variables = {"params": state.params.disc, "batch_stats": state.stats.disc}
 
     def disc(points: np.ndarray) -> np.ndarray:
-        packed = pack(jnp.repeat(points, gan.packing, axis=0), gan.packing)  # each with itself
-        labels: list[Any] = [jnp.full(len(points), label) for label in range(gan.num_classes)] or [None]
-        logits = sum(gan.networks.disc.apply(variables, packed, each, train=False) for each in labels) / len(labels)
+        logits = gan.networks.disc.apply(variables, points, None, train=False)
         return np.asarray(jax.nn.sigmoid(logits) if gan.objective.is_probability else logits)
 
     save_points(
         samples,
         path,
         log_prob=lambda points: np.asarray(density.log_prob(jnp.asarray(points))),
-        disc=disc,
+        disc=None if gan.num_classes or gan.packing > 1 else disc,
+        labels=default_labels(gan, len(samples)) if labels is None else labels,
         levels=[0.1, 0.25, 0.5, 0.75, 0.9] if gan.objective.is_probability else 6,
         extent=1.4 * float(np.abs(density.means).max()),
         title=f"{dataset_name}, step {int(state.step)}",
@@ -80,14 +91,15 @@ def save_points(
     path: str | Path,
     *,
     log_prob: Callable[[np.ndarray], np.ndarray],
-    disc: Callable[[np.ndarray], np.ndarray],
+    disc: Callable[[np.ndarray], np.ndarray] | None,
     levels: list[float] | int,
     extent: float,
     title: str,
+    labels: np.ndarray | None = None,
 ) -> None:
     """Save points `[N, 2]` over their density (grey) with the contours of D, on the square [-extent, extent]².
 
-    log_prob, disc: `[M, 2] -> [M]`. levels: of the contours of D, or how many.
+    log_prob, disc: `[M, 2] -> [M]`; disc may be None. levels: of the contours, or how many. labels: int `[N]`, as colours.
     """
     ticks = np.linspace(-extent, extent, 200, dtype=np.float32)
     plane = np.stack(np.meshgrid(ticks, ticks), axis=-1)
@@ -97,10 +109,12 @@ def save_points(
     # Narrow modes would vanish between pixels: what is drawn is the density's shape, not its height.
     density = np.maximum(log_prob(flat).reshape(plane.shape[:2]), -60.0)
     axes.contourf(ticks, ticks, density, levels=np.linspace(-60.0, max(float(density.max()), 0.0), 12), cmap="Greys")
-    values = disc(flat).reshape(plane.shape[:2])
-    contours = axes.contour(ticks, ticks, values, levels=levels, cmap="coolwarm", linewidths=0.8)
-    axes.clabel(contours, fontsize=6)
-    axes.scatter(points[:, 0], points[:, 1], s=3, color="tab:green", alpha=0.5)
+    if disc is not None:
+        values = disc(flat).reshape(plane.shape[:2])
+        contours = axes.contour(ticks, ticks, values, levels=levels, cmap="coolwarm", linewidths=0.8)
+        axes.clabel(contours, fontsize=6)
+    colours = {"c": labels, "cmap": "rainbow"} if labels is not None else {"color": "tab:green"}
+    axes.scatter(points[:, 0], points[:, 1], s=3, alpha=0.5, **colours)
     axes.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", title=title)
     save_figure(figure, path)
 
@@ -145,9 +159,8 @@ def _mark_value(axes: Axes) -> None:
     """Mark 0 and −log 4; the right-hand axis is the lower bound of the JSD that V gives, from 0 to log 2."""
     axes.axhline(VALUE_WHEN_DISJOINT, color="grey", linestyle=":", label="0: D separates real from fake")
     axes.axhline(VALUE_AT_EQUILIBRIUM, color="grey", linestyle="--", label="−log 4: equilibrium")
-    to_bound: Any = lambda value: (value - VALUE_AT_EQUILIBRIUM) / 2  # noqa: E731
-    to_value: Any = lambda bound: 2 * bound + VALUE_AT_EQUILIBRIUM  # noqa: E731
-    right = axes.secondary_yaxis("right", functions=(to_bound, to_value))
+    there_and_back: Any = (js_bound_of_value, lambda bound: 2 * bound + VALUE_AT_EQUILIBRIUM)  # of arrays
+    right = axes.secondary_yaxis("right", functions=there_and_back)
     right.set(ylabel="(V + log 4)/2 ≤ JSD", yticks=[0.0, 0.2, 0.4, float(np.log(2))], yticklabels=["0", "0.2", "0.4", "log 2"])
 
 

@@ -10,6 +10,7 @@ from conftest import ROOT
 from gan_jax.errors import InputError
 from gan_jax.files import read_jsonl
 from gan_jax.run.cli import check_overrides, load_config
+from gan_jax.run.config import flatten
 
 MNIST = str(ROOT / "experiments" / "configs" / "mnist.py")
 DEFAULT = "from gan_jax.configs import default\ndef get_config():\n  config = default.get_config()\n"
@@ -65,6 +66,8 @@ def test_missing_config_files_are_named_with_those_that_exist():
 
 
 SHORT = {"num_steps": 2, "data.image_size": 8, "network.dcgan.base_width": 4, "batch_size": 8, "eval_every": 0}
+SHORT |= {"optimizer.final_learning_rate": 1e-5, "schedule.images": 16, "network.gen.name": "mlp"}
+SHORT |= {"penalty.r1": 1, "penalty.final_r1": 0.1, "network.disc.dcgan.norm": "none"}
 
 
 def run_module(folder, *arguments):
@@ -74,10 +77,16 @@ def run_module(folder, *arguments):
 
 
 def test_the_package_trains_without_a_checkout(tmp_path):
+    """With entries that are None by default, entries of both players, and entries of one."""
     done = run_module(tmp_path, "--workdir=run", *(f"--config.{key}={entry}" for key, entry in SHORT.items()))
     assert done.returncode == 0, done.stderr
     (row,) = read_jsonl(tmp_path / "run" / "runs.jsonl")
-    assert (row["to_step"], row["config"]["objective"]) == (2, "non_saturating")
+    config = flatten(row["config"])
+    assert (row["to_step"], config["objective"]) == (2, "non_saturating")
+    assert {key: config[key] for key in SHORT} == SHORT
+    assert [config[f"optimizer.{player}.final_learning_rate"] for player in ("gen", "disc")] == [1e-5, 1e-5]
+    assert [config[f"network.{player}.dcgan.base_width"] for player in ("gen", "disc")] == [4, 4]
+    assert [config[f"network.{player}.name"] for player in ("gen", "disc")] == ["mlp", "dcgan"]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +94,7 @@ def test_the_package_trains_without_a_checkout(tmp_path):
     [
         (("--workdir=x", "--config.num_stepz=3"), "error: --config.num_stepz: no such entry; did you mean num_steps?"),
         (("--workdir=x", "--config.num_steps=abc"), "error: flag --config.num_steps=abc: invalid literal for int()"),
+        (("--workdir=x", "--config.penalty.final_r1=a"), "error: flag --config.penalty.final_r1=a: could not convert string"),
         (("--workdir=x", "--process_id=1"), "error: --coordinator, --num_processes and --process_id need --distributed"),
         (("--workdr=x",), "error: --workdr: no such flag; did you mean workdir?"),
         ((), "error: --workdir: give a folder for the run"),

@@ -74,3 +74,14 @@ def test_points_are_plotted(tmp_path):
     )
     with Image.open(tmp_path / "points.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 5
+
+
+@pytest.mark.parametrize("labels", [None, np.array([0, 1])])
+def test_points_have_the_colours_of_their_labels(tmp_path, labels):
+    path = tmp_path / "points.png"
+    points, log_prob = np.array([[-1.0, 0.0], [1.0, 0.0]]), lambda points: np.zeros(len(points))
+    plots.save_points(points, path, log_prob=log_prob, disc=None, levels=6, extent=2.0, title="", labels=labels)
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    left, right = (half[np.ptp(half, axis=-1) > 60].mean(axis=0) for half in np.split(pixels, 2, axis=1))
+    assert np.allclose(left, right, atol=20) == (labels is None)
