@@ -30,12 +30,12 @@ def test_a_metric_is_one_decorated_function(monkeypatch):
         """Gap of the means."""
         return {"gap": float(abs(real.mean() - fake.mean()))}
 
-    (found,) = find_metrics(["gap"], "pixels", classes=False)
+    (chosen,) = find_metrics(["gap"], "pixels", classes=False)
     real, fake = (Statistics(3, features=np.full((3, 2), number)) for number in (1.0, 3.0))
-    assert compute_metrics([found], real, fake, "pixels") == {"pixels_gap": 2.0}
-    assert compute_metrics([found], real, fake, "inception") == {"ffd": 2.0}
+    assert compute_metrics([chosen], real, fake, "pixels") == {"pixels_gap": 2.0}
+    assert compute_metrics([chosen], real, fake, "inception") == {"ffd": 2.0}
     with pytest.raises(InputError, match="samples: 2 images are too few for gap, which needs at least 3"):
-        check_num([found], 2, "samples")
+        check_num([chosen], 2, "samples")
 
 
 def test_metrics_at_their_least_number_of_images_can_be_computed():

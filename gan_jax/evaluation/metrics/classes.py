@@ -26,9 +26,9 @@ class ClassStatistics(NamedTuple):
 @metric("probabilities", at_least=1, uses_real=False)
 def classes(fake: Any) -> dict[str, float]:
     """Classes covered, mean confidence, Inception-style score and class shares by a classifier of the dataset."""
-    histogram, covered, confidence, score = class_statistics(fake)
+    histogram, covered, confidence, exp_divergence = class_statistics(fake)
     shares = {f"class_share/{index}": float(share) for index, share in enumerate(histogram)}
-    return {"classes_covered": covered, "confidence": confidence, "inception_style_score": score, **shares}
+    return {"classes_covered": covered, "confidence": confidence, "inception_style_score": exp_divergence, **shares}
 
 
 def class_statistics(probabilities: Any) -> ClassStatistics:
