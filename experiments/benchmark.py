@@ -151,8 +151,11 @@ def make_torch(config: ConfigDict, gan: GAN, steps: int) -> Implementation:
         from baselines import torch_dcgan
     except ImportError as error:
         raise InputError(f"--baseline=torch: {error}; install the extra: pip install 'gan_jax[bench]'") from error
-    if {config.optimizer.gen.name, config.optimizer.disc.name} != {"adam"} or not gan.objective.is_probability or gan.penalties:
-        raise InputError("--baseline=torch has config.optimizer.name=adam and the objectives of 2014 alone, without penalties")
+    norms = {config.network[player].dcgan.norm for player in ("gen", "disc")}
+    optimizers = {config.optimizer[player].name for player in ("gen", "disc")}
+    same = (norms, optimizers) == ({"batch"}, {"adam"}) and gan.objective.is_probability and not (config.augment or gan.ema)
+    if not same:
+        raise InputError("--baseline=torch has batch norm, adam and the objectives of 2014, without augmentation and average")
     real = np.asarray(make_synthetic(config, 1).arrays)
     recipe = torch_dcgan.Recipe(
         shape=_shape(config),
@@ -339,6 +342,9 @@ def main() -> None:
         check_config(config)
         if {config.network.gen.name, config.network.disc.name} != {"dcgan"}:
             raise InputError(f"config.network.name={config.network.name} must be dcgan for the benchmark")
+        gan = make_gan(config)
+        if gan.penalties or gan.objective.paired or gan.packing > 1:
+            raise InputError("the benchmark counts the FLOPs of a step without penalties, pairs and packing: leave them out")
         configs.append((ConfigDict(config.to_dict()), data, steps_per_call, devices))
     ceilings = {dtype: measure_ceilings(dtype) for dtype in {config.network.dtype for config, *_ in configs}}
     for config, data, steps_per_call, devices in configs:

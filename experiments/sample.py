@@ -69,7 +69,7 @@ def main() -> None:
     else:
         samples = sample(gan, state, rng, num, labels=labels, ema=ema)
     columns = _COLUMNS if _INTERPOLATE.value else None
-    save_samples(gan, state, samples, out, dataset_name=config.data.name, columns=columns)
+    save_samples(gan, state, samples, out, dataset_name=config.data.name, labels=labels, columns=columns)
     if npz:
         npz.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(npz, samples=samples)
