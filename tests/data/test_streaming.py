@@ -42,8 +42,11 @@ def test_a_streamed_batch_is_the_resident_one(file, workers):
     """In order, after a jump as on resume, and for another seed."""
     left, right = streamed(file, workers), resident(file)
     positions = [(0, 0), (0, 1), (0, 2), (3, 9), (3, 10)] if workers else [(0, 0), (0, 1), (0, 40), (0, 3), (3, 3), (3, 4)]
+    load = jax.jit(left.load)
     for seed, step in positions:
-        assert_trees_equal(jax.device_get(left.batches(seed, step, 2)), jax.device_get(right.batches(seed, step, 2)))
+        expected = jax.device_get(right.batches(seed, step, 2))
+        assert_trees_equal(jax.device_get(left.batches(seed, step, 2)), expected)
+        assert_trees_equal(jax.device_get(load({}, left.fetch(seed, step, 2))), expected)  # read ahead, as training does
     seed, step = positions[-1]
     assert {type(leaf) for leaf in left.fetch(seed, step + 1, 2).values()} == {np.ndarray}  # not grain's, in shared memory
     left.close()
