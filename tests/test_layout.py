@@ -39,7 +39,7 @@ def imported(path):
 
 
 def test_every_part_has_a_rank():
-    assert {part(path) for path in FILES} <= set(RANK)
+    assert {part(path) for path in FILES} == set(RANK)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
