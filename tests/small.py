@@ -7,21 +7,27 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from gan_jax import GAN, OBJECTIVES, Players, TrainState, create_state, make_networks, warmed_up_decay
+from gan_jax import GAN, OBJECTIVES, Players, TrainState, create_state, make_network, warmed_up_decay
 from gan_jax.configs import default
 
 
 @cache
 def small_gan(network: str = "dcgan", *, objective: str = "non_saturating", ema_decay: float = 0.0, **options: object) -> GAN:
-    """A DCGAN for 16 × 16 grey images, the smallest with batch norm in D, or an MLP for points; steps take milliseconds.
+    """A GAN for 16 × 16 grey images, the smallest with batch norm in a DCGAN's D, or for points (mlp); steps take milliseconds.
 
-    norm: of the DCGAN. num_classes, packing, penalties, augment, disc_steps: of the recipe.
+    norm: of image networks, of D alone where G has none such. num_classes, packing, penalties, augment, disc_steps: the recipe's.
     """
-    sample_shape = (16, 16, 1) if network == "dcgan" else (2,)
-    size = {"base_width": 4, "norm": options.pop("norm", "batch")} if network == "dcgan" else {"hidden": (16,)}
+    sample_shape = (2,) if network == "mlp" else (16, 16, 1)
+    size = {"mlp": {"hidden": (16,)}, "resnet": {"width": 4}}.get(network, {"base_width": 4})
+    norm = {"norm": options.pop("norm")} if "norm" in options else {}
+    of_player = Players({} if norm.get("norm") in ("layer", "spectral") else norm, norm)
     both = {name: options[name] for name in ("num_classes", "packing") if name in options}
+    networks = {
+        player: make_network(player, network, sample_shape, **size, **both, **getattr(of_player, player))
+        for player in Players._fields
+    }
     return GAN(
-        networks=make_networks(network, sample_shape, **size, **both),
+        networks=Players(**networks),
         optimizers=Players(gen=optax.adam(1e-3, b1=0.5), disc=optax.adam(1e-3, b1=0.5)),
         objective=OBJECTIVES[objective],
         sample_shape=sample_shape,

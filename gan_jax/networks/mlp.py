@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gan_jax.errors import InputError
+from gan_jax.networks.layers import at_least_float32
 
 
 def _with_labels(inputs: jax.Array, labels: jax.Array | None, num_classes: int) -> jax.Array:
@@ -15,10 +16,6 @@ def _with_labels(inputs: jax.Array, labels: jax.Array | None, num_classes: int) 
     if not num_classes:
         return inputs
     return jnp.concatenate([inputs, jax.nn.one_hot(labels, num_classes, dtype=inputs.dtype)], axis=-1)
-
-
-def _at_least_float32(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class Generator(nn.Module):
@@ -35,7 +32,7 @@ class Generator(nn.Module):
         x = _with_labels(latents, labels, self.num_classes)
         for width in self.hidden:
             x = nn.relu(nn.Dense(width, dtype=self.dtype)(x))
-        x = _at_least_float32(nn.Dense(math.prod(self.sample_shape), dtype=self.dtype)(x))
+        x = at_least_float32(nn.Dense(math.prod(self.sample_shape), dtype=self.dtype)(x))
         x = x.reshape(-1, *self.sample_shape)
         return jnp.tanh(x) if len(self.sample_shape) == 3 else x
 
@@ -53,7 +50,7 @@ class Discriminator(nn.Module):
         x = _with_labels(samples.reshape(samples.shape[0], -1), labels, self.num_classes)
         for width in self.hidden:
             x = nn.leaky_relu(nn.Dense(width, dtype=self.dtype)(x), negative_slope=0.2)
-        return _at_least_float32(nn.Dense(1, dtype=self.dtype)(x).reshape(-1))
+        return at_least_float32(nn.Dense(1, dtype=self.dtype)(x).reshape(-1))
 
 
 def _check(hidden: tuple[int, ...]) -> tuple[int, ...]:

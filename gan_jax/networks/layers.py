@@ -1,0 +1,145 @@
+"""What networks share: normalisation, spectral norm, and the two places where a class enters (Miyato and Koyama 2018).
+
+Labels are one-hot vectors times tables, not look-ups: the gradient of a look-up is a scatter, whose sums on a GPU have no
+fixed order.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gan_jax.errors import InputError, nearest
+
+Layer = Callable[[jax.Array], jax.Array]
+
+
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """Return what leaves a network: float32 after bfloat16 arithmetic."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def spectrally_normalised(layer: nn.Module, norm: str, train: bool) -> Layer:
+    """Return the layer, with norm="spectral" over the spectral norm of its kernel (Miyato et al. 2018, algorithm 1).
+
+    The kernel is the matrix `[inputs, outputs]`, of a convolution `[h · w · I, O]`; a bias stays as it is. Each call takes one
+    step of the power iteration from u, which `batch_stats` keep; in train mode the new u is kept. u depends on the parameters
+    alone, so that both passes of a discriminator update, and all devices, arrive at the same.
+    """
+    if norm != "spectral":
+        return layer
+    return partial(nn.SpectralNorm(layer, n_steps=1, epsilon=1e-12), update_stats=train)
+
+
+def _rows(table: jax.Array, labels: jax.Array | None, ndim: int, dtype: Any) -> jax.Array:
+    """Per-class table `[K, C]` -> the rows of the labels `[B, 1, ..., C]`; one row for all, `[C]` -> `[1, ..., C]`."""
+    if table.ndim == 2:
+        # At the highest precision a row comes out as it is; TF32 would round it.
+        table = jnp.dot(jax.nn.one_hot(labels, len(table), dtype=table.dtype), table, precision="highest")
+    return table.astype(dtype).reshape(-1, *(1,) * (ndim - 2), table.shape[-1])
+
+
+class Bias(nn.Module):
+    """Add one number to each channel, with num_classes one for each class: `[B, ..., C]`, labels `[B]` -> `[B, ..., C]`."""
+
+    dtype: Any = jnp.float32
+    num_classes: int = 0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, labels: jax.Array | None = None) -> jax.Array:
+        shape = (self.num_classes, x.shape[-1]) if self.num_classes else (x.shape[-1],)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        return x + _rows(bias, labels, x.ndim, self.dtype)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm with scales and biases `[K, C]`, a row for each class: `[B, ..., C]`, labels `[B]` -> `[B, ..., C]`."""
+
+    num_classes: int
+    dtype: Any = jnp.float32
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, labels: jax.Array | None, train: bool) -> jax.Array:
+        scale = self.param("scale", self.scale_init, (self.num_classes, x.shape[-1]))
+        bias = self.param("bias", nn.initializers.zeros, (self.num_classes, x.shape[-1]))
+        x = batch_norm(train, self.dtype, self.axis_name, use_scale=False, use_bias=False)(x)
+        return x * _rows(scale, labels, x.ndim, self.dtype) + _rows(bias, labels, x.ndim, self.dtype)
+
+
+def batch_norm(train: bool, dtype: Any, axis_name: str | None, **options: Any) -> nn.BatchNorm:
+    """Make a batch norm; axis_name: of the mapped axis over which it takes the statistics of a training batch, or None."""
+    # Flax's momentum is the share that is kept: 0.9 here is 0.1 in PyTorch. Statistics are float32 even for bfloat16.
+    return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name, **options)
+
+
+def normalise(
+    x: jax.Array,
+    *,
+    norm: str,
+    train: bool,
+    dtype: Any,
+    axis_name: str | None = None,
+    labels: jax.Array | None = None,
+    num_classes: int = 0,
+    scale_init: nn.initializers.Initializer = nn.initializers.ones,
+) -> jax.Array:
+    """Apply what follows a convolution without bias: batch or layer norm, and a bias where there is neither.
+
+    With num_classes, scale and bias are the label's. scale_init is batch norm's. Layer norm is WGAN-GP's (Gulrajani et al.
+    2017): over H, W and C of each example, with a scale and a bias for each channel.
+    """
+    if norm == "layer":
+        return nn.LayerNorm(epsilon=1e-5, dtype=dtype, reduction_axes=(-3, -2, -1), feature_axes=-1)(x)
+    if norm != "batch":
+        return Bias(dtype, num_classes)(x, labels)
+    if num_classes:
+        return ConditionalBatchNorm(num_classes, dtype, scale_init, axis_name)(x, labels, train)
+    return batch_norm(train, dtype, axis_name, scale_init=scale_init)(x)
+
+
+def projection(
+    features: jax.Array, labels: jax.Array | None, num_classes: int, norm: str, train: bool, init: nn.initializers.Initializer
+) -> jax.Array:
+    """Return what a class adds to D's logits `[B]`: <a learned vector of the class, features `[B, H, W, C]` summed over H, W>.
+
+    (Miyato and Koyama 2018, figure 1d.) norm: with "spectral" the matrix of these vectors has it too.
+    """
+    features = at_least_float32(features)
+    embedding = nn.Dense(features.shape[-1], use_bias=False, kernel_init=init, name="embedding")
+    embedded = spectrally_normalised(embedding, norm, train)(jax.nn.one_hot(labels, num_classes, dtype=features.dtype))
+    return jnp.sum(embedded * jnp.sum(features, axis=(1, 2)), axis=-1)
+
+
+def check_image(network: str, sample_shape: tuple[int, ...], smallest: int) -> tuple[int, int]:
+    """Return image size and channels, or raise `InputError` where the samples are not images `[S, S, C]`, S = 4 * 2**n."""
+    if len(sample_shape) != 3:
+        raise InputError(f"network {network} makes images, and the samples are {sample_shape}: choose mlp, or an image dataset")
+    height, width, channels = sample_shape
+    if height != width or height < smallest or height & (height - 1):
+        raise InputError(f"network {network}: image size {height} × {width} must be a power of two ≥ {smallest}, squared")
+    return height, channels
+
+
+def check_width(network: str, option: str, width: int) -> None:
+    """Raise `InputError` at a number of channels that is none."""
+    if width < 1:
+        raise InputError(f"network {network}: {option}={width} must be an integer ≥ 1")
+
+
+def check_norm(network: str, norm: str, norms: Sequence[str], *, of_disc: Sequence[str] = ()) -> None:
+    """Raise `InputError` at a norm that is none of these; of_disc: those that the discriminator alone has."""
+    if norm in of_disc:
+        has = f"the generator has {' or '.join(norms)}"
+        raise InputError(f"network {network}: norm={norm} is the discriminator's alone, {has}: set disc.{network}.norm={norm}")
+    if norm not in norms:
+        raise InputError(f"network {network}: norm={norm} must be one of {', '.join(norms)}{nearest(norm, norms)}")
+
+
+def doublings(image_size: int) -> int:
+    """Return n of image_size = 4 * 2**n."""
+    return image_size.bit_length() - 3
