@@ -147,7 +147,7 @@ def save_curves(rows: Sequence[dict[str, Any]], path: str | Path, objective: Obj
     """
     panels = [names for names in _PANELS if all(name in row for row in rows for name in names)]
     figure = Figure(figsize=(8, 2.7 * len(panels)), layout="constrained")
-    for names, axes in zip(panels, figure.subplots(len(panels), sharex=True), strict=True):
+    for names, axes in zip(panels, figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0], strict=True):
         _plot_series(axes, rows, names)
         if "value" in names:
             _mark_value(axes)
