@@ -71,9 +71,9 @@ def make_page(rows: dict[str, dict[str, Any]]) -> str:
     over_seeds = plus_minus([row["log_likelihood"] for row in list(rows.values())[1:]])
     return f"""# Parzen windows on the embedded digits
 
-{_STEPS.value} steps of configs/mnist_dcgan.py at width {_WIDTH.value}; final step, EMA weights. Of the 5,000 digits 3,000 are to
-train on, 1,000 to choose σ, 1,000 to test. ± is the SE over the test digits, as in the paper, whose 225 ± 2 is of MNIST itself:
-not the same data. Mean over the seeds, ± SE: {over_seeds} nats.
+{_STEPS.value} steps of configs/mnist_dcgan.py at width {_WIDTH.value}; final step, EMA weights. Of the 5,000 digits 3,000 are
+to train on, 1,000 to choose σ, 1,000 to test. ± is the SE over the test digits, as in the paper, whose 225 ± 2 is of MNIST
+itself: not the same data. Mean over the seeds, ± SE: {over_seeds} nats.
 Rows: [mnist_parzen.jsonl](mnist_parzen.jsonl), by `experiments/mnist_parzen.py`.
 
 {markdown(lines)}
