@@ -52,7 +52,10 @@ def seconds_per_image(extractor: Extractor, images: ImageSource) -> float:
 
 
 def compute_statistics(extractor: Extractor, images: ImageSource, needs: Collection[str], *, name: str = "") -> Statistics:
-    """Compute the needed statistics of images, with their labels; see `Statistics`. Memory grows with N only where more than moments is needed."""
+    """Compute the needed statistics of images, with their labels; see `Statistics`.
+
+    Memory grows with N only where more than moments is needed.
+    """
     running: Moments | None = None
     chunks = []
     for features in extract(extractor, images, name=name) if needs else ():

@@ -95,7 +95,7 @@ def _by_class(
         for name, features in rows.items():
             if len(features) < at_least:
                 raise InputError(f"{name} has {len(features)} rows of class {label}: must be at least {at_least}")
-        numbers.append(compare(**rows))
+        numbers.append(compare(rows["real"], rows["fake"]))
     return np.array(numbers)
 
 

@@ -93,7 +93,9 @@ def find_metrics(names: Collection[str], features: str, *, classes: bool, labell
         if name not in of_features:
             raise InputError(f"metrics={name}: needs the classes of features=classifier, not features={features}")
         if name not in allowed:
-            raise InputError(f"metrics={name}: needs labels on both sides: images with labels, config.num_classes > 0")
+            raise InputError(
+                f"metrics={name}: needs the labels of a conditional run: config.num_classes > 0, and no other images"
+            )
     return tuple(allowed[name] for name in names or allowed)
 
 
@@ -102,7 +104,9 @@ def needed(metrics: Iterable[Metric], *, real: bool) -> set[str]:
     return {each.needs for each in metrics if each.uses_real or not real}
 
 
-def check_num(metrics: Iterable[Metric], num: int, name: str, labels: np.ndarray | None = None, *, num_classes: int = 0) -> None:
+def check_num(
+    metrics: Iterable[Metric], num: int, name: str, labels: np.ndarray | None = None, *, num_classes: int = 0
+) -> None:
     """Raise `InputError` where num images, or those of one class by their labels, are too few: before anything slow is done."""
     for each in metrics:
         if num < each.at_least:
