@@ -1,10 +1,10 @@
 """Metrics of samples: arrays in, numbers out."""
 
 from gan_jax.evaluation.metrics.classes import ClassStatistics, class_statistics
-from gan_jax.evaluation.metrics.conditional import class_coverages, class_frechet_distances, label_accuracy
 from gan_jax.evaluation.metrics.distances import Neighbours, mean_pairwise_distance, nearest_neighbours
 from gan_jax.evaluation.metrics.frechet import Moments, frechet_distance, merge, moments
 from gan_jax.evaluation.metrics.kid import KernelDistance, kernel_distance
+from gan_jax.evaluation.metrics.labels import class_coverages, class_frechet_distances, label_accuracy
 from gan_jax.evaluation.metrics.modes import ModeStatistics, mode_statistics
 from gan_jax.evaluation.metrics.parzen import Parzen, parzen_log_likelihood
 from gan_jax.evaluation.metrics.precision_recall import PrecisionRecall, precision_recall
