@@ -57,8 +57,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         StoppedError: SIGTERM or SIGINT; the state of the last step is saved.
     """
     plan, workdir = make_plan(config), Path(workdir)
-    with closing(make_configured_dataset(config)) as dataset, _open_workdir(workdir, config.keep_checkpoints) as checkpoints:
-        check_dataset(plan.gan, dataset)
+    with closing(_make_dataset(plan)) as dataset, _open_workdir(workdir, config.keep_checkpoints) as checkpoints:
         num_images = len(dataset.images) if isinstance(dataset, ImageDataset) else None
         distributed.assert_same(shared_entries(plan.resolved), num_images)
         state = _restore_or_create(plan, workdir, checkpoints)
@@ -72,6 +71,13 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         if checkpoints:
             print(f"pictures: {', '.join(str(path) for path in save_run_plots(workdir))}", flush=True)
     return state
+
+
+def _make_dataset(plan: Plan) -> Dataset:
+    """Make the dataset of a run, and refuse it before anything is written where the recipe is made for another."""
+    dataset = make_configured_dataset(plan.config)
+    check_dataset(plan.gan, dataset)
+    return dataset
 
 
 @contextmanager
