@@ -10,6 +10,7 @@ import pytest
 from flax import linen as nn
 from small import random_images, small_gan, small_state
 from stripes import RECIPE, striped
+from test_tfds import write_idx_set
 
 from gan_jax import from_arrays, sample
 from gan_jax.errors import InputError
@@ -281,6 +282,17 @@ def test_metrics_by_label_are_refused_for_an_unconditional_run(run_script, tmp_p
     done = run_script("evaluate.py", "--real", f"--out={tmp_path}/rows.jsonl", "--metrics=accuracy", status=2, fast=True)
     assert "metrics=accuracy: needs the labels of a conditional run: config.num_classes > 0" in done.stderr
     assert (done.stderr.count("\n"), done.stdout) == (1, "")
+
+
+def test_images_of_another_split_keep_their_labels(run_script, tmp_path, monkeypatch):
+    """Both splits have the same images here: labels that went astray would set their classes apart."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    write_idx_set(tmp_path / "data", train=60, test=60)
+    options = ("--config=experiments/configs/fashion_mnist.py", "--config.network.name=mlp", "--config.num_classes=10")
+    flags = ("--real", "--features=pixels", "--metrics=class_frechet,class_coverage", f"--out={tmp_path}/rows.jsonl")
+    run_script("evaluate.py", *options, *flags, fast=True)
+    (row,) = read_jsonl(tmp_path / "rows.jsonl")
+    assert (row["mean"]["pixels_class_frechet"], row["mean"]["class_coverage"]) == (pytest.approx(0, abs=1e-9), 1)
 
 
 def test_the_dataset_must_have_the_classes_of_the_config(run_script, tmp_path):
