@@ -288,9 +288,10 @@ def test_images_of_another_split_keep_their_labels(run_script, tmp_path, monkeyp
     """Both splits have the same images here: labels that went astray would set their classes apart."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     write_idx_set(tmp_path / "data", train=60, test=60)
-    options = ("--config=experiments/configs/fashion_mnist.py", "--config.network.name=mlp", "--config.num_classes=10")
+    conditional = ("--config.network.name=mlp", "--config.num_classes=10")
+    options = ("--config.data.image_size=8", "--config.data.resize=true", "--config=experiments/configs/fashion_mnist.py")
     flags = ("--real", "--features=pixels", "--metrics=class_frechet,class_coverage", f"--out={tmp_path}/rows.jsonl")
-    run_script("evaluate.py", *options, *flags, fast=True)
+    run_script("evaluate.py", *options, *conditional, *flags, fast=True)
     (row,) = read_jsonl(tmp_path / "rows.jsonl")
     assert (row["mean"]["pixels_class_frechet"], row["mean"]["class_coverage"]) == (pytest.approx(0, abs=1e-9), 1)
 
