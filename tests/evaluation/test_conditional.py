@@ -289,7 +289,7 @@ def test_images_of_another_split_keep_their_labels(run_script, tmp_path, monkeyp
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     write_idx_set(tmp_path / "data", train=60, test=60)
     conditional = ("--config.network.name=mlp", "--config.num_classes=10")
-    options = ("--config.data.image_size=8", "--config.data.resize=true", "--config=experiments/configs/fashion_mnist.py")
+    options = ("--config=experiments/configs/fashion_mnist.py", "--config.data.image_size=8", "--config.data.resize=true")
     flags = ("--real", "--features=pixels", "--metrics=class_frechet,class_coverage", f"--out={tmp_path}/rows.jsonl")
     run_script("evaluate.py", *options, *conditional, *flags, fast=True)
     (row,) = read_jsonl(tmp_path / "rows.jsonl")
