@@ -60,7 +60,7 @@ def save_samples(
     labels: np.ndarray | None = None,
     columns: int | None = None,
 ) -> None:
-    """Save images as a grid, points as a scatter over the density of their dataset.
+    """Save images as a grid of so many columns, points as a scatter over the density of their dataset.
 
     Points get the contours of D where it judges single points without labels, or the colours of their labels: int `[N]`, by
     default those of `default_labels`.
