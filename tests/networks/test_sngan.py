@@ -187,13 +187,21 @@ def test_initial_weights_have_the_published_scale():
 
 @every_image_network
 def test_the_scale_of_a_kernel_is_divided_out(name):
-    """Ten times the kernels are the same discriminator."""
+    """Ten times the kernels are the same discriminator, and a gradient has no part along its kernel."""
     module, images = network("disc", name, norm="spectral"), inputs_of("disc")
     variables = init(module, images)
     scaled = {**variables, "params": jax.tree.map(lambda leaf: 10 * leaf if leaf.ndim > 1 else leaf, variables["params"])}
     logits, again = (in_train_mode(module)(each, images, None)[0] for each in (variables, scaled))
     np.testing.assert_allclose(logits, again, rtol=1e-4, atol=1e-6)
     assert np.all(logits != 0)
+    gradients = jax.jit(
+        jax.grad(lambda params: jnp.sum(jnp.sin(in_train_mode(module)({**variables, "params": params}, images, None)[0])))
+    )(variables["params"])
+    for path, gradient in flatten_dict(gradients).items():
+        kernel = flatten_dict(variables["params"])[path]
+        if path[-1] == "kernel":
+            lengths = jnp.linalg.norm(gradient) * jnp.linalg.norm(kernel)
+            assert abs(float(jnp.vdot(gradient, kernel))) < 1e-4 * float(lengths), path
 
 
 @pytest.mark.parametrize(
