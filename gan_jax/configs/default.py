@@ -69,13 +69,21 @@ def penalty() -> dict[str, Any]:
 def network() -> dict[str, Any]:
     """Return the network of both players: its name, and the options of each network."""
     return {
-        "name": "dcgan",  # or mlp
+        "name": "dcgan",  # or mlp, sndcgan, resnet
         "dtype": "float32",  # of the arithmetic, or bfloat16; parameters and statistics stay float32
         "dcgan": {
             "base_width": 64,  # channels next to the image; doubled at each halving
-            "norm": "batch",  # or none
+            "norm": "batch",  # or none; in D also layer, spectral
         },
         "mlp": {"hidden": (128, 128)},  # widths of the hidden layers
+        "sndcgan": {  # SNGAN's standard CNN
+            "base_width": 64,  # as dcgan's
+            "norm": "spectral",  # of D, or none; G has batch norm
+        },
+        "resnet": {  # SNGAN's residual networks
+            "width": 128,  # channels throughout; in the paper 256 for gen, 128 for disc
+            "norm": "spectral",  # of D, or layer, none; G has batch norm
+        },
     }
 
 

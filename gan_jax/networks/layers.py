@@ -22,16 +22,50 @@ def at_least_float32(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def spectrally_normalised(layer: nn.Module, norm: str, train: bool) -> Layer:
-    """Return the layer, with norm="spectral" over the spectral norm of its kernel (Miyato et al. 2018, algorithm 1).
+class SpectralNorm(nn.Module):
+    """Apply a layer with its kernel over the kernel's spectral norm (Miyato et al. 2018, algorithm 1).
 
-    The kernel is the matrix `[inputs, outputs]`, of a convolution `[h · w · I, O]`; a bias stays as it is. Each call takes one
-    step of the power iteration from u, which `batch_stats` keep; in train mode the new u is kept. u depends on the parameters
-    alone, so that both passes of a discriminator update, and all devices, arrive at the same.
+    The kernel is the matrix W `[inputs, outputs]`, of a convolution `[h · w · I, O]`; a bias stays as it is. Each call takes a
+    step of the power iteration from u `[outputs]`, and in train mode keeps it in `batch_stats`. It depends on W alone, so
+    that both passes of an update, and all devices, arrive at the same. No gradient goes through u and v.
+
+    Flax's `nn.SpectralNorm` does this too, but divides the initial parameters themselves, and an optimiser's steps are then of
+    another size beside them than in the paper.
     """
-    if norm != "spectral":
-        return layer
-    return partial(nn.SpectralNorm(layer, n_steps=1, epsilon=1e-12), update_stats=train)
+
+    layer: nn.Module
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        def normalised(variables: Any) -> Any:
+            params = variables["params"]
+            matrix = params["kernel"].reshape(-1, params["kernel"].shape[-1])
+            return {"params": {**params, "kernel": params["kernel"] / self._spectral_norm(matrix, train)}}
+
+        if self.is_initializing():
+            self.layer(x)  # draws the parameters
+        return nn.map_variables(lambda layer: layer(x), "params", normalised)(self.layer)
+
+    def _spectral_norm(self, matrix: jax.Array, train: bool) -> jax.Array:
+        def draw() -> jax.Array:
+            return jax.random.normal(self.make_rng("params"), matrix.shape[-1:])
+
+        u = self.variable("batch_stats", f"{self.layer.name}_u", draw)
+        dot = partial(jnp.dot, precision="highest")
+        v = _normed(dot(matrix, u.value))
+        new_u = _normed(dot(v, matrix))
+        if train:
+            u.value = new_u
+        return dot(v, dot(matrix, new_u))
+
+
+def _normed(vector: jax.Array) -> jax.Array:
+    return jax.lax.stop_gradient(vector * jax.lax.rsqrt(jnp.sum(vector**2) + 1e-12))
+
+
+def spectrally_normalised(layer: nn.Module, norm: str, train: bool) -> Layer:
+    """Return the layer, with norm="spectral" under `SpectralNorm`; names and shapes of its parameters stay the same."""
+    return partial(SpectralNorm(layer), train=train) if norm == "spectral" else layer
 
 
 def _rows(table: jax.Array, labels: jax.Array | None, ndim: int, dtype: Any) -> jax.Array:
