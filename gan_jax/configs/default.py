@@ -69,13 +69,18 @@ def penalty() -> dict[str, Any]:
 def network() -> dict[str, Any]:
     """Return the network of both players: its name, and the options of each network."""
     return {
-        "name": "dcgan",  # or mlp
+        "name": "dcgan",  # or mlp, r3gan
         "dtype": "float32",  # of the arithmetic, or bfloat16; parameters and statistics stay float32
         "dcgan": {
             "base_width": 64,  # channels next to the image; doubled at each halving
             "norm": "batch",  # or none
         },
         "mlp": {"hidden": (128, 128)},  # widths of the hidden layers
+        "r3gan": {  # for relativistic, r1 and r2, latent_dim 64; published sizes in brackets
+            "widths": (96,),  # channels from image_size to 4 × 4, or one number for all (768; CIFAR-10 and Stacked MNIST)
+            "blocks": 2,  # at each resolution
+            "group_size": 16,  # channels in a group of the 3 × 3 convolutions, a divisor of 2 × width (16; ImageNet 32)
+        },
     }
 
 

@@ -9,12 +9,13 @@ from typing import Any
 from flax import linen as nn
 
 from gan_jax.errors import InputError, nearest
-from gan_jax.networks import dcgan, mlp
+from gan_jax.networks import dcgan, mlp, r3gan
 from gan_jax.state import Players
 
 NETWORKS: dict[str, Players] = {
     "dcgan": Players(dcgan.make_generator, dcgan.make_discriminator),
     "mlp": Players(mlp.make_generator, mlp.make_discriminator),
+    "r3gan": Players(r3gan.make_generator, r3gan.make_discriminator),
 }
 """Name -> `make(sample_shape, *, num_classes, dtype, **options)` of each player; D's sample_shape is what it sees, packed.
 
