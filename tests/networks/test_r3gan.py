@@ -159,15 +159,27 @@ def test_a_label_changes_its_own_output(player):
 
 
 def test_logits_are_products_with_the_vectors_of_the_labels():
-    """Linear in the label's vector: with all vectors alike, labels make no difference, and twice the vectors is twice D."""
+    """Twice the vectors, twice the logits; and where all labels have the vector of the first, so have their logits."""
     disc, x = players(num_classes=3).disc, drawn(*INPUTS.disc)
     params = init(disc, x, LABELS)["params"]
-    logits = disc.apply({"params": params}, x, LABELS, train=True)
-    for table in (params["embedding"]["kernel"][:1], 2 * params["embedding"]["kernel"]):
-        kernel = jnp.broadcast_to(table, (3, 8))
-        changed = {"params": params | {"embedding": {"kernel": kernel}}}
-        expected = disc.apply({"params": params}, x, jnp.zeros(4, int), train=True) if len(table) == 1 else 2 * logits
-        np.testing.assert_allclose(disc.apply(changed, x, LABELS, train=True), expected, rtol=1e-5)
+    table = params["embedding"]["kernel"]
+
+    def logits(table, labels):
+        return disc.apply({"params": params | {"embedding": {"kernel": table}}}, x, labels, train=True)
+
+    np.testing.assert_allclose(logits(2 * table, LABELS), 2 * logits(table, LABELS), rtol=1e-5)
+    np.testing.assert_allclose(logits(jnp.tile(table[:1], (3, 1)), LABELS), logits(table, jnp.zeros(4, int)), rtol=1e-5)
+
+
+def test_initial_vectors_of_labels():
+    """Gain 1 of one-hot inputs in G; gain 1 / √C in D, so that the sum over C products has the variance of one."""
+    width, num_classes = 64, 100
+    gen, disc = players(widths=(width,), num_classes=num_classes)
+    labels = jnp.zeros(1, int)
+    for network, x, gain in ((gen, jnp.ones((1, 5)), 1), (disc, jnp.ones((1, 8, 8, 3)), width**-0.5)):
+        table = init(network, x, labels)["params"]["embedding"]["kernel"]
+        assert table.shape == (num_classes, 64)
+        assert float(jnp.std(table)) == pytest.approx(gain / num_classes**0.5, rel=0.05)
 
 
 def test_the_gradient_of_a_penalty_is_that_of_differences_and_reaches_every_kernel():
@@ -210,7 +222,9 @@ def test_bfloat16_is_the_arithmetic_alone(player, num_classes):
     exact, rough = (getattr(players(num_classes=num_classes, dtype=dtype), player) for dtype in ("float32", "bfloat16"))
     x = drawn(*shape)
     variables = init(rough, x, labels, randomised=True)
-    outputs = rough.apply(variables, x, labels, train=True)
+    is_block = lambda module, _: isinstance(module, Block)  # noqa: E731
+    outputs, captured = rough.apply(variables, x, labels, train=True, capture_intermediates=is_block)
+    assert {leaf.dtype for leaf in jax.tree.leaves(captured)} == {jnp.dtype(jnp.bfloat16)}
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((outputs, variables)))
     expected = exact.apply(variables, x, labels, train=True)
     assert 0 < float(jnp.max(jnp.abs(outputs - expected))) < 0.05 * float(jnp.max(jnp.abs(expected)))
