@@ -4,6 +4,7 @@ Command: python experiments/evaluate.py --workdir=runs/mnist
 Evaluates the best and the final step, with EMA and with raw weights. A run on points in the plane has mode statistics instead.
 --features=inception gives FID and KID (`make inception` first); classifier and pixels give numbers under their own names.
 --npz=FILE or --folder=DIR: other images, compared with the dataset of the run or of --config.
+Images of a conditional run are of the classes that they have in its data, and have metrics by class too.
 --real: the baseline, real images that are not among those compared with. --neighbours: the samples nearest to a training image.
 
 The defaults are the same on every machine; the expected time is printed first. On 2 cores it is two minutes with the
@@ -12,6 +13,7 @@ Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it i
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +26,7 @@ from gan_jax.data import DENSITIES, Transform, load_images, read_numpy
 from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
-from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, hold_out, real_images
+from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, hold_out, real_images
 from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics, nearest_neighbours
 from gan_jax.evaluation.results import append_row, format_metrics, over_seeds
 from gan_jax.run import cli, plots
@@ -64,6 +66,17 @@ class Restored(NamedTuple):
     ema: bool
 
 
+class TrainedOn(NamedTuple):
+    """The images uint8 `[N, H, W, C]` that a config trains on, their labels int32 `[N]` from 0 to K - 1, or None, and of what.
+
+    names: the K labels of the dataset itself, ascending, or None.
+    """
+
+    images: Any
+    labels: np.ndarray | None
+    names: np.ndarray | None
+
+
 class Evaluated(NamedTuple):
     """Images to evaluate: their name, the fields of their row, and the images by seed."""
 
@@ -84,26 +97,60 @@ def restore(workdir: str) -> Iterator[Restored]:
             yield Restored(name, fields | {"batch_norm": "running statistics"}, gan, state, ema)
 
 
-def choose_real(config: ConfigDict, images: Any, *, baseline: bool) -> tuple[RealImages, str]:
-    """Select real images, to compare with or for the baseline, and describe them. images: those that the config trains on."""
-    name, trained_on = config.data.name, config.data.split
-    split, at_most = _SPLIT.value or trained_on, _NUM.value if baseline else _NUM_REAL.value
+def load_trained_on(config: ConfigDict) -> TrainedOn:
+    """Load what a config trains on.
+
+    Raises:
+        InputError: labels of another number of classes than the config's.
+    """
+    images, labels = load_configured_images(config)
+    names, indices = (None, None) if labels is None else np.unique(labels, return_inverse=True)
+    num_classes = 0 if names is None else len(names)
+    if config.num_classes not in (0, num_classes):
+        raise InputError(f"config.num_classes={config.num_classes} must be 0 or that of {config.data.name}: {num_classes}")
+    return TrainedOn(images, None if indices is None else indices.astype(np.int32), names)
+
+
+def as_classes(labels: Any, names: np.ndarray) -> np.ndarray:
+    """Map the labels of another split to 0 to K - 1, as those of the images that the run trains on are."""
+    indices = np.searchsorted(names, labels)
+    unknown = names[np.minimum(indices, len(names) - 1)] != labels
+    if unknown.any():
+        raise InputError(f"label {np.asarray(labels)[unknown][0]}: must be one of the {len(names)} that the run trains on")
+    return indices
+
+
+def choose_real(config: ConfigDict, trained_on: TrainedOn, *, baseline: bool) -> tuple[RealImages, str]:
+    """Select real images, to compare with or for the baseline, and describe them; of a conditional run with their labels."""
+    (images, labels, names), trained_split = trained_on, config.data.split
+    name = config.data.name
+    split, at_most = _SPLIT.value or trained_split, _NUM.value if baseline else _NUM_REAL.value
     if baseline and name.startswith("tfds:"):
-        split = next(other for other in (trained_on, "test", "train") if other != split)
-    if split != trained_on:
-        images = load_configured_images(config, split)[0]
+        split = next(other for other in (trained_split, "test", "train") if other != split)
+    if split != trained_split:
+        images, labels = load_configured_images(config, split)
+        labels = as_classes(labels, names) if config.num_classes and names is not None else None
+    select = partial(real_images, images, labels=labels, at_most=at_most)
     if name.startswith("tfds:"):
-        return real_images(images, at_most=at_most), f"{name} {split}"
+        return select(), f"{name} {split}"
     learned, held_out = hold_out(len(images))
     if baseline:
-        return real_images(images, held_out, at_most=at_most), f"{name}, {len(held_out)} held-out images of {len(images)}"
-    return real_images(images, learned, at_most=at_most), f"{name}, {len(learned)} training images of {len(images)}"
+        return select(held_out), f"{name}, {len(held_out)} held-out images of {len(images)}"
+    return select(learned), f"{name}, {len(learned)} training images of {len(images)}"
 
 
-def choose_evaluated(config: ConfigDict, images: Any) -> list[Evaluated]:
+def generated(restored: Restored, labels: np.ndarray | None) -> list[ImageSource]:
+    """Make the samples of each seed; labels `[N]`: of the images trained on, whose frequencies a conditional run's have."""
+    _, _, gan, state, ema = restored
+    labels = labels if gan.num_classes else None
+    drawn = [None if labels is None else draw_labels(labels, _NUM.value, seed=seed) for seed in range(_SEEDS.value)]
+    return [GeneratedImages(gan, state, seed, _NUM.value, ema=ema, labels=each) for seed, each in enumerate(drawn)]
+
+
+def choose_evaluated(config: ConfigDict, trained_on: TrainedOn) -> list[Evaluated]:
     """Make the images that the flags name."""
     if _REAL.value:
-        source, name = choose_real(config, images, baseline=True)
+        source, name = choose_real(config, trained_on, baseline=True)
         return [Evaluated(name, {}, [source])]
     if _NPZ.value:
         array = read_numpy(_NPZ.value)[0]
@@ -115,10 +162,7 @@ def choose_evaluated(config: ConfigDict, images: Any) -> list[Evaluated]:
         transform = Transform(data.image_size, data.channels, data.resize, data.background)
         array = load_images(f"folder:{_FOLDER.value}", transform)[0]
         return [Evaluated(_FOLDER.value, {"transform": transform.describe()}, [real_images(array, at_most=_NUM.value)])]
-    return [
-        Evaluated(name, fields, [GeneratedImages(gan, state, seed, _NUM.value, ema=ema) for seed in range(_SEEDS.value)])
-        for name, fields, gan, state, ema in restore(_WORKDIR.value)
-    ]
+    return [Evaluated(each.name, each.fields, generated(each, trained_on.labels)) for each in restore(_WORKDIR.value)]
 
 
 def print_expected_time(extractor: Extractor, real: ImageSource, evaluated: list[Evaluated]) -> None:
@@ -140,16 +184,18 @@ def evaluate_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
 
 def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
     """Yield rows of the images that the flags name; the first with the distances of its neighbours, with --neighbours."""
-    find_metrics(_METRICS.value, _FEATURES.value, classes=_FEATURES.value == "classifier")  # refused before anything slow
-    images, labels = load_configured_images(config)
-    real, description = choose_real(config, images, baseline=False)
-    evaluated, extractor = choose_evaluated(config, images), EXTRACTORS[_FEATURES.value](images, labels)
+    num_classes = 0 if _NPZ.value or _FOLDER.value else config.num_classes  # images of others have no labels
+    classes = _FEATURES.value == "classifier"
+    find_metrics(_METRICS.value, _FEATURES.value, classes=classes, labelled=num_classes > 0)  # refused before anything slow
+    trained_on = load_trained_on(config)
+    real, description = choose_real(config, trained_on, baseline=False)
+    evaluated, extractor = choose_evaluated(config, trained_on), EXTRACTORS[_FEATURES.value](*trained_on[:2])
     print_expected_time(extractor, real, evaluated)
-    reference = make_reference(_METRICS.value, extractor, real, description)
+    reference = make_reference(_METRICS.value, extractor, real, description, num_classes=num_classes)
     for index, (name, fields, sources) in enumerate(evaluated):
         row = fields | evaluate(reference, sources, name)
         if _NEIGHBOURS.value and index == 0:
-            row["neighbours"] = save_neighbours(sources[0], images, path.with_name("neighbours.png"))
+            row["neighbours"] = save_neighbours(sources[0], trained_on.images, path.with_name("neighbours.png"))
         yield row
 
 

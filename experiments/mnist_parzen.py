@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from configs import mnist
+from configs import mnist_dcgan
 from gan_jax.data import Transform, load_images
 from gan_jax.errors import InputError
 from gan_jax.evaluation.images import hold_out
@@ -49,7 +49,7 @@ def train_and_sample(digits: np.ndarray, seed: int) -> np.ndarray:
     """Train a GAN on these digits and return its samples uint8 `[num, 32, 32, 1]`."""
     path = Path(_RUNS.value) / "digits.npy"
     write_atomic_bytes(path, lambda file: np.save(file, digits))
-    config = mnist.get_config()
+    config = mnist_dcgan.get_config()
     config.data.name, config.seed, config.num_steps = f"numpy:{path}", seed, _STEPS.value
     config.network.dcgan.base_width = _WIDTH.value
     config.eval_every = 0  # the final step is evaluated: there is none to choose
@@ -71,9 +71,9 @@ def make_page(rows: dict[str, dict[str, Any]]) -> str:
     over_seeds = plus_minus([row["log_likelihood"] for row in list(rows.values())[1:]])
     return f"""# Parzen windows on the embedded digits
 
-{_STEPS.value} steps of configs/mnist.py at width {_WIDTH.value}; final step, EMA weights. Of the 5,000 digits 3,000 are to
-train on, 1,000 to choose σ, 1,000 to test. ± is the SE over the test digits, as in the paper, whose 225 ± 2 is of MNIST itself:
-not the same data. Mean over the seeds, ± SE: {over_seeds} nats.
+{_STEPS.value} steps of configs/mnist_dcgan.py at width {_WIDTH.value}; final step, EMA weights. Of the 5,000 digits 3,000 are
+to train on, 1,000 to choose σ, 1,000 to test. ± is the SE over the test digits, as in the paper, whose 225 ± 2 is of MNIST
+itself: not the same data. Mean over the seeds, ± SE: {over_seeds} nats.
 Rows: [mnist_parzen.jsonl](mnist_parzen.jsonl), by `experiments/mnist_parzen.py`.
 
 {markdown(lines)}

@@ -2,8 +2,8 @@
 
 Command: python experiments/sample.py --workdir=runs/mnist --num=64 --seed=1 --out=grid.png
 --interpolate: latent interpolation, a row for each pair of latents, along the sphere. --npz=FILE: the samples as an array.
---labels=0,1,2: the classes of a conditional generator, in turn; by default all of them. Sample i depends on the seed, i and its
-label alone, however many are asked for.
+Sample i depends on the seed and i alone, however many are asked for. Images of a conditional generator have a class in each row
+and the same latent down each column, in as many whole columns as --num allows: --labels=0,1,2 for these rows, by default all.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from gan_jax.errors import InputError
 from gan_jax.run import cli
 from gan_jax.run.plots import save_samples
 from gan_jax.run.restore import restore_run
-from gan_jax.sampling import generate, sample, slerp
+from gan_jax.sampling import generate, sample_grid, slerp
 from gan_jax.state import generator_variables
 from gan_jax.steps import example_keys, sample_latents
 
@@ -26,20 +26,20 @@ _NUM = flags.DEFINE_integer("num", 64, "Number of samples.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**32 - 1)
 _OUT = flags.DEFINE_string("out", None, "PNG file; default: WORKDIR/grid.png.")
 _NPZ = flags.DEFINE_string("npz", None, "File for the samples: array `samples`, uint8 [N, H, W, C], or float32 [N, D].")
-_LABELS = flags.DEFINE_list("labels", [], "Classes, repeated in turn over the samples; default: every class.")
+_LABELS = flags.DEFINE_list("labels", [], "Classes, one for each row of images, in turn for points; default: all.")
 _INTERPOLATE = flags.DEFINE_boolean("interpolate", False, "Rows of eight steps between two latents.")
 _RAW = flags.DEFINE_boolean("raw", False, "The generator's own weights, where the run keeps an average of them too.")
 
 _COLUMNS = 8
 
 
-def parse_labels(num: int) -> np.ndarray | None:
-    """Return the labels int `[num]` that the flag asks for, or None."""
+def parse_labels() -> np.ndarray | None:
+    """Return the labels that the flag asks for, or None."""
     if not _LABELS.value:
         return None
     if not all(label.isdecimal() for label in _LABELS.value):
         raise InputError(f"--labels={','.join(_LABELS.value)} must be integers ≥ 0, such as 0,1,2")
-    return np.resize(np.array(_LABELS.value, int), num)
+    return np.array(_LABELS.value, int)
 
 
 def interpolations(rng: jax.Array, num: int, latent_dim: int) -> jax.Array:
@@ -58,24 +58,24 @@ def main() -> None:
     if out.suffix != ".png":
         raise InputError(f"--out={out} must end in .png")
     num, rng = _NUM.value, jax.random.key(_SEED.value)
-    labels = parse_labels(num)
+    classes = parse_labels()
     config, gan, state = restore_run(_WORKDIR.value)
     ema = state.ema is not None and not _RAW.value
+    columns: int | None = _COLUMNS
     if _INTERPOLATE.value:
-        if gan.num_classes and labels is None:
-            labels = np.arange(num) // _COLUMNS % gan.num_classes  # a class for each row
+        classes = np.arange(gan.num_classes) if classes is None and gan.num_classes else classes
+        labels = None if classes is None else classes[np.arange(num) // _COLUMNS % len(classes)]  # a class for each row
         latents = interpolations(rng, num, gan.latent_dim)
         samples = generate(gan, generator_variables(state, ema=ema), latents, labels)
     else:
-        samples = sample(gan, state, rng, num, labels=labels, ema=ema)
-    columns = _COLUMNS if _INTERPOLATE.value else None
+        samples, labels, columns = sample_grid(gan, state, rng, num, labels=classes, ema=ema)
     save_samples(gan, state, samples, out, dataset_name=config.data.name, labels=labels, columns=columns)
     if npz:
         npz.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(npz, samples=samples)
     weights = "EMA weights" if ema else "raw weights"
     files = ", ".join(str(path) for path in (out, npz) if path)
-    print(f"{num} samples of step {int(state.step)}, {weights}, seed {_SEED.value}: {files}")
+    print(f"{len(samples)} samples of step {int(state.step)}, {weights}, seed {_SEED.value}: {files}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from gan_jax.networks import make_network, make_networks
 from gan_jax.objectives import OBJECTIVES, VALUE_AT_EQUILIBRIUM, Objective, js_lower_bound, value
 from gan_jax.parallel import make_step
 from gan_jax.penalties import PENALTIES
-from gan_jax.sampling import generate, sample, slerp
+from gan_jax.sampling import generate, sample, sample_grid, slerp
 from gan_jax.schedules import constant, cosine, warmed_up_decay
 from gan_jax.state import GAN, Players, TrainState, create_state, generator_variables, run_keys
 from gan_jax.steps import disc_update, example_keys, gen_update, sample_latents, train_step
@@ -46,6 +46,7 @@ __all__ = [
     "make_step",
     "run_keys",
     "sample",
+    "sample_grid",
     "sample_latents",
     "slerp",
     "train_step",

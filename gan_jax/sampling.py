@@ -1,7 +1,7 @@
 """Samples from a generator: running statistics in place of the batch's, so that one picture does not depend on the others."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +75,38 @@ def sample(
     latents = sample_latents(example_keys(rng, "latents", num, first=first), gan.latent_dim)
     labels = default_labels(gan, num, first=first) if labels is None else labels
     return generate(gan, generator_variables(state, ema=ema), latents, labels)
+
+
+class Grid(NamedTuple):
+    """Samples of one picture, row by row: their labels int `[N]`, or None, and the columns, None where any number will do."""
+
+    samples: np.ndarray
+    labels: np.ndarray | None
+    columns: int | None
+
+
+def sample_grid(gan: GAN, state: TrainState, rng: jax.Array, num: int, *, labels: Any = None, ema: bool | None = None) -> Grid:
+    """Draw the samples of a picture: of a conditional recipe for images, a class in each row and a latent down each column.
+
+    labels: of the rows, by default every class. There are as many whole columns as num allows, one at least, so there may be
+    fewer samples than num; where there are more labels than num, the first num. A sample depends on rng, its column, its label
+    and the weights alone. Other recipes have the num samples of `sample`, with the labels in turn.
+
+    Raises:
+        InputError: no samples or labels, or labels that the recipe does not have.
+    """
+    if not (gan.is_image and gan.num_classes):
+        labels = default_labels(gan, num) if labels is None else np.resize(np.asarray(labels, np.int32), num)
+        return Grid(sample(gan, state, rng, num, labels=labels, ema=ema), labels, None)
+    rows = np.arange(gan.num_classes) if labels is None else np.asarray(labels)
+    if num < 1 or not len(rows):
+        raise InputError(f"{num} samples of {len(rows)} labels: both must be at least 1")
+    rows = rows[:num].astype(np.int32)
+    columns = num // len(rows)
+    latents = sample_latents(example_keys(rng, "latents", columns), gan.latent_dim)
+    of_samples = np.repeat(rows, columns)
+    variables = generator_variables(state, ema=ema)
+    return Grid(generate(gan, variables, jnp.tile(latents, (len(rows), 1)), of_samples), of_samples, columns)
 
 
 def slerp(start: jax.Array, end: jax.Array, fractions: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ from gan_jax.configs import default
 def small_gan(network: str = "dcgan", *, objective: str = "non_saturating", ema_decay: float = 0.0, **options: object) -> GAN:
     """A GAN for 16 × 16 grey images, the smallest with batch norm in a DCGAN's D, or for points (mlp); steps take milliseconds.
 
-    norm: of image networks, of D alone where G has none such. num_classes, packing, penalties, augment, disc_steps: the recipe's.
+    norm: of image networks, of D alone where G has none such. The others are the recipe's: num_classes, packing, penalties, …
     """
     sample_shape = (2,) if network == "mlp" else (16, 16, 1)
     size = {"mlp": {"hidden": (16,)}, "resnet": {"width": 4}}.get(network, {"base_width": 4})

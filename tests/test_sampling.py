@@ -1,12 +1,26 @@
 """Samples depend on their own latent alone, and interpolation keeps to the sphere."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from small import small_gan, small_state
 
-from gan_jax import Batch, example_keys, generate, generator_variables, sample, sample_latents, slerp, train_step
+from gan_jax import (
+    Batch,
+    create_state,
+    example_keys,
+    generate,
+    generator_variables,
+    make_networks,
+    sample,
+    sample_grid,
+    sample_latents,
+    slerp,
+    train_step,
+)
 from gan_jax.errors import InputError
 
 RNG = jax.random.key(0)
@@ -79,6 +93,51 @@ def test_labels_are_each_class_in_turn_or_those_that_are_given():
     plain = small_gan("mlp")
     with pytest.raises(InputError, match="this generator is unconditional"):
         sample(plain, small_state(plain), RNG, 2, labels=[0, 1])
+
+
+def image_gan(num_classes=4):
+    gan = small_gan("mlp", num_classes=num_classes)
+    networks = make_networks("mlp", (8, 8, 1), hidden=(16,), num_classes=num_classes)
+    gan = replace(gan, networks=networks, sample_shape=(8, 8, 1))
+    return gan, create_state(gan, RNG)
+
+
+@pytest.mark.parametrize(
+    ("num", "labels", "rows", "columns"),
+    [(11, None, [0, 1, 2, 3], 2), (3, None, [0, 1, 2], 1), (7, [2, 0], [2, 0], 3), (6, [1], [1], 6)],
+)
+def test_a_grid_has_a_class_in_each_row_and_a_latent_down_each_column(num, labels, rows, columns):
+    gan, state = image_gan()
+    samples, of_samples, shown = sample_grid(gan, state, RNG, num, labels=labels)
+    assert (len(samples), shown, of_samples.tolist()) == (len(rows) * columns, columns, np.repeat(rows, columns).tolist())
+    for row, label in enumerate(rows):
+        expected = sample(gan, state, RNG, columns, labels=[label] * columns)
+        np.testing.assert_array_equal(samples[row * columns : (row + 1) * columns], expected)
+
+
+def test_grids_of_points_and_of_unconditional_images_are_plain_samples():
+    for gan in (small_gan("mlp", num_classes=4), small_gan()):
+        samples, labels, columns = sample_grid(gan, small_state(gan), RNG, 10)
+        np.testing.assert_array_equal(samples, sample(gan, small_state(gan), RNG, 10))
+        assert (columns, labels is None) == (None, gan.num_classes == 0)
+    gan = small_gan("mlp", num_classes=4)
+    samples, labels, _ = sample_grid(gan, small_state(gan), RNG, 5, labels=[3, 1])
+    np.testing.assert_array_equal(samples, sample(gan, small_state(gan), RNG, 5, labels=[3, 1, 3, 1, 3]))
+    assert labels.tolist() == [3, 1, 3, 1, 3]
+
+
+def test_grids_that_cannot_be_are_one_line():
+    gan, state = image_gan()
+    for num, labels, message in (
+        (9, [4], "label 4: labels must be 0 to 3"),
+        (9, [], "9 samples of 0 labels"),
+        (0, None, "0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            sample_grid(gan, state, RNG, num, labels=labels)
+    plain = small_gan()
+    with pytest.raises(InputError, match="this generator is unconditional"):
+        sample_grid(plain, small_state(plain), RNG, 2, labels=[0])
 
 
 def test_slerp_keeps_to_the_great_circle():

@@ -31,6 +31,11 @@ def is_image_dataset(name: str) -> bool:
     return name in IMAGES or (scheme in SCHEMES and bool(value))
 
 
+def may_have_labels(name: str) -> bool:
+    """Tell whether a dataset of this name can have labels, without checking that it has them."""
+    return not name.startswith("folder:")
+
+
 def make_sample_shape(name: str, image_size: int, channels: int) -> tuple[int, ...]:
     """Return the shape of one example of a named dataset, known without loading it."""
     return (image_size, image_size, channels) if is_image_dataset(name) else DENSITIES[name]().means.shape[1:]
@@ -109,6 +114,7 @@ __all__ = [
     "load_images",
     "make_dataset",
     "make_sample_shape",
+    "may_have_labels",
     "read_numpy",
     "to_float",
     "to_uint8",

@@ -6,31 +6,39 @@ from typing import Any, NamedTuple
 
 from gan_jax.errors import InputError
 from gan_jax.evaluation.features import Extractor, compute_statistics, real_statistics
-from gan_jax.evaluation.images import ImageSource
+from gan_jax.evaluation.images import ImageSource, labels_of
 from gan_jax.evaluation.metrics import Metric, Statistics, check_num, compute_metrics, find_metrics, needed
 from gan_jax.evaluation.results import over_seeds
 
 
 class Reference(NamedTuple):
-    """Real images that others are compared with: by which metrics and features, their description, shape and statistics."""
+    """Real images that others are compared with: by which metrics and features, their description, shape and statistics.
+
+    num_classes: of their labels and the others', 0 where labels do not count.
+    """
 
     metrics: tuple[Metric, ...]
     extractor: Extractor
     description: str
     image_shape: tuple[int, ...]
     statistics: Statistics
+    num_classes: int
 
 
-def make_reference(metrics: Collection[str], extractor: Extractor, images: ImageSource, description: str) -> Reference:
-    """Make the reference of real images. metrics: names; an empty collection stands for all that the features allow.
+def make_reference(
+    metrics: Collection[str], extractor: Extractor, images: ImageSource, description: str, *, num_classes: int = 0
+) -> Reference:
+    """Make the reference of real images. metrics: names; an empty collection stands for all that features and images allow.
+
+    num_classes: K, where these images and those to come have labels that are to be compared.
 
     Raises:
         InputError: a metric that cannot be computed of these images with these features.
     """
-    chosen = find_metrics(metrics, extractor.name, classes=extractor.probabilities is not None)
-    check_num(chosen, len(images), description)
+    chosen = find_metrics(metrics, extractor.name, classes=extractor.probabilities is not None, labelled=num_classes > 0)
+    check_num(chosen, len(images), description, labels_of(images), num_classes=num_classes)
     statistics = real_statistics(extractor, images, needed(chosen, real=True), name=description)
-    return Reference(chosen, extractor, description, images[0:1].shape[1:], statistics)
+    return Reference(chosen, extractor, description, images[0:1].shape[1:], statistics, num_classes)
 
 
 def evaluate(reference: Reference, sources: Sequence[ImageSource], name: str) -> dict[str, Any]:
@@ -39,9 +47,9 @@ def evaluate(reference: Reference, sources: Sequence[ImageSource], name: str) ->
     Raises:
         InputError: too few images for a metric, or images that differ from the real ones in size or channels.
     """
-    metrics, extractor, description, shape, real = reference
+    metrics, extractor, description, shape, real, num_classes = reference
     for images in sources:
-        check_num(metrics, len(images), name)
+        check_num(metrics, len(images), name, labels_of(images), num_classes=num_classes)
         _check_shape(name, images[0:1].shape[1:], shape, extractor)
     by_seed = []
     with warnings.catch_warnings(record=True) as caught:

@@ -10,9 +10,17 @@ import numpy as np
 
 from gan_jax.data import Dataset, DensityDataset, ImageDataset
 from gan_jax.evaluation.features import compute_statistics, has_classes, make_classifier, make_pixels, real_statistics
-from gan_jax.evaluation.images import hold_out, real_images
-from gan_jax.evaluation.metrics import METRICS, check_num, compute_metrics, mode_statistics, needed
-from gan_jax.sampling import sample
+from gan_jax.evaluation.images import GeneratedImages, ImageSource, draw_labels, hold_out, real_images
+from gan_jax.evaluation.metrics import (
+    METRICS,
+    Metric,
+    check_num,
+    compute_metrics,
+    fewest_of_a_class,
+    is_of_one_class,
+    mode_statistics,
+    needed,
+)
 from gan_jax.state import GAN, TrainState
 
 _SEED = 2**31  # of the latents, away from the small seeds that people choose
@@ -24,7 +32,8 @@ class Evaluator:
     """`evaluator(state)` evaluates num samples of the averaged generator, or of the raw one where there is no average.
 
     The latents are the same at every call, and used nowhere else, so that the best step is not the best by chance elsewhere.
-    selection_metric: the name of the metric, one of those it returns, whose lowest value makes the best step.
+    selection_metric: the name of the metric, one of those it returns, whose lowest value makes the best step. labels: of the
+    samples, int `[num]`; None where there are none, and for each class in turn.
     """
 
     gan: GAN
@@ -32,10 +41,11 @@ class Evaluator:
     selection_metric: str
     compute: Callable[[Any], Mapping[str, float]]
     real: Any
+    labels: np.ndarray | None = None
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """Return metrics by name, `eval/…`."""
-        return self._evaluate(sample(self.gan, state, jax.random.key(_SEED), self.num))
+        return self._evaluate(GeneratedImages(self.gan, state, _SEED, self.num, labels=self.labels))
 
     def real_baseline(self) -> dict[str, float]:
         """Return the same metrics of as many held-out real examples, or as there are: a perfect generator's, up to chance."""
@@ -50,7 +60,8 @@ def make_evaluator(gan: GAN, dataset: Dataset, *, num: int = 2000) -> Evaluator:
 
     Images with labels are compared by the Fréchet distance of classifier features and by their classes, other images by the
     kernel distance of pixels, points by mode statistics. The real images are those that `hold_out` does not hold out, at most
-    10,000. The first call for a labelled dataset trains its classifier, for about half a minute.
+    10,000. The first call for a labelled dataset trains its classifier, for about half a minute. Samples of a conditional
+    generator have labels with the frequencies of the dataset's, and, where the classifier is used, metrics by them as well.
 
     Raises:
         InputError: too few samples or held-out images for the metrics.
@@ -68,22 +79,38 @@ def make_evaluator(gan: GAN, dataset: Dataset, *, num: int = 2000) -> Evaluator:
         extractor, metrics, selection = make_pixels(images.shape[1:]), [kid], "kid"
     for name, each in (("samples for evaluation", num), ("held-out images", len(held_out))):
         check_num(metrics, each, name)
-    real = real_statistics(extractor, real_images(images, learned, at_most=_MAX_REAL), needed(metrics, real=True))
+    compared = real_images(images, learned, labels=labels, at_most=_MAX_REAL)
+    baseline = real_images(images, held_out, labels=labels, at_most=num)
+    drawn = draw_labels(labels, num, seed=_SEED) if gan.num_classes and labels is not None else None
+    if drawn is not None and extractor.probabilities:
+        sides = compared.labels, baseline.labels, drawn
+        fewest = min(fewest_of_a_class(side, gan.num_classes)[0] for side in sides if side is not None)
+        metrics += _metrics_by_label(fewest, extractor.dimensions)
+    real = real_statistics(extractor, compared, needed(metrics, real=True))
 
-    def compute(samples: np.ndarray) -> Mapping[str, float]:
+    def compute(samples: ImageSource) -> Mapping[str, float]:
         fake = compute_statistics(extractor, samples, needed(metrics, real=False))
         numbers = compute_metrics(metrics, real, fake, extractor.name)
-        return {name: number for name, number in numbers.items() if not name.startswith("class_share/")}
+        return {name: number for name, number in numbers.items() if not is_of_one_class(name)}
 
     selection_metric = f"eval/{METRICS[selection].number_name(selection, extractor.name)}"
-    return Evaluator(gan, num, selection_metric, compute, images[held_out[:num]])
+    return Evaluator(gan, num, selection_metric, compute, baseline, drawn)
+
+
+def _metrics_by_label(fewest: int, dimensions: int) -> list[Metric]:
+    """Return the metrics by label that so few images of a class allow; print which are left out, and why."""
+    at_least = {"accuracy": 0, "class_frechet": dimensions + 1, "class_coverage": METRICS["class_coverage"].of_each_class or 0}
+    for name, each in at_least.items():
+        if fewest < each:
+            print(f"evaluation is without {name}: a class has {fewest} images on a side, and must have {each}", flush=True)
+    return [METRICS[name] for name, each in at_least.items() if fewest >= each]
 
 
 def _make_point_evaluator(gan: GAN, dataset: DensityDataset, num: int) -> Evaluator:
     density = dataset.density
 
     def compute(points: Any) -> Mapping[str, float]:
-        statistics = mode_statistics(points, density.means, float(density.stddev))
+        statistics = mode_statistics(points[0 : len(points)], density.means, float(density.stddev))
         return {"modes": statistics.modes, "high_quality": statistics.high_quality, "js": statistics.js}
 
     return Evaluator(gan, num, "eval/js", compute, density.sample(jax.random.key(1), (num,)))

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gan_jax.evaluation.metrics import is_of_one_class
 from gan_jax.files import append_jsonl, read_jsonl
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -80,8 +81,8 @@ def over_seeds(by_seed: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 
 def format_metrics(metrics: Mapping[str, float], errors: Mapping[str, float] | None = None) -> str:
-    """Format metrics by name as 'fid 29.6 ± 0.4, precision 0.71'; shares of single classes are left out."""
-    shown = {name: number for name, number in metrics.items() if not name.startswith("class_share/")}
+    """Format metrics by name as 'fid 29.6 ± 0.4, precision 0.71'; the numbers of single classes are left out."""
+    shown = {name: number for name, number in metrics.items() if not is_of_one_class(name)}
     with_errors = {name: f" ± {error:.1g}" for name, error in (errors or {}).items()}
     return ", ".join(f"{name} {number:.4g}{with_errors.get(name, '')}" for name, number in shown.items())
 

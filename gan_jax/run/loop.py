@@ -20,7 +20,7 @@ from gan_jax.evaluation.evaluator import make_evaluator
 from gan_jax.evaluation.metrics import mean_pairwise_distance
 from gan_jax.evaluation.results import append_row
 from gan_jax.files import write_atomic
-from gan_jax.parallel import make_step
+from gan_jax.parallel import check_dataset, make_step
 from gan_jax.run import distributed
 from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.config import Plan, differences, make_configured_dataset, make_plan, shared_entries
@@ -28,7 +28,7 @@ from gan_jax.run.finite import check_finite, naming_bad_leaf
 from gan_jax.run.plots import save_run_plots, save_samples
 from gan_jax.run.recorder import Recorder
 from gan_jax.run.runtime import StopSignals, lock_workdir
-from gan_jax.sampling import sample
+from gan_jax.sampling import sample_grid
 from gan_jax.state import TrainState, abstract_state, create_state, run_keys
 
 
@@ -57,7 +57,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         StoppedError: SIGTERM or SIGINT; the state of the last step is saved.
     """
     plan, workdir = make_plan(config), Path(workdir)
-    with closing(make_configured_dataset(config)) as dataset, _open_workdir(workdir, config.keep_checkpoints) as checkpoints:
+    with closing(_make_dataset(plan)) as dataset, _open_workdir(workdir, config.keep_checkpoints) as checkpoints:
         num_images = len(dataset.images) if isinstance(dataset, ImageDataset) else None
         distributed.assert_same(shared_entries(plan.resolved), num_images)
         state = _restore_or_create(plan, workdir, checkpoints)
@@ -71,6 +71,13 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         if checkpoints:
             print(f"pictures: {', '.join(str(path) for path in save_run_plots(workdir))}", flush=True)
     return state
+
+
+def _make_dataset(plan: Plan) -> Dataset:
+    """Make the dataset of a run, and refuse it before anything is written where the recipe is made for another."""
+    dataset = make_configured_dataset(plan.config)
+    check_dataset(plan.gan, dataset)
+    return dataset
 
 
 @contextmanager
@@ -182,9 +189,9 @@ class _Session:
         """Save a picture of the run's fixed latents; return the samples' mean distance as a fraction of the data's."""
         if not self.checkpoints:
             return {}
-        samples = sample(self.gan, state, run_keys(self.config.seed).sample, self.config.num_samples)
-        path = self.workdir / "samples" / f"{step:08d}.png"
-        save_samples(self.gan, state, samples, path, dataset_name=self.config.data.name)
+        samples, labels, columns = sample_grid(self.gan, state, run_keys(self.config.seed).sample, self.config.num_samples)
+        path, name = self.workdir / "samples" / f"{step:08d}.png", self.config.data.name
+        save_samples(self.gan, state, samples, path, dataset_name=name, labels=labels, columns=columns)
         distance = _mean_distance(to_float(samples) if self.gan.is_image else samples)
         return {"samples/diversity": distance / self.real_distance} if self.real_distance and len(samples) > 1 else {}
 

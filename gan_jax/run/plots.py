@@ -1,5 +1,6 @@
 """Pictures of a run: grids of images, points over their density, curves, an animation."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 
 from gan_jax.data import DENSITIES
 from gan_jax.files import read_jsonl, write_atomic
-from gan_jax.objectives import VALUE_AT_EQUILIBRIUM, VALUE_WHEN_DISJOINT, js_bound_of_value
+from gan_jax.objectives import OBJECTIVES, VALUE_AT_EQUILIBRIUM, VALUE_WHEN_DISJOINT, Objective, js_bound_of_value
 from gan_jax.sampling import default_labels
 from gan_jax.state import GAN, TrainState
 
@@ -59,7 +60,7 @@ def save_samples(
     labels: np.ndarray | None = None,
     columns: int | None = None,
 ) -> None:
-    """Save images as a grid, points as a scatter over the density of their dataset.
+    """Save images as a grid of so many columns, points as a scatter over the density of their dataset.
 
     Points get the contours of D where it judges single points without labels, or the colours of their labels: int `[N]`, by
     default those of `default_labels`.
@@ -139,14 +140,19 @@ _PANELS = (
 )
 
 
-def save_curves(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
-    """Save curves of the rows of metrics.jsonl: V, losses, D(x) and logits, as far as the rows have them."""
+def save_curves(rows: Sequence[dict[str, Any]], path: str | Path, objective: Objective | None = None) -> None:
+    """Save curves of the rows of metrics.jsonl: V, losses, D(x) and logits, as far as the rows have them.
+
+    With the objective, the losses have dashed lines where it puts them at equilibrium.
+    """
     panels = [names for names in _PANELS if all(name in row for row in rows for name in names)]
     figure = Figure(figsize=(8, 2.7 * len(panels)), layout="constrained")
-    for names, axes in zip(panels, figure.subplots(len(panels), sharex=True), strict=True):
+    for names, axes in zip(panels, figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0], strict=True):
         _plot_series(axes, rows, names)
         if "value" in names:
             _mark_value(axes)
+        if "loss/disc" in names and objective:
+            _mark_losses(axes, objective)
         if "prob/real" in names:
             axes.axhline(0.5, color="grey", linestyle="--")
             axes.set_ylim(-0.02, 1.02)
@@ -164,17 +170,31 @@ def _mark_value(axes: Axes) -> None:
     right.set(ylabel="(V + log 4)/2 ≤ JSD", yticks=[0.0, 0.2, 0.4, float(np.log(2))], yticklabels=["0", "0.2", "0.4", "log 2"])
 
 
+def _mark_losses(axes: Axes, objective: Objective) -> None:
+    """Mark both players' losses at equilibrium, as far as they are determined there: D's is the negative of its objective."""
+    disc, gen = objective.equilibrium
+    for loss, line in zip((None if disc is None else -disc, gen), list(axes.lines)[1::2], strict=True):
+        if loss is not None:
+            label = f"{line.get_label()} at equilibrium: {loss:.3g}"
+            axes.axhline(loss, color=line.get_color(), linestyle="--", linewidth=1, label=label)
+
+
 def save_run_plots(workdir: Path) -> list[Path]:
     """Save curves and animation from the files of a run; return the paths of the newest pictures."""
     frames, rows = sorted((workdir / "samples").glob("*.png")), read_jsonl(workdir / "metrics.jsonl")
     pictures = frames[-1:]
     if rows:
-        save_curves(rows, workdir / "curves.png")
+        save_curves(rows, workdir / "curves.png", _saved_objective(workdir))
         pictures.append(workdir / "curves.png")
     if frames:
         save_animation(frames, workdir / "training.gif")
         pictures.append(workdir / "training.gif")
     return pictures
+
+
+def _saved_objective(workdir: Path) -> Objective | None:
+    """Return the objective of the run; None where its config has another than those of the package."""
+    return OBJECTIVES.get(json.loads((workdir / "config.json").read_text())["objective"])
 
 
 def save_animation(frames: Sequence[Path], path: str | Path, *, seconds: float = 8.0) -> None:

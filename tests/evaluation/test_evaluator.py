@@ -150,7 +150,7 @@ def test_the_baseline_is_of_held_out_images(monkeypatch):
     _, held_out = evaluator_module.hold_out(100)
     images[held_out] = 0
     evaluator = make_evaluator(small_gan(), from_arrays(images, batch_size=8), num=30)
-    assert not evaluator.real.any()
+    assert not evaluator.real[0:30].any()
     assert evaluator.real_baseline()["eval/pixels_kid"] > 0.1
 
 

@@ -1,5 +1,7 @@
 """The registry of metrics, statistics of classes, and what the formulas refuse."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,9 @@ def normal(*shape, seed=0):
 
 
 def test_each_metric_needs_a_statistic_and_says_what_it_is():
-    assert list(METRICS) == ["classes", "diversity", "frechet", "kid", "prdc"]
+    of_images, by_label = ["classes", "diversity", "frechet", "kid", "prdc"], ["accuracy", "class_frechet", "class_coverage"]
+    assert list(METRICS) == of_images + by_label
+    assert [each.name for each in METRICS.values() if each.of_each_class is not None] == by_label
     assert {each.needs for each in METRICS.values()} <= set(Statistics._fields)
     assert all(each.summary.endswith(".") for each in METRICS.values())
 
@@ -41,8 +45,9 @@ def test_a_metric_is_one_decorated_function(monkeypatch):
 def test_metrics_at_their_least_number_of_images_can_be_computed():
     for each in METRICS.values():
         rows = np.eye(each.at_least)
-        side = Statistics(len(rows), metrics.moments(rows[:, :1]), rows, rows)
-        assert all(np.isfinite(number) for number in compute_metrics([each], side, side, "pixels").values())
+        side = Statistics(len(rows), metrics.moments(rows[:, :1]), rows, rows, np.zeros(len(rows), int))
+        with warnings.catch_warnings(action="ignore"):  # of a singular covariance
+            assert all(np.isfinite(number) for number in compute_metrics([each], side, side, "pixels").values())
 
 
 def test_only_inceptions_numbers_are_called_fid_and_kid():
@@ -55,7 +60,15 @@ def test_only_inceptions_numbers_are_called_fid_and_kid():
 
 
 def test_metrics_by_default_are_all_that_the_features_allow():
-    assert find_metrics([], "classifier", classes=True) == tuple(METRICS.values())
+    assert find_metrics([], "classifier", classes=True, labelled=True) == tuple(METRICS.values())
+    assert [each.name for each in find_metrics([], "classifier", classes=True)] == [
+        "classes",
+        "diversity",
+        "frechet",
+        "kid",
+        "prdc",
+    ]
+    assert find_metrics(["class_coverage"], "pixels", classes=False, labelled=True) == (METRICS["class_coverage"],)
     allowed = find_metrics([], "pixels", classes=False)
     assert [each.name for each in allowed] == ["diversity", "frechet", "kid", "prdc"]
     assert needed(allowed, real=True) == {"moments", "features"}
@@ -65,6 +78,8 @@ def test_metrics_by_default_are_all_that_the_features_allow():
         ("fid", "fid is frechet with features=inception$"),
         ("prcd", "did you mean prdc"),
         ("classes", "needs the classes of features=cl"),
+        ("accuracy", "needs the classes of features=cl"),
+        ("class_frechet", "needs the labels of a conditional run: config.num_classes > 0"),
     ):
         with pytest.raises(InputError, match=f"metrics={name}: .*{message}"):
             find_metrics([name], "pixels", classes=False)

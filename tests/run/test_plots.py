@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from small import random_images
 
+from gan_jax.objectives import OBJECTIVES
 from gan_jax.run import plots
 
 
@@ -60,6 +61,23 @@ def test_curves_have_a_panel_for_each_kind_of_metric(tmp_path, names):
         with Image.open(tmp_path / name) as picture:
             assert picture.height == 270 * (4 if "value" in names else 2)
             assert np.asarray(picture.convert("L")).std() > 5
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        ("relativistic", {"D": np.log(2), "G": np.log(2)}),
+        ("non_saturating", {"D": np.log(4), "G": np.log(2)}),
+        ("hinge", {"D": 2}),
+    ],
+)
+def test_losses_are_marked_where_the_objective_puts_them_at_equilibrium(tmp_path, monkeypatch, objective, expected):
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    rows = [{"step": step, "loss/disc": 0.1, "loss/gen": 3.0} for step in range(1, 40)]
+    plots.save_curves(rows, tmp_path / "curves.png", OBJECTIVES[objective])
+    lines = [line for line in figures[0].axes[0].lines if "equilibrium" in line.get_label()]
+    assert {line.get_label()[len("loss of ")]: pytest.approx(line.get_ydata()[0]) for line in lines} == expected
 
 
 def test_points_are_plotted(tmp_path):

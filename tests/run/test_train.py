@@ -7,15 +7,18 @@ import pytest
 from PIL import Image
 from small import assert_trees_equal, small_config
 
-from gan_jax import parallel
+from gan_jax import parallel, run_keys, sample
 from gan_jax.errors import InputError
-from gan_jax.evaluation import format_metrics
+from gan_jax.evaluation import evaluator, format_metrics
+from gan_jax.evaluation.features import classifier, make_classifier
 from gan_jax.files import read_jsonl
-from gan_jax.run.config import flatten, resolve
+from gan_jax.run import loop
+from gan_jax.run.config import flatten, make_gan, resolve
 from gan_jax.run.loop import train
 from gan_jax.run.restore import restore_run
 
 METRICS = {"value", "jsd/lower_bound", "loss/disc", "loss/gen", "logits/real", "logits/fake", "prob/real", "prob/fake"}
+RECIPE = classifier.RECIPE | {"steps": 100, "width": 8, "dimensions": 16}
 METRICS |= {"grad_norm/disc", "grad_norm/gen", "images_seen", "steps_per_second", "images_per_second", "step"}
 
 
@@ -65,6 +68,44 @@ def test_samples_are_evaluated_and_the_best_step_is_kept_beside_the_last(tmp_pat
     assert f"step 20, raw weights: {format_metrics({key: rows[-1][key] for key in row['real_baseline']})}" in printed
     assert f"real-vs-real baseline: {format_metrics(row['real_baseline'])}" in printed
     assert f"eval/js of the best and the final checkpoint: {js[best]:.4g} at step {best} and {js[20]:.4g} at step 20" in printed
+
+
+def test_pictures_of_a_conditional_run_have_a_class_in_each_row_and_its_evaluations_metrics_by_label(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(evaluator, "make_classifier", lambda *data: make_classifier(*data, recipe=RECIPE))
+    config = small_config(num_classes=10, num_samples=25, eval_every=20, **{"network.name": "mlp"})
+    state = train(config, tmp_path / "run")
+    gan, latents = make_gan(config), run_keys(config.seed).sample
+    with Image.open(tmp_path / "run" / "samples" / "00000020.png") as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (10 * 66 + 2, 2 * 66 + 2)
+    for row in range(10):
+        for column, image in enumerate(sample(gan, state, latents, 2, labels=[row, row])):
+            top, left = 2 + 66 * row, 2 + 66 * column
+            np.testing.assert_array_equal(pixels[top : top + 64 : 8, left : left + 64 : 8], image[..., 0])
+    names = {"eval/accuracy", "eval/classifier_class_frechet", "eval/class_coverage"}
+    (row,) = [row for row in read_jsonl(tmp_path / "run" / "eval.jsonl") if "eval/accuracy" in row]
+    (run,) = read_jsonl(tmp_path / "run" / "runs.jsonl")
+    assert names < row.keys()
+    assert names < run["real_baseline"].keys()
+    assert row["eval/accuracy"] < run["real_baseline"]["eval/accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("folder:nowhere", r"config\.num_classes=2 must be 0: images in a folder have no labels"),
+        ("numpy:{}/images.npy", "num_classes=2, and the dataset has 0 classes: set 0, or choose a dataset with labels"),
+        ("mnist5k", "num_classes=2, and the dataset has 10 classes: set 10"),
+    ],
+)
+def test_classes_that_the_dataset_does_not_have_are_refused_before_anything_slow(data, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "make_evaluator", None)
+    np.save(tmp_path / "images.npy", np.zeros((40, 8, 8, 1), np.uint8))
+    options = {"data.name": data.format(tmp_path), "num_classes": 2, "network.name": "mlp", "eval_every": 10}
+    with pytest.raises(InputError, match=message):
+        train(small_config(**options), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_without_v_is_recorded_and_not_stopped(tmp_path, capsys):

@@ -9,7 +9,7 @@ import numpy as np
 
 from gan_jax.errors import InputError
 from gan_jax.evaluation.features.extractor import Extractor
-from gan_jax.evaluation.images import ImageSource
+from gan_jax.evaluation.images import ImageSource, labels_of
 from gan_jax.evaluation.metrics.frechet import Moments, merge, moments
 from gan_jax.evaluation.metrics.registry import Statistics
 from gan_jax.files import cache_dir, sha256_of, write_to_cache
@@ -52,7 +52,10 @@ def seconds_per_image(extractor: Extractor, images: ImageSource) -> float:
 
 
 def compute_statistics(extractor: Extractor, images: ImageSource, needs: Collection[str], *, name: str = "") -> Statistics:
-    """Compute the needed statistics of images; see `Statistics`. Memory grows with N only where more than moments is needed."""
+    """Compute the needed statistics of images, with their labels; see `Statistics`.
+
+    Memory grows with N only where more than moments is needed.
+    """
     running: Moments | None = None
     chunks = []
     for features in extract(extractor, images, name=name) if needs else ():
@@ -66,7 +69,7 @@ def compute_statistics(extractor: Extractor, images: ImageSource, needs: Collect
         assert extractor.probabilities is not None
         assert rows is not None
         probabilities = extractor.probabilities(rows)
-    return Statistics(len(images), running, rows, probabilities)
+    return Statistics(len(images), running, rows, probabilities, labels_of(images))
 
 
 def real_statistics(extractor: Extractor, images: ImageSource, needs: Collection[str], *, name: str = "") -> Statistics:
@@ -77,7 +80,7 @@ def real_statistics(extractor: Extractor, images: ImageSource, needs: Collection
     key = sha256_of(parts, extractor.name, extractor.digest, extractor.preparation)
     path = cache_dir() / "moments" / f"{key}.npz"
     if cached := _read_moments(path):
-        return Statistics(len(images), cached)
+        return Statistics(len(images), cached, labels=labels_of(images))
     statistics = compute_statistics(extractor, images, needs, name=name)
     write_to_cache(path, lambda file: np.savez(file, **statistics.moments._asdict()))
     return statistics
