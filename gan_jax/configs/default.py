@@ -69,7 +69,7 @@ def penalty() -> dict[str, Any]:
 def network() -> dict[str, Any]:
     """Return the network of both players: its name, and the options of each network."""
     return {
-        "name": "dcgan",  # or mlp, sndcgan, resnet
+        "name": "dcgan",  # or mlp, sndcgan, resnet, r3gan
         "dtype": "float32",  # of the arithmetic, or bfloat16; parameters and statistics stay float32
         "dcgan": {
             "base_width": 64,  # channels next to the image; doubled at each halving
@@ -83,6 +83,11 @@ def network() -> dict[str, Any]:
         "resnet": {  # SNGAN's residual networks
             "width": 128,  # channels throughout; in the paper 256 for gen, 128 for disc
             "norm": "spectral",  # of D, or layer, none; G has batch norm
+        },
+        "r3gan": {  # for relativistic, r1 and r2, latent_dim 64; published sizes in brackets
+            "widths": (96,),  # channels from image_size to 4 × 4, or one number for all (768; CIFAR-10 and Stacked MNIST)
+            "blocks": 2,  # at each resolution
+            "group_size": 16,  # channels in a group of the 3 × 3 convolutions, a divisor of 2 × width (16; ImageNet 32)
         },
     }
 

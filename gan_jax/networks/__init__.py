@@ -9,7 +9,7 @@ from typing import Any
 from flax import linen as nn
 
 from gan_jax.errors import InputError, nearest
-from gan_jax.networks import dcgan, mlp, resnet, sndcgan
+from gan_jax.networks import dcgan, mlp, r3gan, resnet, sndcgan
 from gan_jax.state import Players
 
 NETWORKS: dict[str, Players] = {
@@ -17,6 +17,7 @@ NETWORKS: dict[str, Players] = {
     "mlp": Players(mlp.make_generator, mlp.make_discriminator),
     "sndcgan": Players(sndcgan.make_generator, sndcgan.make_discriminator),
     "resnet": Players(resnet.make_generator, resnet.make_discriminator),
+    "r3gan": Players(r3gan.make_generator, r3gan.make_discriminator),
 }
 """Name -> `make(sample_shape, *, num_classes, dtype, **options)` of each player; D's sample_shape is what it sees, packed.
 
