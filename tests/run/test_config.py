@@ -45,7 +45,7 @@ def test_every_config_builds(path: Path, tmp_path, monkeypatch):
         config.data.name = f"numpy:{tmp_path / 'images.npy'}"
     gan = make_gan(config)
     state = jax.eval_shape(lambda: create_state(gan, jax.random.key(0)))
-    assert (state.ema is not None) == (config.ema_decay > 0)
+    assert (state.ema is not None) == bool(config.ema_decay or config.final_ema_half_life)
     assert make_configured_dataset(config).sample_shape == gan.sample_shape
 
 
