@@ -6,9 +6,9 @@ fit is computed from the step times of all recipes, measured once, in turn, and 
 distance, by a classifier's features, of 2,000 samples of the averaged generator to 3,000 digits.
 
 Command: python experiments/ten_years.py --seconds=60 --seeds=3
-On 2 cores 21 reported and 14 tuning runs of 60 s, about an hour with their evaluations. Writes ten_years.jsonl, .md, .png and _samples.npz in
---results, and the runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run again;
---redraw writes the page and the picture from the rows alone.
+On 2 cores 21 reported and 14 tuning runs of 60 s, about an hour with their evaluations. Writes ten_years.jsonl, .md, .png and
+_samples.npz in --results, and the runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is
+not run again; --redraw writes the page and the picture from the rows alone.
 """
 
 import statistics
