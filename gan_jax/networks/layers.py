@@ -169,7 +169,9 @@ def check_norm(network: str, norm: str, norms: Sequence[str], *, of_disc: Sequen
     """Raise `InputError` at a norm that is none of these; of_disc: those that the discriminator alone has."""
     if norm in of_disc:
         has = f"the generator has {' or '.join(norms)}"
-        raise InputError(f"network {network}: norm={norm} is the discriminator's alone, {has}: set disc.{network}.norm={norm}")
+        raise InputError(
+            f"network {network}: norm={norm} is the discriminator's alone, {has}: set it by config.network.disc.{network}.norm"
+        )
     if norm not in norms:
         raise InputError(f"network {network}: norm={norm} must be one of {', '.join(norms)}{nearest(norm, norms)}")
 

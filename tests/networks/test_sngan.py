@@ -131,7 +131,9 @@ def test_what_these_networks_cannot_be_is_one_line(player, name, sample_shape, o
 
 @pytest.mark.parametrize("norm", ["layer", "spectral"])
 def test_a_norm_of_d_alone_is_refused_in_g(norm):
-    message = f"norm={norm} is the discriminator's alone, the generator has batch or none: set disc.dcgan.norm={norm}"
+    message = (
+        f"norm={norm} is the discriminator's alone, the generator has batch or none: set it by config.network.disc.dcgan.norm"
+    )
     with pytest.raises(InputError, match=message) as error:
         network("gen", "dcgan", norm=norm)
     assert "\n" not in str(error.value)

@@ -116,7 +116,7 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
         ),
         (
             {"network.dcgan.norm": "spectral"},
-            r"config\.network\.gen: .*norm=spectral is the discriminator's alone.*: set disc\.dcgan\.norm=spectral",
+            r"config\.network\.gen: .*norm=spectral is the discriminator's alone.*config\.network\.disc\.dcgan\.norm",
         ),
         (
             {"penalty.r1": 1.0, "data.image_size": 16},
