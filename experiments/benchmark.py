@@ -151,11 +151,15 @@ def make_torch(config: ConfigDict, gan: GAN, steps: int) -> Implementation:
         from baselines import torch_dcgan
     except ImportError as error:
         raise InputError(f"--baseline=torch: {error}; install the extra: pip install 'gan_jax[bench]'") from error
-    norms = {config.network[player].dcgan.norm for player in ("gen", "disc")}
-    optimizers = {config.optimizer[player].name for player in ("gen", "disc")}
-    same = (norms, optimizers) == ({"batch"}, {"adam"}) and gan.objective.is_probability and not (config.augment or gan.ema)
-    if not same:
-        raise InputError("--baseline=torch has batch norm, adam and the objectives of 2014, without augmentation and average")
+    players = [(config.network[player], config.optimizer[player].name) for player in ("gen", "disc")]
+    dcgan_of_2016 = all(
+        (network.name, network.dcgan.norm, optimizer) == ("dcgan", "batch", "adam") for network, optimizer in players
+    )
+    if not (dcgan_of_2016 and gan.objective.is_probability) or config.augment or gan.ema or gan.num_classes:
+        raise InputError(
+            "--baseline=torch is an unconditional dcgan with batch norm, adam and the objectives of 2014, "
+            "without augmentation and average"
+        )
     real = np.asarray(make_synthetic(config, 1).arrays)
     recipe = torch_dcgan.Recipe(
         shape=_shape(config),

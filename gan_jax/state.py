@@ -123,7 +123,7 @@ def create_state(gan: GAN, rng: jax.Array) -> TrainState:
         if gan.penalties and has_batch_norm(disc_stats):
             raise InputError(
                 "a penalty and batch norm in the discriminator: it couples examples, and a penalty is on the slope of each: "
-                "set config.network.disc.dcgan.norm=none, or the weights in config.penalty to 0"
+                "set config.network.disc.dcgan.norm=none (or layer, spectral), or the weights in config.penalty to 0"
             )
         return TrainState(
             step=jnp.zeros((), jnp.int32),

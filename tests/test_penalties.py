@@ -106,7 +106,7 @@ def test_gradients_of_a_penalty_through_a_dcgan_are_those_of_finite_differences(
 def test_a_penalty_with_batch_norm_in_d_is_refused_in_a_line_that_names_both_keys():
     gan = small_gan(penalties=((r1, constant(1.0)),))
     with pytest.raises(
-        InputError, match=r"config\.network\.disc\.dcgan\.norm=none, or the weights in config\.penalty"
+        InputError, match=r"config\.network\.disc\.dcgan\.norm=none \(or layer, spectral\), or the weights in config\.penalty"
     ) as error:
         create_state(gan, jax.random.key(0))
     assert "\n" not in str(error.value)

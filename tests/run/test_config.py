@@ -120,7 +120,7 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
         ),
         (
             {"penalty.r1": 1.0, "data.image_size": 16},
-            r"config\.network\.disc\.dcgan\.norm=none, or the weights in config\.penalty to 0",
+            r"config\.network\.disc\.dcgan\.norm=none \(or layer, spectral\), or the weights in config\.penalty to 0",
         ),
         ({"num_classes": 10, "packing": 2, "network.name": "mlp"}, "num_classes > 0 and packing > 1"),
         ({"packing": 3}, r"config\.batch_size=8 must be a multiple of config\.packing=3"),
