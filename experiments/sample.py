@@ -2,8 +2,9 @@
 
 Command: python experiments/sample.py --workdir=runs/mnist --num=64 --seed=1 --out=grid.png
 --interpolate: latent interpolation, a row for each pair of latents, along the sphere. --npz=FILE: the samples as an array.
-Sample i depends on the seed and i alone, however many are asked for. Images of a conditional generator have a class in each row
-and the same latent down each column, in as many whole columns as --num allows: --labels=0,1,2 for these rows, by default all.
+Sample i depends on the seed and i alone, however many are asked for. A conditional generator's images have a class in each row,
+by default every class, or those of --labels=0,1,2, and the same latent down each column, in as many whole columns as --num
+allows: there the picture in column i depends on the seed, i and its class alone.
 """
 
 from pathlib import Path
@@ -39,7 +40,7 @@ def parse_labels() -> np.ndarray | None:
         return None
     if not all(label.isdecimal() for label in _LABELS.value):
         raise InputError(f"--labels={','.join(_LABELS.value)} must be integers ≥ 0, such as 0,1,2")
-    return np.array(_LABELS.value, int)
+    return np.array([int(label) for label in _LABELS.value])
 
 
 def interpolations(rng: jax.Array, num: int, latent_dim: int) -> jax.Array:

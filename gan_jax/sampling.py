@@ -40,8 +40,9 @@ def generate(gan: GAN, variables: Any, latents: jax.Array, labels: Any = None) -
     num = len(latents)
     if not num:
         raise InputError("no latents: give at least one")
-    labels = default_labels(gan, num) if labels is None else np.asarray(labels, np.int32)
+    labels = default_labels(gan, num) if labels is None else np.asarray(labels)
     _check_labels(gan, labels, num)
+    labels = None if labels is None else labels.astype(np.int32)
     padding = -num % _BATCH_SIZE
     inputs = jnp.pad(latents, ((0, padding), (0, 0))), None if labels is None else np.pad(labels, (0, padding))
     batches = jax.tree.map(lambda leaf: leaf.reshape(-1, _BATCH_SIZE, *leaf.shape[1:]), inputs)
@@ -62,6 +63,8 @@ def _check_labels(gan: GAN, labels: np.ndarray | None, num: int) -> None:
     if labels.min() < 0 or labels.max() >= gan.num_classes:
         outside = labels[(labels < 0) | (labels >= gan.num_classes)][0]
         raise InputError(f"label {outside}: labels must be 0 to {gan.num_classes - 1}")
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"labels {labels.dtype}: labels must be integers from 0 to {gan.num_classes - 1}")
 
 
 def sample(
@@ -95,13 +98,13 @@ def sample_grid(gan: GAN, state: TrainState, rng: jax.Array, num: int, *, labels
     Raises:
         InputError: no samples or labels, or labels that the recipe does not have.
     """
-    if not (gan.is_image and gan.num_classes):
-        labels = default_labels(gan, num) if labels is None else np.resize(np.asarray(labels, np.int32), num)
-        return Grid(sample(gan, state, rng, num, labels=labels, ema=ema), labels, None)
     rows = np.arange(gan.num_classes) if labels is None else np.asarray(labels)
-    if num < 1 or not len(rows):
+    if num < 1 or (labels is not None and not len(rows)):
         raise InputError(f"{num} samples of {len(rows)} labels: both must be at least 1")
-    rows = rows[:num].astype(np.int32)
+    if not (gan.is_image and gan.num_classes):
+        labels = default_labels(gan, num) if labels is None else np.resize(rows, num)
+        return Grid(sample(gan, state, rng, num, labels=labels, ema=ema), labels, None)
+    rows = rows[:num]
     columns = num // len(rows)
     latents = sample_latents(example_keys(rng, "latents", columns), gan.latent_dim)
     of_samples = np.repeat(rows, columns)

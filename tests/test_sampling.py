@@ -87,7 +87,14 @@ def test_labels_are_each_class_in_turn_or_those_that_are_given():
     np.testing.assert_array_equal(sample(gan, state, RNG, 4, first=6), in_turn[6:])
     threes = sample(gan, state, RNG, 10, labels=[3] * 10)
     assert [bool(np.all(a == b)) for a, b in zip(threes, in_turn, strict=True)] == [i % 4 == 3 for i in range(10)]
-    for labels, message in (([0, 4], "label 4: labels must be 0 to 3"), ([-1, 0], "label -1"), ([0], r"labels \[1\] for 2")):
+    for labels, message in (
+        ([0, 4], "label 4: labels must be 0 to 3"),
+        ([-1, 0], "label -1"),
+        (np.array([0, 2**32]), f"label {2**32}"),  # 0 in 32 bits
+        ([0, 2**64], f"label {2**64}"),
+        ([0.5, 1.0], "labels float64: labels must be integers from 0 to 3"),
+        ([0], r"labels \[1\] for 2"),
+    ):
         with pytest.raises(InputError, match=message):
             sample(gan, state, RNG, 2, labels=labels)
     plain = small_gan("mlp")
@@ -135,6 +142,11 @@ def test_grids_that_cannot_be_are_one_line():
     ):
         with pytest.raises(InputError, match=message):
             sample_grid(gan, state, RNG, num, labels=labels)
+    with pytest.raises(InputError, match=f"label {2**32}"):
+        sample_grid(gan, state, RNG, 9, labels=np.array([2**32]))
+    points = small_gan("mlp", num_classes=4)
+    with pytest.raises(InputError, match="9 samples of 0 labels"):
+        sample_grid(points, small_state(points), RNG, 9, labels=[])
     plain = small_gan()
     with pytest.raises(InputError, match="this generator is unconditional"):
         sample_grid(plain, small_state(plain), RNG, 2, labels=[0])
