@@ -85,9 +85,9 @@ def network() -> dict[str, Any]:
             "norm": "spectral",  # of D, or layer, none; G has batch norm
         },
         "r3gan": {  # for relativistic, r1 and r2, latent_dim 64; published sizes in brackets
-            "widths": (96,),  # channels from image_size to 4 × 4, or one number for all (768; CIFAR-10 and Stacked MNIST)
+            "widths": (96,),  # channels from image_size to 4 × 4, or one number for all (768 for CIFAR-10)
             "blocks": 2,  # at each resolution
-            "group_size": 16,  # channels in a group of the 3 × 3 convolutions, a divisor of 2 × width (16; ImageNet 32)
+            "group_size": 16,  # channels in a group of the 3 × 3 convolutions, a divisor of 2 × width (16, or 32 for ImageNet)
         },
     }
 

@@ -6,8 +6,8 @@ convolution) and its weight gradient. Each is a `custom_vjp` written in the othe
 Why not `lax.conv_transpose` and autodiff: XLA:CPU runs the weight gradient of a dilated-input convolution, and second
 derivatives through strided ones, on a naive path that is tens of times slower than an ordinary convolution
 (jax issue 23783), and those of a grouped one up to hundreds of times. How each map is computed is chosen here, by the platform
-and the geometry: 1 × 1 is a matrix product; on a CPU large layers go by `winograd`, grouped ones by `im2col`. Equal to `lax` to
-rounding. Cost: no forward mode (`jvp`).
+and the geometry: 1 × 1 is a matrix product; on a CPU large 4 × 4 layers of stride 2 go by `winograd`, 3 × 3 ones of stride 1 by
+`im2col` where they are grouped, and for their weight gradients. Equal to `lax` to rounding. Cost: no forward mode (`jvp`).
 """
 
 from collections.abc import Callable

@@ -26,11 +26,12 @@ class SpectralNorm(nn.Module):
     """Apply a layer with its kernel over the kernel's spectral norm (Miyato et al. 2018, algorithm 1).
 
     The kernel is the matrix W `[inputs, outputs]`, of a convolution `[h · w · I, O]`; a bias stays as it is. Each call takes a
-    step of the power iteration from u `[outputs]`, and in train mode keeps it in `batch_stats`. It depends on W alone, so
-    that both passes of an update, and all devices, arrive at the same. No gradient goes through u and v.
+    step of the power iteration from the u `[outputs]` in `batch_stats`, and in train mode keeps the new one there. That depends
+    on W and the old u alone, so that both passes of an update, and all devices, arrive at the same: D takes one step in each of
+    its updates, where the authors' code takes one in each pass. No gradient goes through u and v.
 
-    Flax's `nn.SpectralNorm` does this too, but divides the initial parameters themselves, and an optimiser's steps are then of
-    another size beside them than in the paper.
+    Flax's `nn.SpectralNorm` does this too, but divides the initial parameters themselves, which changes the size of an
+    optimiser's steps relative to them.
     """
 
     layer: nn.Module
@@ -160,8 +161,8 @@ def check_image(network: str, sample_shape: tuple[int, ...], smallest: int) -> t
 
 
 def check_width(network: str, option: str, width: int) -> None:
-    """Raise `InputError` at a number of channels that is none."""
-    if width < 1:
+    """Raise `InputError` where an option such as a number of channels is no integer ≥ 1."""
+    if not isinstance(width, int) or width < 1:
         raise InputError(f"network {network}: {option}={width} must be an integer ≥ 1")
 
 

@@ -2,10 +2,11 @@
 
 At each resolution, from 4 × 4 to the image's, there are a few inverted bottlenecks with grouped convolutions. Fix-up
 initialisation (Zhang et al. 2019) keeps variances without a norm: the last convolution of a block starts at 0. The filter of
-`resample` is between resolutions. Meant for latents N(0, I) of 64 numbers, the relativistic objective, and r1 and r2 with one
-weight at each step; batch norm would couple the examples, which these penalties take to be apart.
+`resample` is between resolutions. Meant for latents N(0, I) of 64 numbers, the relativistic objective, and r1 and r2 of equal
+weight at every step; there is no batch norm, as it would couple the examples, which these penalties take one by one.
 
-The paper computes in bfloat16 at the three or four highest resolutions alone; here dtype is that of the whole network.
+The paper computes in bfloat16 at the three or four highest resolutions alone; here dtype is that of all but D's head, whose
+logits bfloat16 would round to 1 part in 256: only their differences count, and their level is free.
 """
 
 from collections.abc import Sequence
@@ -118,10 +119,10 @@ class Discriminator(nn.Module):
             x = _blocks(self, x)
         # The depthwise 4 × 4 convolution of a 4 × 4 image: one product of each channel.
         kernel = self.param("head", nn.initializers.normal(0.25), (4, 4, x.shape[-1]))
-        x = jnp.sum(x * kernel[None].astype(self.dtype), axis=(1, 2))
-        x = nn.Dense(x.shape[-1] if self.num_classes else 1, use_bias=False, dtype=self.dtype, kernel_init=_init())(x)
+        x = jnp.sum(at_least_float32(x) * kernel[None], axis=(1, 2))
+        x = nn.Dense(x.shape[-1] if self.num_classes else 1, use_bias=False, dtype=x.dtype, kernel_init=_init())(x)
         if not self.num_classes:
-            return at_least_float32(x.reshape(-1))
+            return x.reshape(-1)
         init = _init(1.0 / x.shape[-1])
         return projection(x[:, None, None], labels, self.num_classes, "none", train, init)
 

@@ -4,7 +4,7 @@ For an image of size `4 * 2**n` the generator projects the latent to 4 × 4, and
 discriminator's blocks halve it to 8 × 8 (an 8 × 8 image to 4 × 4), two more keep it, and features are summed over what is left.
 One width throughout each network: 256 in the paper's G, 128 in its D. G has batch norm; D's norm is "spectral" (SNGAN), "layer"
 (before the activations of all blocks but the first) or "none". Glorot's uniform initialisation, of gain √2 in the 3 × 3
-convolutions of blocks.
+convolutions of blocks. Batch norm has ε = 1e-5, in the authors' code 2e-5.
 
 With num_classes, batch norm in G's blocks is conditional, and D a projection discriminator (Miyato and Koyama 2018).
 """

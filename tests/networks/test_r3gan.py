@@ -82,6 +82,7 @@ def test_shapes(size, channels, widths):
         ((16, 16, 1), {"widths": (8, 8, 6), "group_size": 16}, r"group_size=16 must divide 2 × 6, of widths=\(8, 8, 6\)"),
         ((16, 16, 1), {"group_size": 0}, "group_size=0 must be an integer ≥ 1"),
         ((16, 16, 1), {"blocks": 0}, "blocks=0 must be an integer ≥ 1"),
+        ((16, 16, 1), {"blocks": 1.5}, "blocks=1.5 must be an integer ≥ 1"),
     ],
 )
 @pytest.mark.parametrize("player", Players._fields)
@@ -228,7 +229,8 @@ def test_bfloat16_is_the_arithmetic_alone(player, num_classes):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((outputs, variables)))
     expected = exact.apply(variables, x, labels, train=True)
     assert 0 < float(jnp.max(jnp.abs(outputs - expected))) < 0.05 * float(jnp.max(jnp.abs(expected)))
+    assert bool(jnp.any(outputs != outputs.astype(jnp.bfloat16))) == (player == "disc")  # logits are not rounded again
     text = str(jax.make_jaxpr(lambda x: rough.apply(variables, x, labels, train=True))(x))
     products = [line for line in text.splitlines() if "conv_general" in line or "dot_general" in line]
-    of_labels = 1 if num_classes and player == "disc" else 0  # the projection is float32
-    assert sum("f32[" in line for line in products) == of_labels
+    of_head = (2 if num_classes else 1) if player == "disc" else 0  # its matrix, and the vectors of the labels
+    assert sum("f32[" in line for line in products) == of_head
