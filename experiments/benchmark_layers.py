@@ -152,8 +152,8 @@ def measure(layer: Layer) -> dict[str, Any]:
     return row
 
 
-def make_page(rows: list[dict[str, Any]]) -> str:
-    """Make the table of the newest rows."""
+def make_page(rows: list[dict[str, Any]], source: str) -> str:
+    """Make the table of the newest rows; source: the name of their file."""
 
     def cell(times: dict[str, Any]) -> str:
         low, high = times["range"]
@@ -168,18 +168,20 @@ def make_page(rows: list[dict[str, Any]]) -> str:
 Batch {rows[0]["batch"]}, float32, {rows[0]["hardware"]}; PyTorch {rows[0]["torch"]}, `channels_last`. Our median time, and how
 many times as fast as PyTorch it is: median (range) of pairs that ran in turn. Penalty: the gradient towards the weights of the
 squared slope of softplus of the layer.
-Rows: [benchmark_layers.jsonl](benchmark_layers.jsonl), by `experiments/benchmark_layers.py`.
+Rows: [{source}]({source}), by `experiments/benchmark_layers.py`.
 
 {markdown(lines)}
 """
 
 
 def main() -> None:
+    path = Path(_OUT.value)
+    if _OUT.value and path.suffix != ".jsonl":
+        raise InputError(f"--out={path} must end in .jsonl: the table is written beside it, as .md")
     try:
         import torch
     except ImportError as error:
         raise InputError(f"{error}; install the extra: pip install 'gan_jax[bench]'") from error
-    path = Path(_OUT.value)
     rows = []
     for layer in LAYERS:
         row = measure(layer) | {"torch": torch.__version__, "hardware": hardware()}
@@ -189,7 +191,7 @@ def main() -> None:
             append_row(path, row)
     if _OUT.value:
         newest = read_jsonl(path)[-len(rows) :]
-        write_atomic(path.with_suffix(".md"), lambda file: file.write_text(make_page(newest)))
+        write_atomic(path.with_suffix(".md"), lambda file: file.write_text(make_page(newest, path.name)))
 
 
 if __name__ == "__main__":

@@ -113,6 +113,12 @@ def test_the_benchmark_splits_a_batch_over_devices(run_script, tmp_path):
     assert one["facts"]["gan_jax"]["least_bytes"] - two["facts"]["gan_jax"]["least_bytes"] == batch_bytes // 2
 
 
+def test_rows_of_layers_are_not_overwritten_by_their_table(run_script, tmp_path):
+    done = run_script("benchmark_layers.py", f"--out={tmp_path}/layers.md", status=2)
+    assert done.stderr.endswith("layers.md must end in .jsonl: the table is written beside it, as .md\n")
+    assert (done.stderr.count("\n"), done.stdout) == (1, "")
+
+
 def test_bad_flags_of_the_benchmark(run_script):
     config = "--config=gan_jax/configs/default.py"
     for argument, message in [

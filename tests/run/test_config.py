@@ -122,6 +122,12 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
             {"penalty.r1": 1.0, "data.image_size": 16},
             r"config\.network\.disc\.dcgan\.norm=none \(or layer, spectral\), or the weights in config\.penalty to 0",
         ),
+        ({"network.name": "sndcgan"}, r"config\.network\.gen: network sndcgan: image size 8 × 8 must be a power of two ≥ 16"),
+        ({"network.name": "resnet", "network.disc.resnet.width": 0}, r"config\.network\.disc: network resnet: width=0 must be"),
+        (
+            {"network.name": "r3gan", "network.r3gan.group_size": 7},
+            r"config\.network\.gen: network r3gan: group_size=7 must divide 2 × 96, of widths=\(96,\)",
+        ),
         ({"num_classes": 10, "packing": 2, "network.name": "mlp"}, "num_classes > 0 and packing > 1"),
         ({"packing": 3}, r"config\.batch_size=8 must be a multiple of config\.packing=3"),
         ({"penalty.final_r1": 0.1}, r"config\.schedule\.images=0 must be ≥ 1 where config\.penalty\.final_r1 is set"),
@@ -156,6 +162,23 @@ def test_every_entry_reaches_the_recipe():
     assert float(updates[1]) == pytest.approx(-0.25, rel=1e-4)  # Adam's first step has the size of its rate
     fetched = make_configured_dataset(config).fetch(0, 0, gan.batches_per_step)
     assert fetched["index"].shape == fetched["flip"].shape == (3, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dcgan", {"base_width": 6, "norm": "none"}),
+        ("sndcgan", {"base_width": 6, "norm": "none"}),
+        ("resnet", {"width": 6, "norm": "layer"}),
+        ("r3gan", {"widths": (4, 6, 8), "blocks": 3, "group_size": 4}),
+    ],
+)
+def test_the_options_of_a_network_reach_both_players(name, options):
+    entries = {f"network.{name}.{option}": entry for option, entry in options.items()}
+    gan = make_gan(small_config(**{"network.name": name, "data.image_size": 16, "num_classes": 10, **entries}))
+    for player, network in gan.networks._asdict().items():
+        assert network == make_network(player, name, (16, 16, 1), num_classes=10, **options)
+        assert network != make_network(player, name, (16, 16, 1), num_classes=10)
 
 
 def test_labels_reach_the_recipe():
