@@ -26,7 +26,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
 _NUM = flags.DEFINE_integer("num", 64, "Number of samples.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**32 - 1)
 _OUT = flags.DEFINE_string("out", None, "PNG file; default: WORKDIR/grid.png.")
-_NPZ = flags.DEFINE_string("npz", None, "File for the samples: array `samples`, uint8 [N, H, W, C], or float32 [N, D].")
+_NPZ = flags.DEFINE_string(
+    "npz", None, "File for the samples: array `samples`, uint8 [N, H, W, C], or float32 [N, D], and their `labels`."
+)
 _LABELS = flags.DEFINE_list("labels", [], "Classes, one for each row of images, in turn for points; default: all.")
 _INTERPOLATE = flags.DEFINE_boolean("interpolate", False, "Rows of eight steps between two latents.")
 _RAW = flags.DEFINE_boolean("raw", False, "The generator's own weights, where the run keeps an average of them too.")
@@ -73,7 +75,7 @@ def main() -> None:
     save_samples(gan, state, samples, out, dataset_name=config.data.name, labels=labels, columns=columns)
     if npz:
         npz.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(npz, samples=samples)
+        np.savez_compressed(npz, samples=samples, **({} if labels is None else {"labels": labels}))
     weights = "EMA weights" if ema else "raw weights"
     files = ", ".join(str(path) for path in (out, npz) if path)
     print(f"{len(samples)} samples of step {int(state.step)}, {weights}, seed {_SEED.value}: {files}")

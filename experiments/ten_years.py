@@ -1,6 +1,6 @@
 """What have ten years of objectives and regularisers bought? The same generator, data and minutes; only D's game changes.
 
-Each recipe has its paper's objective, regulariser, discriminator updates and Adam moments. Its learning rate is the better of
+Each recipe has its paper's objective and regulariser, and the Adam moments usual for it. Its learning rate is the better of
 two, by the last distance of a run with seed 0, which is not reported; the others are. "Minutes" are training steps: how many
 fit is computed from the step times of all recipes, measured once, in turn, and kept in a row. The distance is the Fréchet
 distance, by a classifier's features, of 2,000 samples of the averaged generator to 3,000 digits.
@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from configs import mnist_dcgan
-from gan_jax.errors import NonFiniteError
+from gan_jax.errors import InputError, NonFiniteError
 from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.parallel import make_step
@@ -33,7 +33,7 @@ from gan_jax.run.loop import train
 from gan_jax.sampling import sample
 from gan_jax.state import create_state, run_keys
 
-_SECONDS = flags.DEFINE_integer("seconds", 60, "Seconds of training of each run, on the machine that measured the steps.")
+_SECONDS = flags.DEFINE_integer("seconds", 60, "Seconds of training of each run, by the measured steps.", lower_bound=1)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Reported runs of each recipe; their seeds are 1, 2, ….", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 32, "Channels of G next to the image, of D half as many.", lower_bound=2)
 _RUNS = flags.DEFINE_string("runs", "runs/ten_years", "Folder of the runs.")
@@ -44,7 +44,8 @@ LEARNING_RATES = (2e-4, 1e-3)
 TUNING_SEED = 0
 DISTANCE = "eval/classifier_frechet"
 REAL_DISTANCE = 5.4  # of digits that the classifier has not seen, `evaluate.py --real`
-COLUMNS = 14  # samples of each recipe in the picture
+COLUMNS = {"distance": "classifier Fréchet distance", "classes": "classes covered", "confidence": "confidence"}
+NUM_SAMPLES = 14  # of each recipe in the picture
 
 
 class Recipe(NamedTuple):
@@ -132,7 +133,8 @@ def run(recipe: Recipe, learning_rate: float, seed: int, path: Path) -> dict[str
     if row := find_row(path, fields):
         return row
     config = make_config(recipe, learning_rate, seed, num_steps(recipe, path))
-    workdir = Path(_RUNS.value) / f"{recipe.name.replace(' ', '_')}-{learning_rate:g}-{seed}"
+    name = f"{recipe.name.replace(' ', '_')}-{learning_rate:g}-{seed}-width_{_WIDTH.value}-{_SECONDS.value}s"
+    workdir = Path(_RUNS.value) / name
     fields |= {"num_steps": config.num_steps, "config": resolve(config)}
     try:
         state = train(config, workdir)
@@ -144,7 +146,7 @@ def run(recipe: Recipe, learning_rate: float, seed: int, path: Path) -> dict[str
         final = evaluations[config.num_steps]
         others = {"classes": final["eval/classes_covered"], "confidence": final["eval/confidence"]}
         if seed == TUNING_SEED + 1:
-            save_samples(recipe, sample(make_gan(config), state, jax.random.key(0), COLUMNS), path)
+            save_samples(recipe, sample(make_gan(config), state, jax.random.key(0), NUM_SAMPLES), path)
         append_row(path, fields | {"ended": "complete", "distance": final[DISTANCE], "distances": distances, **others})
     row = find_row(path, fields)
     assert row is not None
@@ -167,6 +169,8 @@ def save_samples(recipe: Recipe, samples: np.ndarray, path: Path) -> None:
 def tuned_learning_rate(rows: list[dict[str, Any]], recipe: Recipe) -> float:
     """Return the learning rate whose run with the tuning seed ended nearer to the data."""
     tuning = [row for row in rows if row["recipe"] == recipe.name and row["seed"] == TUNING_SEED]
+    if not tuning:
+        return LEARNING_RATES[0]
     best = min(tuning, key=lambda row: float("inf") if row["distance"] is None else row["distance"])
     return float(best["learning_rate"])
 
@@ -174,11 +178,7 @@ def tuned_learning_rate(rows: list[dict[str, Any]], recipe: Recipe) -> float:
 def reported(rows: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
     """Select the rows of a recipe that the table is made of."""
     rate = tuned_learning_rate(rows, recipe)
-    return [
-        row
-        for row in rows
-        if row["recipe"] == recipe.name and row["learning_rate"] == rate and row["seed"] != TUNING_SEED and row["distance"]
-    ]
+    return [row for row in rows if row["recipe"] == recipe.name and row["learning_rate"] == rate and row["seed"] != TUNING_SEED]
 
 
 def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -186,15 +186,15 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     lines = []
     for recipe in RECIPES:
         runs = reported(rows, recipe)
-        numbers = {key: plus_minus([row[key] for row in runs]) for key in ("distance", "classes", "confidence")}
+        finished = [row for row in runs if row["distance"] is not None]
+        diverged = f", {len(runs) - len(finished)} diverged" if len(finished) < len(runs) else ""
+        numbers = {key: plus_minus([row[key] for row in finished]) if finished else "" for key in COLUMNS}
         lines.append(
             {
                 "year": recipe.year,
                 "D's game": f"{recipe.name} ({recipe.paper})",
-                "classifier Fréchet distance": numbers["distance"],
-                "classes covered": numbers["classes"],
-                "confidence": numbers["confidence"],
-                "runs": len(runs),
+                **{title: numbers[key] for key, title in COLUMNS.items()},
+                "runs": f"{len(runs)}{diverged}",
                 "steps": runs[0]["num_steps"],
                 "learning rate": f"{runs[0]['learning_rate']:g}",
             }
@@ -215,9 +215,9 @@ def make_page(rows: list[dict[str, Any]]) -> str:
 A DCGAN generator with batch norm, width {first["width"]}, batch 32, on the 5,000 embedded digits at 32 × 32;
 {first["training_seconds"]} s of training steps for each run on {first["hardware"]}; average of the generator with decay 0.998.
 The discriminator is the DCGAN's of half the width, with batch norm, with spectral norm, or with neither where there is a
-penalty. Mean ± SE over training seeds 1, 2, …; the learning rate was chosen with seed {TUNING_SEED}. Adam's moments are each
-paper's, γ of R1 and R2 is 1, λ of the gradient penalty is 10 with five discriminator updates. Real digits that the classifier
-has not seen are at {REAL_DISTANCE} from the others, with a confidence of 0.995.
+penalty. Mean ± SE over training seeds 1, 2, …; the learning rate was chosen with seed {TUNING_SEED}. Adam's moments are
+those usual for each, γ of R1 and R2 is 1, λ of the gradient penalty is 10 with five discriminator updates. Real digits that
+the classifier has not seen are at {REAL_DISTANCE} from the others, with a confidence of 0.995.
 Rows: [ten_years.jsonl](ten_years.jsonl), by `experiments/ten_years.py`.
 
 {markdown(table(rows))}
@@ -241,7 +241,9 @@ def save_picture(rows: list[dict[str, Any]], samples: dict[str, np.ndarray], pat
         axes.set_ylabel(f"{recipe.year}\n{recipe.name}", rotation=0, ha="right", va="center", fontsize=9)
     axes = parts[1].subplots()
     for recipe in RECIPES:
-        runs = reported(rows, recipe)
+        runs = [row for row in reported(rows, recipe) if row["distance"] is not None]
+        if not runs:
+            continue
         steps = np.array([int(step) for step in runs[0]["distances"]])
         seconds = steps * runs[0]["training_seconds"] / runs[0]["num_steps"]
         curves = np.array([list(row["distances"].values()) for row in runs])
@@ -256,6 +258,8 @@ def write_results(path: Path) -> None:
     """Write the page and the picture of the rows with these flags, and print the table."""
     settings = {"row": "run", "width": _WIDTH.value, "training_seconds": _SECONDS.value}
     rows = [row for row in read_jsonl(path) if settings.items() <= row.items()]
+    if missing := [recipe.name for recipe in RECIPES if not rows or not reported(rows, recipe)]:
+        raise InputError(f"{path} has no reported run of {', '.join(missing)} with these flags: run without --redraw")
     text = make_page(rows)
     write_atomic(path.with_suffix(".md"), lambda file: file.write_text(text))
     save_picture(rows, dict(np.load(path.with_name("ten_years_samples.npz"))), path.with_suffix(".png"))

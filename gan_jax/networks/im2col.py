@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gan_jax.networks.shift import shift
+
 _OFFSETS = (-1, 0, 1)
 _ROWS, _COLUMNS = 2, 3  # axes of [G, B, H, W, C]
 
@@ -27,7 +29,7 @@ def conv(images: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
     by_group = kernel.reshape(*kernel.shape[:3], groups, -1)
     matrices = by_group.transpose(3, 1, 2, 0, 4).reshape(groups, columns.shape[-1], -1)
     terms = jnp.split(_matmul(columns, matrices), 3, axis=-1)
-    above, level, below = (_shift(term, offset, _ROWS) for offset, term in zip(_OFFSETS, terms, strict=True))
+    above, level, below = (shift(term, -offset, _ROWS) for offset, term in zip(_OFFSETS, terms, strict=True))
     return _together(above + level + below)
 
 
@@ -63,13 +65,7 @@ def _together(images: jax.Array) -> jax.Array:
 
 def _unfold(images: jax.Array, axis: int, *, sign: int = 1) -> jax.Array:
     """The entries before, at and after each one along an axis, side by side: `[..., C]` -> `[..., 3 C]`."""
-    return jnp.concatenate([_shift(images, sign * offset, axis) for offset in _OFFSETS], axis=-1)
-
-
-def _shift(images: jax.Array, by: int, axis: int) -> jax.Array:
-    """Entry n + by at n; zeros come in from the border."""
-    config = [(-by, by, 0) if dimension == axis else (0, 0, 0) for dimension in range(images.ndim)]
-    return lax.pad(images, jnp.zeros((), images.dtype), config) if by else images
+    return jnp.concatenate([shift(images, -sign * offset, axis) for offset in _OFFSETS], axis=-1)
 
 
 def _flat(images: jax.Array) -> jax.Array:

@@ -145,7 +145,7 @@ def projection(
     (Miyato and Koyama 2018, figure 1d.) norm: with "spectral" the matrix of these vectors has it too.
     """
     features = at_least_float32(features)
-    embedding = nn.Dense(features.shape[-1], use_bias=False, kernel_init=init, name="embedding")
+    embedding = nn.Dense(features.shape[-1], use_bias=False, kernel_init=init, precision="highest", name="embedding")
     embedded = spectrally_normalised(embedding, norm, train)(jax.nn.one_hot(labels, num_classes, dtype=features.dtype))
     return jnp.sum(embedded * jnp.sum(features, axis=(1, 2)), axis=-1)
 

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gan_jax.networks.shift import shift
+
 
 def downsample(images: jax.Array) -> jax.Array:
     """Halve the size of images: `[B, H, W, C]` -> `[B, H / 2, W / 2, C]`, H and W even."""
@@ -23,16 +25,9 @@ def upsample(images: jax.Array) -> jax.Array:
 def _halve(x: jax.Array, axis: int) -> jax.Array:
     pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
     even, odd = (lax.index_in_dim(pairs, parity, axis + 1, keepdims=False) for parity in (0, 1))
-    return 0.375 * (even + odd) + 0.125 * (_shift(odd, axis, 1) + _shift(even, axis, -1))
+    return 0.375 * (even + odd) + 0.125 * (shift(odd, 1, axis) + shift(even, -1, axis))
 
 
 def _double(x: jax.Array, axis: int) -> jax.Array:
-    even, odd = (0.75 * x + 0.25 * _shift(x, axis, by) for by in (1, -1))
+    even, odd = (0.75 * x + 0.25 * shift(x, by, axis) for by in (1, -1))
     return jnp.stack([even, odd], axis + 1).reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
-
-
-def _shift(x: jax.Array, axis: int, by: int) -> jax.Array:
-    """Move the entries along an axis by ±1: a zero comes in, the last one falls out."""
-    padding = [(0, 0, 0)] * x.ndim
-    padding[axis] = (by, -by, 0)
-    return lax.pad(x, jnp.zeros((), x.dtype), padding)

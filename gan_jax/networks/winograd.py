@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gan_jax.networks.shift import shift
+
 
 def applies(batch: int, image_size: tuple[int, int], stride: int, padding: int, kernel: tuple[int, ...]) -> bool:
     """Whether this module computes that convolution, and it is large enough for eighteen sums and nine products to pay."""
@@ -89,7 +91,7 @@ def _of_features(features: jax.Array) -> list[jax.Array]:
 def _entries_to_pairs(images: jax.Array, axis: int) -> list[tuple[jax.Array, jax.Array]]:
     """(d0 - d1, d1, d2 - d1) of each tile along an axis; tile t sees the entries 4t - 1 to 4t + 4."""
     a0, b0, a1, b1, a2, b2 = (
-        _shift(lax.slice_in_dim(images, offset % 4, images.shape[axis], 4, axis), -(offset // 4), axis)
+        shift(lax.slice_in_dim(images, offset % 4, images.shape[axis], 4, axis), -(offset // 4), axis)
         for offset in range(-1, 5)
     )
     return [(a0 - a1, b0 - b1), (a1, b1), (a2 - a1, b2 - b1)]
@@ -98,13 +100,7 @@ def _entries_to_pairs(images: jax.Array, axis: int) -> list[tuple[jax.Array, jax
 def _pairs_to_entries(pairs: Sequence[Sequence[jax.Array]], axis: int) -> jax.Array:
     """The transpose of `_entries_to_pairs`."""
     (a0, b0), (a1, b1), (a2, b2) = pairs
-    return _interleave([b0 + _shift(b2, 1, axis), a1 - a0 - a2, b1 - b0 - b2, a2 + _shift(a0, -1, axis)], axis)
-
-
-def _shift(tiles: jax.Array, by: int, axis: int) -> jax.Array:
-    """Tile t's array at t + by; zeros come in from the border."""
-    config = [(by, -by, 0) if dimension == axis else (0, 0, 0) for dimension in range(tiles.ndim)]
-    return lax.pad(tiles, jnp.zeros((), tiles.dtype), config) if by else tiles
+    return _interleave([b0 + shift(b2, 1, axis), a1 - a0 - a2, b1 - b0 - b2, a2 + shift(a0, -1, axis)], axis)
 
 
 def _interleave(arrays: Sequence[jax.Array], axis: int) -> jax.Array:

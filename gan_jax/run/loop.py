@@ -4,7 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from enum import IntEnum
 from pathlib import Path
 
@@ -57,7 +57,9 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         StoppedError: SIGTERM or SIGINT; the state of the last step is saved.
     """
     plan, workdir = make_plan(config), Path(workdir)
-    with closing(_make_dataset(plan)) as dataset, _open_workdir(workdir, config.keep_checkpoints) as checkpoints:
+    with closing(make_configured_dataset(config)) as dataset, ExitStack() as opened:
+        check_dataset(plan.gan, dataset)  # before anything is written
+        checkpoints = opened.enter_context(_open_workdir(workdir, config.keep_checkpoints))
         num_images = len(dataset.images) if isinstance(dataset, ImageDataset) else None
         distributed.assert_same(shared_entries(plan.resolved), num_images)
         state = _restore_or_create(plan, workdir, checkpoints)
@@ -71,13 +73,6 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         if checkpoints:
             print(f"pictures: {', '.join(str(path) for path in save_run_plots(workdir))}", flush=True)
     return state
-
-
-def _make_dataset(plan: Plan) -> Dataset:
-    """Make the dataset of a run, and refuse it before anything is written where the recipe is made for another."""
-    dataset = make_configured_dataset(plan.config)
-    check_dataset(plan.gan, dataset)
-    return dataset
 
 
 @contextmanager
