@@ -1,19 +1,32 @@
 """Datasets by name, behind one interface: batches as functions of `(seed, step)`."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from gan_jax.data.batch import Batch, Dataset, to_float, to_uint8
 from gan_jax.data.cache import Images, load_decoded
 from gan_jax.data.datasets import RESIDENT_MIB, WHOLE_BATCH, DensityDataset, ImageDataset, StreamedDataset, from_arrays
 from gan_jax.data.decoding import Transform
 from gan_jax.data.digits import load_digits
+from gan_jax.data.mnist import load_mnist
 from gan_jax.data.sources import folder_source, load_numpy, read_numpy
 from gan_jax.data.streaming import Fetched
 from gan_jax.errors import InputError
 from gan_jax.theory.distributions import GaussianMixture, grid, ring
 
-IMAGES = {"mnist5k": load_digits}
-"""Name -> `load(image_size, channels)`, which returns images uint8 `[N, S, S, C]` and labels int32 `[N]`."""
+
+class Named(NamedTuple):
+    """Images with a name: `load(image_size, channels, split=, data_dir=)` -> uint8 `[N, S, S, C]`, labels int32 `[N]`."""
+
+    load: Callable[..., Images]
+    splits: tuple[str, ...]
+
+
+IMAGES = {
+    "mnist5k": Named(lambda image_size, channels, **_: load_digits(image_size, channels), ("train",)),
+    "mnist": Named(load_mnist, ("train", "test")),
+}
+"""Name -> the images of that name, and their splits."""
 
 DENSITIES: dict[str, Callable[[], GaussianMixture]] = {"ring": ring, "grid": grid}
 """Name -> density of points in the plane."""
@@ -39,19 +52,20 @@ def make_sample_shape(name: str, image_size: int, channels: int) -> tuple[int, .
 def load_images(name: str, transform: Transform, *, split: str = "train", data_dir: str = "") -> Images:
     """Load the images uint8 `[N, S, S, C]` of a dataset, which are decoded once and cached, and labels int32 `[N]` or None.
 
-    split, data_dir: as in `tfds_source`; other datasets have one split.
+    split, data_dir: as in `tfds_source`, and as in `load_mnist`; other datasets have one split.
 
     Raises:
         InputError: the dataset does not exist, or has not what is asked of it.
     """
     scheme, _, value = name.partition(":")
     if name in IMAGES:
-        if (split, transform) != ("train", Transform(transform.image_size, transform.channels)):
+        load, splits = IMAGES[name]
+        if split not in splits or transform != Transform(transform.image_size, transform.channels):
             raise InputError(
-                f"data.name={name} has one split, and its digits are resized on black: data.split must be train, "
+                f"data.name={name} has digits, which are resized on black: data.split must be {' or '.join(splits)}, "
                 "data.resize true, data.background black"
             )
-        return IMAGES[name](transform.image_size, transform.channels)
+        return load(transform.image_size, transform.channels, split=split, data_dir=data_dir)
     if scheme == "numpy":
         return load_numpy(value, transform)
     if scheme == "folder":

