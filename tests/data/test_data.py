@@ -110,12 +110,11 @@ def test_the_embedded_digits_refuse_what_they_do_not_honour(options):
 
 
 def test_names_of_datasets():
-    assert {name for name in DATASETS if not is_image_dataset(name)} == set(DENSITIES)
+    assert {name for name in DATASETS if not is_image_dataset(name)} == {*DENSITIES, "stacked:NAME"}
+    known = "mnist5k, mnist, ring, grid, tfds:NAME, folder:PATH, numpy:FILE, stacked:NAME"
     for name in ("mnist6k", "tfds:", "tfd:mnist", ""):
         assert not is_image_dataset(name)
-        with pytest.raises(
-            InputError, match=f"dataset {name} must be one of mnist5k, mnist, ring, grid, tfds:NAME, folder:PATH, numpy:FILE$"
-        ):
+        with pytest.raises(InputError, match=f"dataset {name} must be one of {known}$"):
             named(name)
 
 
