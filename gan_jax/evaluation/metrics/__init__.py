@@ -8,6 +8,7 @@ from gan_jax.evaluation.metrics.modes import ModeStatistics, mode_statistics
 from gan_jax.evaluation.metrics.parzen import Parzen, parzen_log_likelihood
 from gan_jax.evaluation.metrics.precision_recall import PrecisionRecall, precision_recall
 from gan_jax.evaluation.metrics.registry import METRICS, Metric, Statistics, check_num, compute_metrics, find_metrics, needed
+from gan_jax.evaluation.metrics.stacks import StackStatistics, perfect_stacks, stack_statistics
 
 __all__ = [
     "METRICS",
@@ -19,6 +20,7 @@ __all__ = [
     "Neighbours",
     "Parzen",
     "PrecisionRecall",
+    "StackStatistics",
     "Statistics",
     "check_num",
     "class_statistics",
@@ -33,5 +35,7 @@ __all__ = [
     "nearest_neighbours",
     "needed",
     "parzen_log_likelihood",
+    "perfect_stacks",
     "precision_recall",
+    "stack_statistics",
 ]
