@@ -65,14 +65,18 @@ def stacked_from_arrays(
 ) -> StackedDataset:
     """Make the dataset of stacks of grey images uint8 `[N, H, W, 1]`; see `from_arrays` and `StackedDataset`.
 
+    test: has no other labels than these.
+
     Raises:
         InputError: what `from_arrays` refuses; images in colour, without labels, or too many for the device.
     """
     dataset = from_arrays(images, labels, batch_size=batch_size, resident_mib=resident_mib, part=part)
-    if dataset.images.shape[-1] != 1 or dataset.labels is None:
+    if dataset.images.shape[-1] != 1 or labels is None:
         raise InputError(f"stacked: images {list(dataset.images.shape)} must be [N, H, W, 1], and have labels")
     if isinstance(dataset, StreamedDataset):
         raise InputError(
             f"data.resident_mib={resident_mib} must be ≥ {-(-images.nbytes // 2**20)}: stacks are made on the device"
         )
+    if test is not None:
+        test = test[0], np.searchsorted(np.unique(labels), np.asarray(test[1])).astype(np.int32)
     return StackedDataset(dataset.images, dataset.labels, batch_size, part=part, test=test)
