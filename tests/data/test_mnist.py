@@ -8,12 +8,13 @@ import zipfile
 
 import numpy as np
 import pytest
-from small import random_images
+from small import random_images, small_config
 from test_tfds import write_idx_set
 
 from gan_jax.data import Transform, load_images, make_dataset, mnist
 from gan_jax.errors import InputError
 from gan_jax.files import sha256_of
+from gan_jax.run.config import load_configured_images
 
 PADDED = Transform(32, 1)
 SIZES = (30, 10, 20)
@@ -182,6 +183,8 @@ def test_idx_files_in_the_data_folder_serve_as_well(tmp_path, below):
         images, labels = load_images("mnist", PADDED, split=split, data_dir=str(tmp_path / "data"))
         np.testing.assert_array_equal(images[:, 2:-2, 2:-2, 0], sets[stem][0])
         assert labels.tolist() == sets[stem][1].tolist()
+    config = small_config(**{"data.name": "mnist", "data.dir": str(tmp_path / "data")})
+    assert [len(load_configured_images(config, split)[0]) for split in ("", "train", "test")] == [30, 30, 20]
     with pytest.raises(InputError, match="run `make mnist`"):  # a folder without them is no obstacle to the cache
         load_images("mnist", PADDED, data_dir=str(tmp_path))
 

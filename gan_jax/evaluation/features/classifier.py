@@ -26,7 +26,7 @@ from gan_jax.networks.conv import Conv
 RECIPE = {"width": 16, "dimensions": 64, "steps": 3000, "batch_size": 64, "learning_rate": 3e-3, "shift": 2, "seed": 0}
 """How it is trained; part of its name in the cache. shift: pixels by which a batch is moved at random."""
 
-_BATCH_SIZE = 250  # of extraction
+_BATCH_SIZE = 256  # of extraction, whose chunks are as large: no batch is mostly padding
 
 
 class _Network(nn.Module):
