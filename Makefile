@@ -7,7 +7,7 @@ WORKDIR ?= runs/mnist
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev train sample inception test lint format format-check typecheck theory bench bench-plot reproduce torture build clean
+.PHONY: help install install-dev train sample inception mnist test lint format format-check typecheck theory bench bench-plot reproduce torture build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -35,6 +35,9 @@ sample: install ## draw samples from the trained run (WORKDIR=, ARGS=--num=64 â€
 
 inception: install ## fetch the weights of Inception for FID, 81 MB, once
 	$(RUN) experiments/inception.py
+
+mnist: install ## fetch all 70,000 digits of MNIST, 20 MB, once
+	$(RUN) experiments/fetch_mnist.py
 
 test: install-dev ## run the whole suite (ARGS=-k â€¦ for a part)
 	$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)

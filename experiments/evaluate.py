@@ -1,7 +1,8 @@
 """How good are the samples of a run, or any other images? Metrics of their features beside those of real images.
 
 Command: python experiments/evaluate.py --workdir=runs/mnist
-Evaluates the best and the final step, with EMA and with raw weights. A run on points in the plane has mode statistics instead.
+Evaluates the best and the final step, with EMA and with raw weights. A run on points in the plane has mode statistics instead,
+one on stacked digits its modes of 1,000 and their KL, of 26,000 samples, beside those of a perfect sampler.
 --features=inception gives FID and KID (`make inception` first); classifier and pixels give numbers under their own names.
 --npz=FILE or --folder=DIR: other images, compared with the dataset of the run or of --config.
 Images of a conditional run are of the classes that they have in its data, and have metrics by class too.
@@ -12,7 +13,7 @@ classifier, and ten or more for each 10,000 images with Inception (FID needs --n
 Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known: Ctrl-C loses the current one only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,15 +23,16 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from gan_jax.data import DENSITIES, Transform, load_images, read_numpy
+from gan_jax.data import DENSITIES, StackedDataset, Transform, has_splits, is_stacked, load_images, read_numpy
 from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, hold_out, real_images
 from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics, nearest_neighbours
 from gan_jax.evaluation.results import append_row, format_metrics, over_seeds
+from gan_jax.evaluation.stacks import evaluate_stacks, make_judge
 from gan_jax.run import cli, plots
-from gan_jax.run.config import check_config, load_configured_images
+from gan_jax.run.config import check_config, load_configured_images, make_configured_dataset
 from gan_jax.run.restore import restore_run, restore_steps
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
@@ -46,7 +48,9 @@ _METRICS = flags.DEFINE_list(
     [],
     f"Metrics; by default all that the features allow. {' '.join(f'{name}: {each.summary}' for name, each in METRICS.items())}",
 )
-_NUM = flags.DEFINE_integer("num", 10_000, "Samples a seed; of other images, at most as many.", lower_bound=1)
+_NUM = flags.DEFINE_integer(
+    "num", None, "Samples a seed; of other images, at most as many; default: 10,000, of stacked digits 26,000.", lower_bound=1
+)
 _NUM_REAL = flags.DEFINE_integer("num_real", 10_000, "Real images to compare with, at most.", lower_bound=1)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of samples; rows have mean and standard error over them.", lower_bound=1)
 _SPLIT = flags.DEFINE_string("split", "", "TFDS split of the real images; by default the one that the config trains on.")
@@ -54,6 +58,9 @@ _NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save the samples neares
 _OUT = flags.DEFINE_string("out", "", "File of JSON lines for the rows; by default WORKDIR/results.jsonl.")
 
 _MAX_QUERIES, _PAIRS = 2000, 32  # samples whose neighbours are searched, and shown
+
+
+_DEFAULT_NUM, _DEFAULT_NUM_STACKS = 10_000, 26_000  # the latter is that of VEEGAN and PacGAN
 
 
 class Restored(NamedTuple):
@@ -83,6 +90,11 @@ class Evaluated(NamedTuple):
     name: str
     fields: dict[str, Any]
     sources: list[ImageSource]
+
+
+def num_samples() -> int:
+    """Return how many images of each kind are evaluated, but for stacked digits."""
+    return _NUM.value or _DEFAULT_NUM
 
 
 def restore(workdir: str) -> Iterator[Restored]:
@@ -124,14 +136,14 @@ def choose_real(config: ConfigDict, trained_on: TrainedOn, *, baseline: bool) ->
     """Select real images, to compare with or for the baseline, and describe them; of a conditional run with their labels."""
     (images, labels, names), trained_split = trained_on, config.data.split
     name = config.data.name
-    split, at_most = _SPLIT.value or trained_split, _NUM.value if baseline else _NUM_REAL.value
-    if baseline and name.startswith("tfds:"):
+    split, at_most = _SPLIT.value or trained_split, num_samples() if baseline else _NUM_REAL.value
+    if baseline and has_splits(name):
         split = next(other for other in (trained_split, "test", "train") if other != split)
     if split != trained_split:
         images, labels = load_configured_images(config, split)
         labels = as_classes(labels, names) if config.num_classes and names is not None else None
     select = partial(real_images, images, labels=labels, at_most=at_most)
-    if name.startswith("tfds:"):
+    if has_splits(name):
         return select(), f"{name} {split}"
     learned, held_out = hold_out(len(images))
     if baseline:
@@ -139,33 +151,30 @@ def choose_real(config: ConfigDict, trained_on: TrainedOn, *, baseline: bool) ->
     return select(learned), f"{name}, {len(learned)} training images of {len(images)}"
 
 
-def generated(restored: Restored, labels: np.ndarray | None) -> list[ImageSource]:
-    """Make the samples of each seed; labels `[N]`: of the images trained on, whose frequencies a conditional run's have."""
+def generated(restored: Restored, num: int, labels: np.ndarray | None) -> list[ImageSource]:
+    """Make the num samples of each seed; labels `[N]`: of the images trained on, whose frequencies a conditional run's have."""
     _, _, gan, state, ema = restored
     labels = labels if gan.num_classes else None
-    drawn = [None if labels is None else draw_labels(labels, _NUM.value, seed=seed) for seed in range(_SEEDS.value)]
-    return [GeneratedImages(gan, state, seed, _NUM.value, ema=ema, labels=each) for seed, each in enumerate(drawn)]
+    drawn = [None if labels is None else draw_labels(labels, num, seed=seed) for seed in range(_SEEDS.value)]
+    return [GeneratedImages(gan, state, seed, num, ema=ema, labels=each) for seed, each in enumerate(drawn)]
 
 
-def choose_evaluated(config: ConfigDict, trained_on: TrainedOn) -> list[Evaluated]:
-    """Make the images that the flags name."""
-    if _REAL.value:
-        source, name = choose_real(config, trained_on, baseline=True)
-        return [Evaluated(name, {}, [source])]
+def choose_evaluated(config: ConfigDict, num: int, labels: np.ndarray | None = None) -> list[Evaluated]:
+    """Make the images that the flags name, samples of a run by default; num, labels: as in `generated`."""
     if _NPZ.value:
         array = read_numpy(_NPZ.value)[0]
         if array[:_MAX_QUERIES].max() <= 1:
             raise InputError(f"--npz={_NPZ.value}: grey levels must be from 0 to 255, not from {array.min()} to {array.max()}")
-        return [Evaluated(_NPZ.value, {}, [real_images(array, at_most=_NUM.value)])]
+        return [Evaluated(_NPZ.value, {}, [real_images(array, at_most=num)])]
     if _FOLDER.value:
         data = config.data
         transform = Transform(data.image_size, data.channels, data.resize, data.background)
         array = load_images(f"folder:{_FOLDER.value}", transform)[0]
-        return [Evaluated(_FOLDER.value, {"transform": transform.describe()}, [real_images(array, at_most=_NUM.value)])]
-    return [Evaluated(each.name, each.fields, generated(each, trained_on.labels)) for each in restore(_WORKDIR.value)]
+        return [Evaluated(_FOLDER.value, {"transform": transform.describe()}, [real_images(array, at_most=num)])]
+    return [Evaluated(each.name, each.fields, generated(each, num, labels)) for each in restore(_WORKDIR.value)]
 
 
-def print_expected_time(extractor: Extractor, real: ImageSource, evaluated: list[Evaluated]) -> None:
+def print_expected_time(extractor: Extractor, real: Sized, evaluated: list[Evaluated]) -> None:
     """Print how long images and features will take on this machine, by the rate of a first batch."""
     sources = [source for each in evaluated for source in each.sources]
     num, seconds = len(real) + sum(map(len, sources)), seconds_per_image(extractor, sources[0])
@@ -177,9 +186,9 @@ def evaluate_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
     """Yield rows of the mode statistics of a run on points in the plane."""
     density = DENSITIES[config.data.name]()
     for name, fields, gan, state, ema in restore(_WORKDIR.value):
-        points = [sample(gan, state, jax.random.key(seed), _NUM.value, ema=ema) for seed in range(_SEEDS.value)]
+        points = [sample(gan, state, jax.random.key(seed), num_samples(), ema=ema) for seed in range(_SEEDS.value)]
         by_seed = [mode_statistics(each, density.means, density.stddev)._asdict() for each in points]
-        yield fields | {"samples": name, "num": _NUM.value, "real": config.data.name, **over_seeds(by_seed)}
+        yield fields | {"samples": name, "num": num_samples(), "real": config.data.name, **over_seeds(by_seed)}
 
 
 def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
@@ -189,7 +198,12 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
     find_metrics(_METRICS.value, _FEATURES.value, classes=classes, labelled=num_classes > 0)  # refused before anything slow
     trained_on = load_trained_on(config)
     real, description = choose_real(config, trained_on, baseline=False)
-    evaluated, extractor = choose_evaluated(config, trained_on), EXTRACTORS[_FEATURES.value](*trained_on[:2])
+    if _REAL.value:
+        source, name = choose_real(config, trained_on, baseline=True)
+        evaluated = [Evaluated(name, {}, [source])]
+    else:
+        evaluated = choose_evaluated(config, num_samples(), trained_on.labels)
+    extractor = EXTRACTORS[_FEATURES.value](*trained_on[:2])
     print_expected_time(extractor, real, evaluated)
     reference = make_reference(_METRICS.value, extractor, real, description, num_classes=num_classes)
     for index, (name, fields, sources) in enumerate(evaluated):
@@ -197,6 +211,30 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
         if _NEIGHBOURS.value and index == 0:
             row["neighbours"] = save_neighbours(sources[0], trained_on.images, path.with_name("neighbours.png"))
         yield row
+
+
+def evaluate_stacked_digits(config: ConfigDict) -> Iterator[dict[str, Any]]:
+    """Yield rows of the stacks that the flags name."""
+    for flag in (_FEATURES, _METRICS, _SPLIT, _NEIGHBOURS):
+        if flag.value != flag.default:
+            raise InputError(
+                f"--{flag.name}: must be left out for {config.data.name}, whose modes are counted by its classifier"
+            )
+    dataset, num = make_configured_dataset(config), _NUM.value or _DEFAULT_NUM_STACKS
+    assert isinstance(dataset, StackedDataset)
+    judge = make_judge(dataset)
+    if _REAL.value:
+        name = f"stacks of {len(judge.held_out)} digits that the classifier has not learned from"
+        evaluated = [Evaluated(name, {}, [judge.real_stacks(num, seed) for seed in range(_SEEDS.value)])]
+    else:
+        evaluated = choose_evaluated(config, num)
+    print(f"the classifier is right on {judge.extractor.accuracy:.2%} of {len(judge.held_out)} held-out digits", flush=True)
+    print_expected_time(judge.extractor, (), evaluated)
+    for name, fields, sources in evaluated:
+        row = fields | evaluate_stacks(judge, dataset, sources, name, f"{config.data.name} {config.data.split}")
+        yield row
+        perfect = row["perfect_sampler"]
+        print(f"perfect sampler, {row['num']} stacks: {format_metrics(perfect['mean'], perfect['standard_error'])}", flush=True)
 
 
 def save_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str, float]:
@@ -216,6 +254,15 @@ def save_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str, f
     return {key: float(number / flat[0].shape[1] ** 0.5) for key, number in numbers.items()}
 
 
+def evaluate_configured(config: ConfigDict, path: Path, *, other_images: bool) -> Iterator[dict[str, Any]]:
+    """Yield the rows of what the config is about."""
+    if is_stacked(config.data.name):
+        return evaluate_stacked_digits(config)
+    if config.data.name in DENSITIES and not other_images:
+        return evaluate_points(config)
+    return evaluate_images(config, path)
+
+
 def main() -> None:
     given = [flag.name for flag in (_REAL, _NPZ, _FOLDER) if flag.value]
     if not (_WORKDIR.value or given):
@@ -232,8 +279,7 @@ def main() -> None:
     else:
         config = _CONFIG.value
         check_config(config)
-    points = config.data.name in DENSITIES and not given
-    for row in evaluate_points(config) if points else evaluate_images(config, path):
+    for row in evaluate_configured(config, path, other_images=bool(given)):
         append_row(path, row)
         images = f"{row['num']} images" if row["seeds"] == 1 else f"{row['seeds']} × {row['num']} images"
         print(f"{row['samples']}, {images}: {format_metrics(row['mean'], row.get('standard_error'))}", flush=True)

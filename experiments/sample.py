@@ -8,6 +8,7 @@ allows: there the picture in column i depends on the seed, i and its class alone
 """
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +76,8 @@ def main() -> None:
     save_samples(gan, state, samples, out, dataset_name=config.data.name, labels=labels, columns=columns)
     if npz:
         npz.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(npz, samples=samples, **({} if labels is None else {"labels": labels}))
+        arrays: dict[str, Any] = {"samples": samples} | ({} if labels is None else {"labels": labels})
+        np.savez_compressed(npz, **arrays)
     weights = "EMA weights" if ema else "raw weights"
     files = ", ".join(str(path) for path in (out, npz) if path)
     print(f"{len(samples)} samples of step {int(state.step)}, {weights}, seed {_SEED.value}: {files}")

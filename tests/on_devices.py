@@ -15,7 +15,7 @@ import optax
 from small import random_images, small_config, small_gan, small_state
 
 from gan_jax import Players, create_state, diffaugment, example_keys, from_arrays, make_networks, make_step
-from gan_jax.data import DensityDataset
+from gan_jax.data import DensityDataset, stacked_from_arrays
 from gan_jax.objectives import Objective
 from gan_jax.penalties import r1
 from gan_jax.run.loop import train
@@ -116,6 +116,16 @@ def loops(mode):
     return {"step": int(actual.step), "params": relative(expected.params, actual.params), "rows": len(metrics["value"])}
 
 
+def stacks(mode):
+    """Three steps on labelled stacks of random images, on two devices beside one."""
+    networks = make_networks("mlp", (16, 16, 3), hidden=(16,), num_classes=8)
+    gan = replace(small_gan("mlp", num_classes=8), sample_shape=(16, 16, 3), networks=networks, optimizers=Players(SGD, SGD))
+    dataset = stacked_from_arrays(random_images(50), np.arange(50) % 2, batch_size=BATCH_SIZE)
+    calls, state = [(step, 1) for step in range(3)], create_state(gan, jax.random.key(0))
+    (expected, _), (actual, _) = (run_steps(gan, dataset, state, *case, calls) for case in (("jit", 1), (mode, 2)))
+    return relative(expected.params, actual.params)
+
+
 def keys_are_those_of_one_device(count):
     """Tell whether the parts of a batch have the keys of the whole batch, to the bit; latents and augmentation follow."""
     rng = jax.random.key(1)
@@ -164,6 +174,7 @@ def main():
     results = {
         "keys": [keys_are_those_of_one_device(count) for count in (1, 2, 4, 8)],
         "loops": [loops(mode) for mode in ("pmap", "shard_map")],
+        "stacks": [stacks(mode) for mode in ("pmap", "shard_map")],
         "placement": placement(),
         "runs": runs(Path(sys.argv[1])),
         "local": compare(RECIPES[0], "float32", "pmap", 2, sync_batch_norm=False),

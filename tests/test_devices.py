@@ -73,6 +73,10 @@ def test_many_steps_in_one_call(seen, mode):
     assert loop["params"] < 1e-4
 
 
+def test_stacks_are_the_same_on_two_devices(seen):
+    assert max(seen["stacks"]) < 1e-5
+
+
 @pytest.mark.parametrize("mode", MODES_OF_MANY)
 def test_the_state_stays_one_plain_state_on_all_devices_and_is_donated(seen, mode):
     assert seen["placement"][mode] == {

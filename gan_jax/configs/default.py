@@ -38,14 +38,14 @@ def experiment() -> dict[str, Any]:
         # An entry with a final_ one goes there over so many images (batch_size × disc_steps a step) and stays.
         "schedule": {"shape": "cosine", "images": 0},  # or linear
         "data": {
-            "name": "mnist5k",  # 5,000 MNIST digits, no download; or tfds:NAME, folder:PATH, numpy:FILE;
-            # or ring, grid: Gaussian mixtures in the plane
+            "name": "mnist5k",  # 5,000 MNIST digits, no download; or mnist, tfds:NAME, folder:PATH, numpy:FILE;
+            # or stacked:NAME: three digits as three channels; or ring, grid: Gaussian mixtures in the plane
             "image_size": 32,  # a power of two ≥ 8
-            "channels": 1,  # or 3
+            "channels": 1,  # or 3, as stacked:NAME has
             "resize": True,  # centre crop and antialiased resize; False puts images that are smaller in the middle
             "background": "black",  # under transparent pixels and around images that are not resized
             "flip": False,  # mirror images left to right at random
-            "split": "train",  # of TFDS, in its syntax: train[:90%]+test
+            "split": "train",  # or test, of mnist; of TFDS, in its syntax: train[:90%]+test
         },
     }
 
@@ -144,7 +144,7 @@ def host() -> dict[str, Any]:
     """Return what each host has for itself: where its data are, and how it reads them."""
     return {
         "data": {
-            "dir": "",  # where TFDS keeps its datasets; "" is $TFDS_DATA_DIR, by default ~/tensorflow_datasets
+            "dir": "",  # of TFDS's datasets, or of MNIST's idx files; "" is $TFDS_DATA_DIR, by default ~/tensorflow_datasets
             "resident_mib": 4096,  # datasets up to this size live on the device, larger ones are streamed from the host
             "workers": 2,  # processes that read streamed images ahead; 0 reads in a thread
         }

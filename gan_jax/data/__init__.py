@@ -1,24 +1,40 @@
 """Datasets by name, behind one interface: batches as functions of `(seed, step)`."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
 from gan_jax.data.batch import Batch, Dataset, to_float, to_uint8
 from gan_jax.data.cache import Images, load_decoded
 from gan_jax.data.datasets import RESIDENT_MIB, WHOLE_BATCH, DensityDataset, ImageDataset, StreamedDataset, from_arrays
 from gan_jax.data.decoding import Transform
 from gan_jax.data.digits import load_digits
+from gan_jax.data.mnist import load_mnist
 from gan_jax.data.sources import folder_source, load_numpy, read_numpy
+from gan_jax.data.stacked import CHANNELS, StackedDataset, stacked_from_arrays
 from gan_jax.data.streaming import Fetched
 from gan_jax.errors import InputError
 from gan_jax.theory.distributions import GaussianMixture, grid, ring
 
-IMAGES = {"mnist5k": load_digits}
-"""Name -> `load(image_size, channels)`, which returns images uint8 `[N, S, S, C]` and labels int32 `[N]`."""
+
+class Named(NamedTuple):
+    """Images with a name: `load(image_size, channels, split=, data_dir=)` -> uint8 `[N, S, S, C]`, labels int32 `[N]`."""
+
+    load: Callable[..., Images]
+    splits: tuple[str, ...]
+
+
+IMAGES = {
+    "mnist5k": Named(lambda image_size, channels, **_: load_digits(image_size, channels), ("train",)),
+    "mnist": Named(load_mnist, ("train", "test")),
+}
+"""Name -> the images of that name, and their splits."""
 
 DENSITIES: dict[str, Callable[[], GaussianMixture]] = {"ring": ring, "grid": grid}
 """Name -> density of points in the plane."""
 
-SCHEMES = {"tfds": "NAME", "folder": "PATH", "numpy": "FILE"}
+SCHEMES = {"tfds": "NAME", "folder": "PATH", "numpy": "FILE", "stacked": "NAME"}
 """Scheme -> what follows it in the name of an image dataset, such as tfds:cifar10."""
 
 DATASETS = (*IMAGES, *DENSITIES, *(f"{scheme}:{value}" for scheme, value in SCHEMES.items()))
@@ -28,6 +44,8 @@ DATASETS = (*IMAGES, *DENSITIES, *(f"{scheme}:{value}" for scheme, value in SCHE
 def is_image_dataset(name: str) -> bool:
     """Tell whether a name is that of an image dataset, without checking that it exists."""
     scheme, _, value = name.partition(":")
+    if scheme == "stacked":
+        return not is_stacked(value) and is_image_dataset(value)
     return name in IMAGES or (scheme in SCHEMES and bool(value))
 
 
@@ -36,27 +54,46 @@ def may_have_labels(name: str) -> bool:
     return not name.startswith("folder:")
 
 
+def is_stacked(name: str) -> bool:
+    """Tell whether a name is that of a dataset whose channels are images of another one, which comes after `stacked:`."""
+    return name.startswith("stacked:")
+
+
+def has_splits(name: str) -> bool:
+    """Tell whether the dataset of a name has training images and others, or one split only."""
+    return len(IMAGES[name].splits) > 1 if name in IMAGES else name.startswith("tfds:")
+
+
 def make_sample_shape(name: str, image_size: int, channels: int) -> tuple[int, ...]:
-    """Return the shape of one example of a named dataset, known without loading it."""
+    """Return the shape of one example of a named dataset, known without loading it.
+
+    Raises:
+        InputError: stacks that have not three channels.
+    """
+    if is_stacked(name) and channels != CHANNELS:
+        raise InputError(f"data.channels={channels} must be {CHANNELS} for {name}, which has an image in each channel")
     return (image_size, image_size, channels) if is_image_dataset(name) else DENSITIES[name]().means.shape[1:]
 
 
 def load_images(name: str, transform: Transform, *, split: str = "train", data_dir: str = "") -> Images:
     """Load the images uint8 `[N, S, S, C]` of a dataset, which are decoded once and cached, and labels int32 `[N]` or None.
 
-    split, data_dir: as in `tfds_source`; other datasets have one split.
+    split, data_dir: as in `tfds_source`, and as in `load_mnist`; other datasets have one split.
 
     Raises:
         InputError: the dataset does not exist, or has not what is asked of it.
     """
     scheme, _, value = name.partition(":")
+    if is_stacked(name):
+        raise InputError(f"{name} has no images of its own: it stacks those of {value}")
     if name in IMAGES:
-        if (split, transform) != ("train", Transform(transform.image_size, transform.channels)):
+        load, splits = IMAGES[name]
+        if split not in splits or transform != Transform(transform.image_size, transform.channels):
             raise InputError(
-                f"data.name={name} has one split, and its digits are resized on black: data.split must be train, "
+                f"data.name={name} has digits, which are resized on black: data.split must be {' or '.join(splits)}, "
                 "data.resize true, data.background black"
             )
-        return IMAGES[name](transform.image_size, transform.channels)
+        return load(transform.image_size, transform.channels, split=split, data_dir=data_dir)
     if scheme == "numpy":
         return load_numpy(value, transform)
     if scheme == "folder":
@@ -92,8 +129,23 @@ def make_dataset(
         raise InputError(f"dataset {name} must be one of {', '.join(DATASETS)}")
     if name in DENSITIES:
         return DensityDataset(DENSITIES[name](), batch_size, part)
-    images, labels = load_images(name, Transform(image_size, channels, resize, background), split=split, data_dir=data_dir)
-    return from_arrays(images, labels, batch_size=batch_size, flip=flip, resident_mib=resident_mib, workers=workers, part=part)
+    transform = Transform(image_size, channels, resize, background)
+    resident: Any = {"batch_size": batch_size, "resident_mib": resident_mib, "part": part}
+    if is_stacked(name):
+        if flip:
+            raise InputError(f"data.flip must be false for {name}: mirrored digits are other ones, or none")
+        return _make_stacked(name, transform, split, data_dir, **resident)
+    images, labels = load_images(name, transform, split=split, data_dir=data_dir)
+    return from_arrays(images, labels, flip=flip, workers=workers, **resident)
+
+
+def _make_stacked(name: str, transform: Transform, split: str, data_dir: str, **resident: Any) -> StackedDataset:
+    """Make the stacks of a dataset; those of training images have its test images beside them, where it is one of `IMAGES`."""
+    make_sample_shape(name, transform.image_size, transform.channels)  # refuses what is no stack
+    base = name.partition(":")[2]
+    load = partial(load_images, base, replace(transform, channels=1), data_dir=data_dir)
+    test = load(split="test") if split == "train" and base in IMAGES and has_splits(base) else None
+    return stacked_from_arrays(*load(split=split), **resident, test=test)
 
 
 __all__ = [
@@ -107,15 +159,19 @@ __all__ = [
     "Fetched",
     "ImageDataset",
     "Images",
+    "StackedDataset",
     "StreamedDataset",
     "Transform",
     "from_arrays",
+    "has_splits",
     "is_image_dataset",
+    "is_stacked",
     "load_images",
     "make_dataset",
     "make_sample_shape",
     "may_have_labels",
     "read_numpy",
+    "stacked_from_arrays",
     "to_float",
     "to_uint8",
 ]

@@ -23,15 +23,15 @@ from gan_jax.theory.distributions import GaussianMixture
 RESIDENT_MIB = 4096
 """Image datasets up to this size live on the device unless told otherwise."""
 
-# The purposes of random numbers on the host: no two share any.
-_SHUFFLE, _FLIP, _SAMPLE = range(3)
+# The purposes of random numbers on the host: no two share any. A new one goes last, so that no bits move.
+SHUFFLE, FLIP, SAMPLE, STACK = range(4)
 
 WHOLE_BATCH = slice(None)
 
 
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    return np.random.default_rng((seed, _SHUFFLE, epoch)).permutation(size).astype(np.int32)
+    return np.random.default_rng((seed, SHUFFLE, epoch)).permutation(size).astype(np.int32)
 
 
 def epoch_indices(seed: int, start: int, count: int, size: int) -> np.ndarray:
@@ -72,7 +72,7 @@ class ImageDataset:
         num = num_batches * self.batch_size
         fetched = {"index": epoch_indices(seed, step * num, num, len(self.images)).reshape(shape)}
         if self.flip:
-            fetched["flip"] = np.random.default_rng((seed, _FLIP, step)).random(shape) < 0.5
+            fetched["flip"] = np.random.default_rng((seed, FLIP, step)).random(shape) < 0.5
         return {name: leaf[:, self.part] for name, leaf in fetched.items()}
 
     def load(self, arrays: Mapping[str, Any], fetched: Mapping[str, Any]) -> Batch:
@@ -173,7 +173,7 @@ class DensityDataset:
         return {}
 
     def fetch(self, seed: int, step: int, num_batches: int) -> Fetched:
-        stream = np.random.default_rng((seed, _SAMPLE, step))
+        stream = np.random.default_rng((seed, SAMPLE, step))
         shape = (num_batches, self.batch_size, 2)  # two words make one threefry key
         return {"keys": stream.integers(0, 2**32, shape, dtype=np.uint32)[:, self.part]}
 

@@ -38,14 +38,19 @@ def _table() -> np.ndarray:
 
 
 def load_digits(image_size: int = 32, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Load images uint8 `[5000, S, S, C]` and labels int32 `[5000]`, 500 of each digit.
-
-    The 28 × 28 digits are padded to 32 × 32 and, for another size, resized with antialiasing; every channel is the same.
-    """
+    """Load images uint8 `[5000, S, S, C]`, see `fit_digits`, and labels int32 `[5000]`, 500 of each digit."""
     table = _table()
+    return fit_digits(table[:, :-1].reshape(-1, _SIZE, _SIZE), image_size, channels), table[:, -1].astype(np.int32)
+
+
+def fit_digits(digits: np.ndarray, image_size: int, channels: int) -> np.ndarray:
+    """Fit digits uint8 `[N, 28, 28]` to `[N, S, S, C]`.
+
+    They are padded to 32 × 32 and, for another size, resized with antialiasing; every channel is the same.
+    """
     border = (_PADDED - _SIZE) // 2
-    images = np.pad(table[:, :-1].reshape(-1, _SIZE, _SIZE), ((0, 0), (border, border), (border, border)))
+    images = np.pad(digits, ((0, 0), (border, border), (border, border)))
     if image_size != _PADDED:
         size = (image_size, image_size)
         images = np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in images])
-    return np.repeat(images[..., None], channels, axis=-1), table[:, -1].astype(np.int32)
+    return np.repeat(images[..., None], channels, axis=-1)

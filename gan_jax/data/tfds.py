@@ -1,29 +1,23 @@
 """Read TensorFlow Datasets without TensorFlow, and prepare MNIST and Fashion-MNIST without it, from idx files."""
 
-import gzip
 import importlib.util
 import io
 import os
-import struct
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
 from gan_jax.data.cache import Item, Source
+from gan_jax.data.idx import IDX_SPLITS, has_idx_files, read_idx_split
 from gan_jax.errors import InputError, nearest
 
 IDX_DATASETS = {"mnist": (), "fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
 """Datasets that come as idx files too -> where a system has them (Debian: the package dataset-fashion-mnist)."""
-
-_IDX_FILES = {"train": "train", "test": "t10k"}
-"""Split -> the first word in the names of its two idx files."""
 
 
 def tfds_source(name: str, split: str, data_dir: str) -> Source:
@@ -84,7 +78,7 @@ def _prepare(builder: Any, folder: Path) -> Any:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     for candidate in (folder, folder / name, *IDX_DATASETS.get(name, ())) if name in IDX_DATASETS else ():
-        if _idx_file(candidate, "train-images-idx3-ubyte") is not None:
+        if has_idx_files(candidate):
             print(f"preparing tfds:{name} in {folder} from the idx files in {candidate}, once", flush=True)
             builder = _make_idx_builder(name, candidate, folder)
             with redirect_stdout(io.StringIO()):  # it would print that it downloads
@@ -111,14 +105,10 @@ def _make_idx_builder(name: str, source: Path, data_dir: Path) -> Any:
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
             del dl_manager
-            return {split: self._generate_examples(stem) for split, stem in _IDX_FILES.items()}
+            return {split: self._generate_examples(split) for split in IDX_SPLITS}
 
-        def _generate_examples(self, stem: str) -> Iterator[tuple[int, dict[str, Any]]]:
-            images = read_idx(source, f"{stem}-images-idx3-ubyte")
-            labels = read_idx(source, f"{stem}-labels-idx1-ubyte")
-            if len(images) != len(labels):
-                raise InputError(f"{source}: {len(images)} {stem} images, {len(labels)} labels: there must be as many")
-            for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+            for index, (image, label) in enumerate(zip(*read_idx_split(source, split), strict=True)):
                 encoded = io.BytesIO()
                 Image.fromarray(image).save(encoded, format="PNG")
                 encoded.seek(0)
@@ -126,23 +116,3 @@ def _make_idx_builder(name: str, source: Path, data_dir: Path) -> Any:
 
     FromIdx.name = name
     return FromIdx(data_dir=data_dir, file_format="array_record")
-
-
-def _idx_file(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
-
-
-def read_idx(folder: Path, name: str) -> np.ndarray:
-    """Read the uint8 array of an idx file, plain or gzipped (LeCun's format: magic number, big-endian sizes, bytes)."""
-    path = _idx_file(folder, name)
-    if path is None:
-        raise InputError(f"{folder}: {name}, or {name}.gz, is missing")
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        zeros, kind, rank = struct.unpack_from(">HBB", content)
-        shape = struct.unpack_from(f">{rank}I", content, 4)
-        if (zeros, kind) != (0, 8):
-            raise ValueError("not an idx file of bytes")
-        return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
-    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
-        raise InputError(f"{path}: {error}; download it again") from error

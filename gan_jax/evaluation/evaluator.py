@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax.data import Dataset, DensityDataset, ImageDataset
+from gan_jax.data import Dataset, DensityDataset, ImageDataset, StackedDataset
 from gan_jax.evaluation.features import compute_statistics, has_classes, make_classifier, make_pixels, real_statistics
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, draw_labels, hold_out, real_images
 from gan_jax.evaluation.metrics import (
@@ -21,6 +21,7 @@ from gan_jax.evaluation.metrics import (
     mode_statistics,
     needed,
 )
+from gan_jax.evaluation.stacks import make_judge
 from gan_jax.state import GAN, TrainState
 
 _SEED = 2**31  # of the latents, away from the small seeds that people choose
@@ -59,15 +60,19 @@ def make_evaluator(gan: GAN, dataset: Dataset, *, num: int = 2000) -> Evaluator:
     """Make the evaluator of num samples for a dataset.
 
     Images with labels are compared by the Fréchet distance of classifier features and by their classes, other images by the
-    kernel distance of pixels, points by mode statistics. The real images are those that `hold_out` does not hold out, at most
-    10,000. The first call for a labelled dataset trains its classifier, for about half a minute. Samples of a conditional
-    generator have labels with the frequencies of the dataset's, and, where the classifier is used, metrics by them as well.
+    kernel distance of pixels, points by mode statistics, stacked digits by `stack_statistics`. The real images are those that
+    `hold_out` does not hold out, at most 10,000. The first call for a labelled dataset trains its classifier, for about half a
+    minute. Samples of a conditional generator have labels with the frequencies of the dataset's, and, where the classifier is
+    used, metrics by them as well.
 
     Raises:
         InputError: too few samples or held-out images for the metrics.
     """
     if isinstance(dataset, DensityDataset):
         return _make_point_evaluator(gan, dataset, num)
+    if isinstance(dataset, StackedDataset):
+        judge = make_judge(dataset)
+        return Evaluator(gan, num, "eval/kl", judge.compute, judge.real_stacks(num, _SEED)[0:num])
     assert isinstance(dataset, ImageDataset)
     images = dataset.images if isinstance(dataset.images, np.memmap) else np.asarray(dataset.images)
     labels = None if dataset.labels is None else np.asarray(dataset.labels)

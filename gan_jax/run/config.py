@@ -16,6 +16,7 @@ from gan_jax.data import (
     Dataset,
     Images,
     Transform,
+    has_splits,
     is_image_dataset,
     load_images,
     make_dataset,
@@ -273,7 +274,7 @@ def load_configured_images(config: ConfigDict, split: str = "") -> Images:
     name = config.data.name
     if not is_image_dataset(name):
         raise InputError(f"config.data.name={name} has no images: choose an image dataset")
-    if split and not name.startswith("tfds:") and split != config.data.split:
-        raise InputError(f"split={split}: {name} has one split only; datasets of TFDS have others")
+    if split and not has_splits(name) and split != config.data.split:
+        raise InputError(f"split={split}: {name} has one split only; mnist and datasets of TFDS have others")
     transform = Transform(config.data.image_size, config.data.channels, config.data.resize, config.data.background)
     return load_images(name, transform, split=split or config.data.split, data_dir=config.data.dir)

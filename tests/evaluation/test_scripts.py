@@ -51,6 +51,31 @@ def test_evaluate_a_run_other_images_and_the_real_baseline(run, run_script, tmp_
     assert max(row["mean"]["pixels_frechet"] for row in (other, baseline)) < rows[0]["mean"]["pixels_frechet"] / 2
 
 
+def test_evaluate_stacked_digits(run_script, tmp_path):
+    images, labels = striped(300)
+    np.savez(tmp_path / "stripes.npz", images=images, labels=labels)
+    small = ("--config.num_steps=2", "--config.batch_size=8", "--config.network.dcgan.base_width=4", "--config.eval_every=0")
+    data = (
+        f"--config.data.name=stacked:numpy:{tmp_path}/stripes.npz",
+        "--config.data.channels=3",
+        "--config.data.image_size=8",
+    )
+    run, rows = f"--workdir={tmp_path / 'run'}", tmp_path / "rows.jsonl"
+    run_script("train.py", "--config=experiments/configs/mnist.py", run, *small, *data, fast=True)
+    for flags in (("--num=70", "--seeds=2"), ("--real", "--num=500")):
+        done = run_script("evaluate.py", run, f"--out={rows}", *flags, fast=True)
+        assert "the classifier is right on 100.00% of 120 held-out digits" in done.stdout
+        assert "perfect sampler, " in done.stdout
+    ema, raw, real = read_jsonl(rows)
+    assert [(row["step"], row["weights"]) for row in (ema, raw)] == [(2, "EMA"), (2, "raw")]
+    assert [(row["num"], row["seeds"]) for row in (ema, raw, real)] == [(70, 2), (70, 2), (500, 3)]
+    assert ema["mean"].keys() == real["mean"].keys() == {"modes", "kl", "modes_twice", "modes_confident", "confident"}
+    assert real["mean"]["kl"] == pytest.approx(real["perfect_sampler"]["mean"]["kl"], abs=0.03) != ema["mean"]["kl"]
+    done = run_script("evaluate.py", run, "--features=inception", status=2, fast=True)
+    assert "--features: must be left out for stacked:numpy:" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_evaluate_points(run_script, tmp_path):
     small = ("--config.num_steps=2", "--config.batch_size=8", "--config.network.mlp.hidden=8", "--config.eval_every=0")
     run_script("train.py", "--config=experiments/configs/ring.py", f"--workdir={tmp_path}", *small, fast=True)

@@ -7,6 +7,7 @@ from gan_jax.evaluation.features.classifier import has_classes, make_classifier
 from gan_jax.evaluation.features.extraction import compute_statistics, extract, real_statistics, seconds_per_image
 from gan_jax.evaluation.features.extractor import Extractor
 from gan_jax.evaluation.features.pixels import make_pixels
+from gan_jax.evaluation.features.stacked import make_stacked_classifier
 
 
 def _make_inception() -> Extractor:
@@ -30,6 +31,7 @@ __all__ = [
     "has_classes",
     "make_classifier",
     "make_pixels",
+    "make_stacked_classifier",
     "real_statistics",
     "seconds_per_image",
 ]

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from gan_jax.data.batch import to_float
+from gan_jax.data import Images, to_float
 from gan_jax.errors import InputError
 from gan_jax.evaluation.features.extractor import Extractor
 from gan_jax.evaluation.images import hold_out
@@ -26,7 +26,7 @@ from gan_jax.networks.conv import Conv
 RECIPE = {"width": 16, "dimensions": 64, "steps": 3000, "batch_size": 64, "learning_rate": 3e-3, "shift": 2, "seed": 0}
 """How it is trained; part of its name in the cache. shift: pixels by which a batch is moved at random."""
 
-_BATCH_SIZE = 250  # of extraction
+_BATCH_SIZE = 256  # of extraction, whose chunks are as large: no batch is mostly padding
 
 
 class _Network(nn.Module):
@@ -51,11 +51,12 @@ def has_classes(labels: Any) -> bool:
     return labels is not None and 2 <= len(np.unique(labels)) <= len(labels) // 20
 
 
-def make_classifier(images: Any, labels: Any, *, recipe: Mapping[str, Any] = RECIPE) -> Extractor:
+def make_classifier(images: Any, labels: Any, *, test: Images | None = None, recipe: Mapping[str, Any] = RECIPE) -> Extractor:
     """Make the classifier of images uint8 `[N, H, W, C]` and labels int `[N]`, trained on what `hold_out` does not hold out.
 
-    Its features are those of its last hidden layer; class k is the k-th label in ascending order. The weights are kept in the
-    user's cache, by images, labels and recipe.
+    test: images and labels that are held out instead; then it is trained on all the others. Its features are those of its last
+    hidden layer; class k is the k-th label in ascending order. The weights are kept in the user's cache, by images, labels and
+    recipe.
 
     Raises:
         InputError: labels that a classifier cannot learn from.
@@ -67,12 +68,13 @@ def make_classifier(images: Any, labels: Any, *, recipe: Mapping[str, Any] = REC
     images, labels = np.asarray(images), np.asarray(labels)
     classes, targets = np.unique(labels, return_inverse=True)
     network = _Network(len(classes), recipe["width"], recipe["dimensions"])
-    path = cache_dir() / "classifiers" / f"{sha256_of(json.dumps(recipe, sort_keys=True), images, labels)}.npz"
-    learned, held_out = hold_out(len(images))
+    whole = () if test is None else ("all are learned from",)
+    path = cache_dir() / "classifiers" / f"{sha256_of(json.dumps(recipe, sort_keys=True), images, labels, *whole)}.npz"
+    learned, (judged, known) = _divide(images, labels, test)
     variables = _read(path, jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *images.shape[1:]))))
     is_new = variables is None
     if is_new:
-        print(f"training a classifier of {len(classes)} classes on {len(learned)} images, once: half a minute", flush=True)
+        print(f"training a classifier of {len(classes)} classes on {len(learned)} images, once: a minute or less", flush=True)
         variables = jax.device_get(_train(network, images[learned], targets[learned], recipe))
         named = {jax.tree_util.keystr(name): leaf for name, leaf in jax.tree_util.tree_leaves_with_path(variables)}
         write_to_cache(path, lambda file: np.savez(file, **named))
@@ -87,11 +89,11 @@ def make_classifier(images: Any, labels: Any, *, recipe: Mapping[str, Any] = REC
         logits -= logits.max(axis=1, keepdims=True)
         return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
-    batches = [held_out[start : start + _BATCH_SIZE] for start in range(0, len(held_out), _BATCH_SIZE)]
-    predicted = np.concatenate([probabilities(extract(images[batch])).argmax(axis=1) for batch in batches])
-    accuracy = float(np.mean(predicted == targets[held_out]))
+    batches = [judged[start : start + _BATCH_SIZE] for start in range(0, len(judged), _BATCH_SIZE)]
+    predicted = np.concatenate([probabilities(extract(batch)).argmax(axis=1) for batch in batches])
+    accuracy = float(np.mean(classes[predicted] == known))
     if is_new:
-        print(f"the classifier is right on {accuracy:.1%} of {len(held_out)} held-out images", flush=True)
+        print(f"the classifier is right on {accuracy:.1%} of {len(judged)} held-out images", flush=True)
     return Extractor(
         name="classifier",
         extract=extract,
@@ -102,6 +104,14 @@ def make_classifier(images: Any, labels: Any, *, recipe: Mapping[str, Any] = REC
         probabilities=probabilities,
         accuracy=accuracy,
     )
+
+
+def _divide(images: np.ndarray, labels: np.ndarray, test: Images | None) -> tuple[np.ndarray, Images]:
+    """Return the indices of the images to learn from, and the images and labels that are held out."""
+    if test is not None:
+        return np.arange(len(images)), test
+    learned, held_out = hold_out(len(images))
+    return learned, (images[held_out], labels[held_out])
 
 
 @partial(jax.jit, static_argnums=0)

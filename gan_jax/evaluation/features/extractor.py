@@ -11,12 +11,13 @@ import numpy as np
 class Extractor:
     """Turns images into features, the numbers that metrics compare.
 
-    name: "inception", "classifier", "pixels".
+    name: "inception", "classifier", "pixels", "stacked_classifier".
     extract: images uint8 `[N, H, W, C]`, N up to batch_size -> float32 `[N, D]`; it pads inside, so that it compiles once.
     dimensions: D. batch_size: the most images of one call.
     digest: sha256 of the weights (hex), "" where there are none.
     preparation: how images are brought to its input, for the result row: "TF1 bilinear to 299, not quantised".
-    probabilities: a classifier's, features `[N, D]` -> p(class | image) float64 `[N, K]`. accuracy: on held-out images.
+    probabilities: a classifier's, features `[N, D]` -> p(class | image) float64 `[N, K]`, or of each channel `[N, C, K]`.
+    accuracy: on held-out images.
     """
 
     name: str

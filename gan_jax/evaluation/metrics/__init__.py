@@ -19,6 +19,7 @@ from gan_jax.evaluation.metrics.registry import (
     is_of_one_class,
     needed,
 )
+from gan_jax.evaluation.metrics.stacks import StackStatistics, perfect_stacks, stack_statistics
 
 __all__ = [
     "METRICS",
@@ -30,6 +31,7 @@ __all__ = [
     "Neighbours",
     "Parzen",
     "PrecisionRecall",
+    "StackStatistics",
     "Statistics",
     "check_num",
     "class_coverages",
@@ -49,5 +51,7 @@ __all__ = [
     "nearest_neighbours",
     "needed",
     "parzen_log_likelihood",
+    "perfect_stacks",
     "precision_recall",
+    "stack_statistics",
 ]
