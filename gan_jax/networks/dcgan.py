@@ -7,7 +7,7 @@ activations without it: a penalty on D needs that. D alone also has norm="layer"
 biases. Their weights start from N(0, 0.02) too, as those of SN-DCGAN do: either norm divides their scale out.
 
 With num_classes, what follows G's convolutions has a row of parameters for each class, and D is a projection discriminator
-(Miyato and Koyama 2018).
+(Miyato and Koyama 2018), whose vectors of the classes start from N(0, 0.02) under every norm.
 """
 
 from collections.abc import Callable
