@@ -91,10 +91,10 @@ class Grid(NamedTuple):
 def sample_grid(gan: GAN, state: TrainState, rng: jax.Array, num: int, *, labels: Any = None, ema: bool | None = None) -> Grid:
     """Draw the samples of a picture: of a conditional recipe for images, a class in each row and a latent down each column.
 
-    labels: of the rows, by default every class, or of more than num / 2 classes the first num / 4, so that each has several
-    latents. There are as many whole columns as num allows, one at least, so there may be fewer samples than num; of more labels
-    than num, the first num. A sample depends on rng, its column, its label and the weights alone. Other recipes have the num
-    samples of `sample`, with the labels in turn.
+    labels: of the rows, by default every class, or the first num / 2 of more, so that each has two latents. There are as many
+    whole columns as num allows, one at least, so there may be fewer samples than num; of more labels than num, the first num. A
+    sample depends on rng, its column, its label and the weights alone. Other recipes have the num samples of `sample`, with the
+    labels in turn.
 
     Raises:
         InputError: no samples or labels, or labels that the recipe does not have.
@@ -105,9 +105,7 @@ def sample_grid(gan: GAN, state: TrainState, rng: jax.Array, num: int, *, labels
     if not (gan.is_image and gan.num_classes):
         labels = default_labels(gan, num) if labels is None else np.resize(rows, num)
         return Grid(sample(gan, state, rng, num, labels=labels, ema=ema), labels, None)
-    if labels is None and 2 * len(rows) > num:
-        rows = rows[: max(1, num // 4)]
-    rows = rows[:num]
+    rows = rows[: max(1, num // 2)] if labels is None else rows[:num]
     columns = num // len(rows)
     latents = sample_latents(example_keys(rng, "latents", columns), gan.latent_dim)
     of_samples = np.repeat(rows, columns)

@@ -111,7 +111,14 @@ def image_gan(num_classes=4):
 
 @pytest.mark.parametrize(
     ("num", "labels", "rows", "columns"),
-    [(11, None, [0, 1, 2, 3], 2), (3, None, [0, 1, 2], 1), (7, [2, 0], [2, 0], 3), (6, [1], [1], 6)],
+    [
+        (11, None, [0, 1, 2, 3], 2),
+        (7, None, [0, 1, 2], 2),
+        (3, None, [0], 3),
+        (2, [3, 1, 2], [3, 1], 1),
+        (7, [2, 0], [2, 0], 3),
+        (6, [1], [1], 6),
+    ],
 )
 def test_a_grid_has_a_class_in_each_row_and_a_latent_down_each_column(num, labels, rows, columns):
     gan, state = image_gan()
