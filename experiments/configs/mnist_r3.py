@@ -1,6 +1,7 @@
 """Do R3GAN's own networks learn on a laptop? Configuration E, narrow, on the digits of `mnist.py` and in its game.
 
 Residual, grouped and without normalisation in both players: a check of the family at small size rather than a better picture.
+Not run to its end yet; XLA takes about a minute to compile its step for a CPU.
 Command: python experiments/train.py --config=experiments/configs/mnist_r3.py --workdir=runs/mnist_r3
 """
 
