@@ -1,7 +1,8 @@
 """Does a class on demand come out right? A conditional DCGAN on Fashion-MNIST with the game of `mnist.py`.
 
 Batch norm in G has scales and biases for each class, D is a projection discriminator. The evaluation adds the classifier's
-accuracy on the labels that were asked for, and distances class by class; pictures have a class in each row. Not run to its end yet.
+accuracy on the labels that were asked for, and distances class by class; pictures have a class in each row.
+Not run to its end yet.
 Needs no network: `apt-get install dataset-fashion-mnist`, or the four idx files in --config.data.dir.
 Command: python experiments/train.py --config=experiments/configs/fashion_conditional.py --workdir=runs/fashion_conditional
 """
