@@ -28,7 +28,7 @@ def test_ten_years_without_rows_end_in_one_line(run_script, tmp_path):
 
 def test_the_table_of_layers_is_that_of_its_rows():
     rows = read_jsonl(RESULTS / "benchmark_layers.jsonl")[-len(benchmark_layers.LAYERS) :]
-    assert benchmark_layers.make_page(rows) == (RESULTS / "benchmark_layers.md").read_text()
+    assert benchmark_layers.make_page(rows, "benchmark_layers.jsonl") == (RESULTS / "benchmark_layers.md").read_text()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="the extra `bench`")
