@@ -147,13 +147,18 @@ class Discriminator(nn.Module):
         return logits + projection(x, labels, self.num_classes, self.norm, train, _glorot)
 
 
+def _check(sample_shape: tuple[int, ...], width: int, norm: str) -> tuple[int, int]:
+    """Return image size and channels, or raise `InputError` at what these networks cannot be."""
+    check_width("resnet", "width", width)
+    check_norm("resnet", norm, DISC_NORMS)
+    return check_image("resnet", sample_shape, 8)
+
+
 def make_generator(
     sample_shape: tuple[int, ...], *, num_classes: int = 0, dtype: str = "float32", width: int = 128, norm: str = "spectral"
 ) -> nn.Module:
     """Make the generator of images `[S, S, C]`; width: channels of all layers; norm: D's, which G does not have."""
-    size, channels = check_image("resnet", sample_shape, 8)
-    check_width("resnet", "width", width)
-    check_norm("resnet", norm, DISC_NORMS)
+    size, channels = _check(sample_shape, width, norm)
     return Generator(size, channels, width, dtype, num_classes)
 
 
@@ -161,7 +166,5 @@ def make_discriminator(
     sample_shape: tuple[int, ...], *, num_classes: int = 0, dtype: str = "float32", width: int = 128, norm: str = "spectral"
 ) -> nn.Module:
     """Make the discriminator of images `[S, S, C]`; options as in `make_generator`."""
-    size, _ = check_image("resnet", sample_shape, 8)
-    check_width("resnet", "width", width)
-    check_norm("resnet", norm, DISC_NORMS)
+    size, _ = _check(sample_shape, width, norm)
     return Discriminator(size, width, dtype, norm, num_classes)

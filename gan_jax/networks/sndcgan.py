@@ -89,13 +89,18 @@ class Discriminator(nn.Module):
         return logits + projection(x, labels, self.num_classes, self.norm, train, _weights)
 
 
+def _check(sample_shape: tuple[int, ...], base_width: int, norm: str) -> tuple[int, int]:
+    """Return image size and channels, or raise `InputError` at what these networks cannot be."""
+    check_width("sndcgan", "base_width", base_width)
+    check_norm("sndcgan", norm, DISC_NORMS)
+    return check_image("sndcgan", sample_shape, 16)
+
+
 def make_generator(
     sample_shape: tuple[int, ...], *, num_classes: int = 0, dtype: str = "float32", base_width: int = 64, norm: str = "spectral"
 ) -> nn.Module:
     """Make the generator of images `[S, S, C]`; base_width: channels next to the image; norm: D's, which G does not have."""
-    size, channels = check_image("sndcgan", sample_shape, 16)
-    check_width("sndcgan", "base_width", base_width)
-    check_norm("sndcgan", norm, DISC_NORMS)
+    size, channels = _check(sample_shape, base_width, norm)
     return Generator(size, channels, base_width, dtype, num_classes)
 
 
@@ -103,7 +108,5 @@ def make_discriminator(
     sample_shape: tuple[int, ...], *, num_classes: int = 0, dtype: str = "float32", base_width: int = 64, norm: str = "spectral"
 ) -> nn.Module:
     """Make the discriminator of images `[S, S, C]`; options as in `make_generator`."""
-    size, _ = check_image("sndcgan", sample_shape, 16)
-    check_width("sndcgan", "base_width", base_width)
-    check_norm("sndcgan", norm, DISC_NORMS)
+    size, _ = _check(sample_shape, base_width, norm)
     return Discriminator(size, base_width, dtype, norm, num_classes)
