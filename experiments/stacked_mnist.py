@@ -1,0 +1,211 @@
+"""Which game covers the 1,000 modes of Stacked MNIST? The ablation of R3GAN and the packing of PacGAN on nets of a laptop.
+
+Huang et al. 2024 (R3GAN, table 1), small ResNets without normalisation: RpGAN + R1 + R2 finds 1000 modes with a reverse KL of
+0.078, GAN + R1 + R2 finds 693 with 0.927, and with R1 alone both diverge. Lin et al. 2018 (PacGAN, table 2), DCGAN: 99 modes
+and 3.40 as published, 1000 and 0.06 with packs of two. Here each recipe has the networks of configs/stacked_mnist.py, batches
+of 64 and 4,000 updates of D. Adam's moments and D's norm are those usual for each, the penalised have a learning rate of 1e-3, the
+others the 2e-4 of DCGAN. GAN is the non-saturating game. Numbers are of the averaged generator at the last step.
+
+Command: python experiments/stacked_mnist.py --num=26000      after `make mnist`
+On 2 cores 3 to 5 minutes for each of 25 runs. Writes stacked_table.jsonl, .md, .png and _samples.npz in --results, and the runs
+below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run again; --recipes=R1 runs those
+whose names have that in them; --redraw writes the page and the picture from the rows alone.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from configs import stacked_mnist
+from gan_jax.data import StackedDataset
+from gan_jax.errors import InputError
+from gan_jax.evaluation.results import markdown, plus_minus
+from gan_jax.evaluation.stacks import StackJudge, evaluate_stacks, make_judge
+from gan_jax.files import read_jsonl, write_atomic
+from gan_jax.run import cli
+from gan_jax.run.config import make_configured_dataset
+from gan_jax.run.table import Recipe, add_samples, make_curve, make_row, restored_samples, save_table_picture
+
+_NUM = flags.DEFINE_integer("num", 26_000, "Samples of each run; 26,000 is VEEGAN's and PacGAN's number.", lower_bound=1)
+_UPDATES = flags.DEFINE_integer("updates", 4_000, "Discriminator updates of each run.", lower_bound=4)
+_WIDTH = flags.DEFINE_integer("width", 32, "Channels of both networks next to the image.", lower_bound=1)
+_DATA = flags.DEFINE_string("data", "stacked:mnist", "Dataset: stacked:mnist, or stacked:mnist5k without `make mnist`.")
+_RECIPES = flags.DEFINE_string("recipes", "", "Run the recipes whose names have this in them.")
+_RUNS = flags.DEFINE_string("runs", "runs/stacked_table", "Folder of the runs.")
+_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder of the rows, the page and the picture.")
+_REDRAW = flags.DEFINE_boolean("redraw", False, "Train nothing: write the page and the picture from the rows.")
+
+SHOWN = 10  # samples of each recipe in the picture
+GAMES = {"RpGAN": "relativistic", "GAN": "non_saturating"}
+DCGAN = {
+    "objective": "non_saturating",
+    "penalty.r1": 0.0,
+    "penalty.r2": 0.0,
+    "network.disc.dcgan.norm": "batch",
+    "optimizer.learning_rate": 2e-4,
+    "optimizer.b1": 0.5,
+    "optimizer.b2": 0.999,
+}
+PUBLISHED = {
+    "RpGAN + R1 + R2": "1000, 0.078",
+    "GAN + R1 + R2": "693, 0.927",
+    "RpGAN + R1": "diverges",
+    "GAN + R1": "diverges",
+    "DCGAN": "99, 3.40",
+    "PacDCGAN2": "1000, 0.06",
+    "WGAN-GP": "959, 0.73",
+}
+"""Modes and KL of other networks, as R3GAN's and PacGAN's papers print them, by the first part of a recipe's name."""
+
+
+def _penalised(game: str, penalties: tuple[str, ...], gamma: float, seeds: tuple[int, ...], norm: str = "batch") -> Recipe:
+    """Make a recipe of R3GAN's ablation. norm: of G."""
+    name = f"{' + '.join([game, *(each.upper() for each in penalties)])}, γ {gamma:g}"
+    name += ", no norm in G" if norm == "none" else ""
+    weights = {f"penalty.{each}": gamma if each in penalties else 0.0 for each in ("r1", "r2")}
+    return Recipe(name, {"objective": GAMES[game], "network.gen.dcgan.norm": norm, **weights}, seeds)
+
+
+_wasserstein = {
+    "objective": "wasserstein",
+    "penalty.gradient_penalty": 10.0,
+    "disc_steps": 5,
+    "network.disc.dcgan.norm": "none",
+}
+BOTH, R1 = ("r1", "r2"), ("r1",)
+RECIPES = (
+    _penalised("RpGAN", BOTH, 1.0, (1, 2, 3)),
+    _penalised("GAN", BOTH, 1.0, (1, 2, 3)),
+    _penalised("RpGAN", R1, 1.0, (1,)),
+    _penalised("GAN", R1, 1.0, (1,)),
+    *(_penalised(game, BOTH, 1.0, (1,), "none") for game in GAMES),
+    *(_penalised(game, R1, 1.0, (1,), "none") for game in GAMES),
+    Recipe("DCGAN", DCGAN, (1, 2)),
+    Recipe("PacDCGAN2", DCGAN | {"packing": 2}, (1, 2)),
+    Recipe("WGAN-GP", DCGAN | _wasserstein, (1,)),
+    Recipe("hinge + spectral norm", DCGAN | {"objective": "hinge", "network.disc.dcgan.norm": "spectral"}, (1,)),
+    *(_penalised(game, BOTH, gamma, (1,)) for gamma in (0.1, 10.0) for game in GAMES),
+    *(_penalised(game, R1, gamma, (1,)) for gamma in (0.1, 10.0) for game in GAMES),
+)
+
+
+def make_config(recipe: Recipe, seed: int) -> ConfigDict:
+    """Make the config of one run."""
+    config = stacked_mnist.get_config()
+    config.data.name = _DATA.value
+    config.network.dcgan.base_width = config.network.disc.dcgan.base_width = _WIDTH.value
+    recipe.make_config(config, seed)
+    config.num_steps = _UPDATES.value // config.disc_steps
+    config.eval_every = config.checkpoint_every = config.sample_every = max(1, config.num_steps // 8)
+    return config
+
+
+def settings() -> dict[str, Any]:
+    """Return the fields that the rows of one table share."""
+    return {"data": _DATA.value, "updates": _UPDATES.value, "width": _WIDTH.value, "num": _NUM.value}
+
+
+def run(recipe: Recipe, seed: int, judge: StackJudge, dataset: StackedDataset, path: Path) -> None:
+    """Make the row of a run, and of a first run the samples in the picture."""
+    config = make_config(recipe, seed)
+    workdir = Path(_RUNS.value) / f"{recipe.name.replace(' ', '_').replace('+', 'and')}-{seed}"
+
+    def evaluate() -> dict[str, Any]:
+        samples = restored_samples(workdir, _NUM.value)
+        if seed == recipe.seeds[0]:
+            add_samples(path.with_name("stacked_table_samples.npz"), recipe.name, samples[0 : min(SHOWN, len(samples))])
+        return evaluate_stacks(judge, dataset, [samples], workdir.name, f"{config.data.name} {config.data.split}")
+
+    make_row(path, {"recipe": recipe.name, "seed": seed, **settings()}, config, workdir, evaluate)
+
+
+def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Tabulate the runs of each recipe that has any, mean ± SE over training seeds."""
+    columns = {"modes": "modes", "kl": "reverse KL", "modes_twice": "seen twice", "modes_confident": "confident"}
+    lines = []
+    for recipe in RECIPES:
+        runs = [row for row in rows if row["recipe"] == recipe.name]
+        complete = [row for row in runs if row["ended"] == "complete"]
+        if runs:
+            numbers = {title: _number([row["mean"][key] for row in complete]) for key, title in columns.items()}
+            published = "" if "no norm" in recipe.name else PUBLISHED.get(recipe.name.partition(",")[0], "")
+            minutes = _number([row["training_seconds"] / 60 for row in complete])
+            diverged = f", {len(runs) - len(complete)} diverged" if len(complete) < len(runs) else ""
+            lines.append({"game": recipe.name, **numbers, "runs": f"{len(runs)}{diverged}", "published": published})
+            lines[-1] |= {"minutes": minutes.partition(" ")[0]}
+    return lines
+
+
+def _number(values: list[float]) -> str:
+    if not values:
+        return "–"
+    return f"{values[0]:.0f}" if set(values) == {1000} else plus_minus(values)
+
+
+def make_page(rows: list[dict[str, Any]]) -> str:
+    """Make the page: the table, the picture, and what all runs share."""
+    first = next(row for row in rows if row["ended"] == "complete")
+    perfect, error = (first["perfect_sampler"][key] for key in ("mean", "standard_error"))
+    return f"""# Stacked MNIST: R3GAN's ablation and PacGAN's packing on networks of a laptop
+
+{_NUM.value} samples of each run by the averaged generator at the last step, after {_UPDATES.value} discriminator updates with
+batches of 64; DCGAN of width {_WIDTH.value}, G with batch norm where the name does not say otherwise. Penalised games: no norm
+in D, Adam(0, 0.99) at 1e-3; the others: Adam(0.5, 0.999) at 2e-4 (WGAN-GP: (0, 0.9), λ 10, k = 5). ± is the SE over training
+seeds; one run has none. The classifier of single digits is right on {first["classifier_accuracy"]:.2%} of
+{first["num_held_out"]} digits that it has not seen. A perfect sampler of so many samples: {perfect["modes"]:.4g} modes,
+KL {perfect["kl"]:.4f} ± {error["kl"]:.1g}. *Seen twice*: modes with two samples or more; *confident*: modes with a sample all
+of whose digits have a probability above 1/2. *Published*: modes and KL of other networks and lengths, as the papers of R3GAN
+(table 1) and PacGAN (table 2; WGAN-GP: R3GAN's table 3) print them.
+Hardware: {first["hardware"]}; minutes are of training, with other work on the machine.
+Rows: [stacked_table.jsonl](stacked_table.jsonl), by `experiments/stacked_mnist.py`.
+
+{markdown(table(rows))}
+
+![Samples of each game, and its modes over the updates](stacked_table.png)
+"""
+
+
+def write_results(path: Path) -> None:
+    """Write the page and the picture of the rows with these flags, and print the table."""
+    rows = [row for row in read_jsonl(path) if settings().items() <= row.items()]
+    complete = [row for row in rows if row["ended"] == "complete"]
+    if not complete:
+        raise InputError(f"{path} has no complete run with these flags: run without --redraw")
+    write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=make_page(rows)))
+    samples, curves = dict(np.load(path.with_name("stacked_table_samples.npz"))), {}
+    for recipe in RECIPES:
+        if runs := [row for row in complete if row["recipe"] == recipe.name]:
+            curve = make_curve(runs, "eval/kl")
+            curves[recipe.name] = curve._replace(times=curve.times * recipe.entries.get("disc_steps", 1))
+    save_table_picture(
+        path.with_suffix(".png"),
+        {recipe.name: samples[recipe.name] for recipe in RECIPES if recipe.name in samples},
+        curves,
+        labels=("discriminator updates", "reverse KL of 6,000 samples, nats"),
+        baseline=("real stacks", complete[0]["real_baseline"]["eval/kl"]),
+    )
+    print(markdown(table(rows)))
+
+
+def main() -> None:
+    path = Path(_RESULTS.value) / "stacked_table.jsonl"
+    chosen = [recipe for recipe in RECIPES if _RECIPES.value in recipe.name]
+    if not chosen:
+        raise InputError(f"--recipes={_RECIPES.value}: must be in the name of one of: {'; '.join(r.name for r in RECIPES)}")
+    if not _REDRAW.value:
+        dataset = make_configured_dataset(make_config(chosen[0], 1))
+        assert isinstance(dataset, StackedDataset)
+        judge = make_judge(dataset)
+        for recipe in chosen:
+            for seed in recipe.seeds:
+                run(recipe, seed, judge, dataset, path)
+                write_results(path)
+    write_results(path)
+
+
+if __name__ == "__main__":
+    cli.run(main)
