@@ -28,7 +28,8 @@ from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, hold_out, real_images
-from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics, nearest_neighbours
+from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics
+from gan_jax.evaluation.neighbours import find_neighbours
 from gan_jax.evaluation.results import append_row, format_metrics, over_seeds
 from gan_jax.evaluation.stacks import evaluate_stacks, make_judge
 from gan_jax.run import cli, plots
@@ -57,7 +58,7 @@ _SPLIT = flags.DEFINE_string("split", "", "TFDS split of the real images; by def
 _NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save the samples nearest to a training image as neighbours.png.")
 _OUT = flags.DEFINE_string("out", "", "File of JSON lines for the rows; by default WORKDIR/results.jsonl.")
 
-_MAX_QUERIES, _PAIRS = 2000, 32  # samples whose neighbours are searched, and shown
+_MAX_QUERIES = 2000  # samples whose neighbours are searched
 
 
 _DEFAULT_NUM, _DEFAULT_NUM_STACKS = 10_000, 26_000  # the latter is that of VEEGAN and PacGAN
@@ -238,20 +239,11 @@ def evaluate_stacked_digits(config: ConfigDict) -> Iterator[dict[str, Any]]:
 
 
 def save_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str, float]:
-    """Save the samples nearest to a training image, each beside it; return the distances, beside those of real images.
-
-    Distances are root mean squares over pixels, in grey levels. Samples with a median far below the real images' are copies.
-    """
-    samples = source[0 : min(len(source), _MAX_QUERIES)]
-    learned, held_out = hold_out(len(images))
-    flat = [part.reshape(len(part), -1) for part in (samples, images, images[np.sort(learned)], images[held_out])]
-    nearest_images, real = nearest_neighbours(flat[0], flat[1]), nearest_neighbours(flat[3], flat[2])
-    closest = nearest_images.distances.argsort()[:_PAIRS]
-    plots.save_pairs(samples[closest], images[nearest_images.indices[closest]], path)
-    print(f"{path}: the {len(closest)} samples nearest to a training image, each beside it", flush=True)
-    numbers = {"least": nearest_images.distances.min(), "median": np.median(nearest_images.distances)}
-    numbers |= {"real_least": real.distances.min(), "real_median": np.median(real.distances)}
-    return {key: float(number / flat[0].shape[1] ** 0.5) for key, number in numbers.items()}
+    """Save the samples nearest to a training image, each beside it; return the distances, beside those of real images."""
+    found = find_neighbours(source[0 : min(len(source), _MAX_QUERIES)], images)
+    plots.save_pairs(found.samples, found.images, path)
+    print(f"{path}: the {len(found.samples)} samples nearest to a training image, each beside it", flush=True)
+    return found.distances
 
 
 def evaluate_configured(config: ConfigDict, path: Path, *, other_images: bool) -> Iterator[dict[str, Any]]:

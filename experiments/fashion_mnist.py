@@ -1,165 +1,249 @@
-"""How good is DCGAN on Fashion-MNIST with the two losses of 2014, beside the published numbers?
+"""What do ten years of games, fewer images, and labels make of Fashion-MNIST? Three tables of the same networks.
 
-Lucic et al. 2018 (arXiv 1711.10337, table 2): 20 epochs of Fashion-MNIST, 10,000 samples against the 10,000 test images, FID of
-29.6 ± 1.6 for the true minimax loss and 26.5 ± 1.6 for the non-saturating one, the best of a wide search with networks of
-InfoGAN's size. Here: configs/fashion_mnist.py as it is, no search; several seeds, none left out; best and final step; and, as
-the real-vs-real baseline, the distance of 10,000 training images.
+--table=losses: nine games beside Lucic et al. 2018 (arXiv 1711.10337, table 2), whose FIDs, by 10,000 samples after 20 epochs
+of networks of InfoGAN's size, are the best of a wide search: minimax 29.6 ± 1.6, non-saturating 26.5 ± 1.6. Here is no search.
+--table=few_images: relativistic + R1 + R2 with all images, a fifth and a tenth of them, with DiffAugment and without, the same
+number of updates, and the distance of samples to their nearest training image: are they copies?
+--table=labels: the same game with labels and without.
+Networks are DCGAN's of width 32, batches have 64 images, and the learning rate is 1e-3, which ten_years.py chose for each game.
+Samples are of the averaged generator at the last step, compared with as many test images.
 
-Command: python experiments/fashion_mnist.py --epochs=20 --seeds=5 --num=10000 --width=64
-FID needs `make inception`, and on 2 cores ten minutes or more for each 10,000 images; --features=classifier takes seconds, and
-is no FID. Writes a run for each loss and seed below --runs, and fashion_mnist.jsonl, .md and .png in --results.
-Resumable: a run resumes from its checkpoint, and a step that has its row is not evaluated again.
+Command: python experiments/fashion_mnist.py --table=losses --features=inception
+On 2 cores 2 to 6 minutes of training for each run, and by its speed there 5 minutes or more of Inception for each 5,000 images
+(`make inception` first); --features=classifier takes seconds, and is no FID. Writes fashion_TABLE.jsonl, .md, .png and
+_samples.npz in --results, and the runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is
+not run again; --redraw writes the page and the picture from the rows alone.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
 from configs import fashion_mnist
+from games import GAMES
 from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import Reference, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS
-from gan_jax.evaluation.images import GeneratedImages, real_images
+from gan_jax.evaluation.images import draw_labels, real_images
+from gan_jax.evaluation.neighbours import find_neighbours
 from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli, plots
-from gan_jax.run.config import flatten, load_configured_images, resolve
-from gan_jax.run.loop import train
-from gan_jax.run.restore import restore_run
-from gan_jax.sampling import sample
+from gan_jax.run.config import load_configured_images
+from gan_jax.run.table import Recipe, add_samples, make_row, restored_samples, save_table_picture
 
-_EPOCHS = flags.DEFINE_integer("epochs", 20, "Epochs of each run.", lower_bound=1)
-_OBJECTIVES = flags.DEFINE_multi_enum("objective", ["minimax", "non_saturating"], ["minimax", "non_saturating"], "Losses.")
-_SEEDS = flags.DEFINE_integer("seeds", 5, "Runs of each loss.", lower_bound=1)
-_NUM = flags.DEFINE_integer("num", 10_000, "Samples, and as many test images.", lower_bound=2)
-_WIDTH = flags.DEFINE_integer("width", 64, "Channels next to the image.", lower_bound=1)
-_FEATURES = flags.DEFINE_enum("features", "inception", list(EXTRACTORS), "Features that the metrics compare.")
+
+class Table(NamedTuple):
+    """What a table compares: its title, its recipes, what their runs have beyond the metrics of all, and numbers of others.
+
+    neighbours: whether samples are held against the images trained on. published: FID by recipe.
+    """
+
+    title: str
+    recipes: tuple[Recipe, ...]
+    neighbours: bool = False
+    published: Mapping[str, str] = MappingProxyType({})
+
+
+def _few(share: str, split: str) -> tuple[Recipe, Recipe]:
+    """Make the recipes of some of the images, without augmentation and with it."""
+    entries = GAMES["relativistic + R1 + R2"] | {"data.split": split, "eval_every": 0}
+    augmented = entries | {"augment": "translation,cutout"}
+    return Recipe(share, entries, (1,)), Recipe(f"{share}, DiffAugment", augmented, (1,))
+
+
+TABLES = {
+    "losses": Table(
+        "Nine games on Fashion-MNIST",
+        tuple(Recipe(name, entries, (1, 2)) for name, entries in GAMES.items()),
+        published={
+            "minimax": "29.6 ± 1.6",
+            "non-saturating": "26.5 ± 1.6",
+            "least squares": "30.7 ± 2.2",
+            "WGAN-GP": "24.5 ± 2.1",
+            "DRAGAN": "27.7 ± 1.2",
+        },
+    ),
+    "few_images": Table(
+        "Few images: Fashion-MNIST with and without DiffAugment",
+        (*_few("60,000", "train"), *_few("12,000", "train[:20%]"), *_few("6,000", "train[:10%]"), *_few("600", "train[:1%]")),
+        neighbours=True,
+    ),
+    "labels": Table(
+        "Labels: Fashion-MNIST, conditional and unconditional",
+        (
+            Recipe("unconditional", GAMES["relativistic + R1 + R2"], (1, 2)),
+            Recipe("conditional", GAMES["relativistic + R1 + R2"] | {"num_classes": 10}, (1, 2)),
+        ),
+    ),
+}
+
+_TABLE = flags.DEFINE_enum("table", "losses", list(TABLES), "What to compare.")
+_FEATURES = flags.DEFINE_enum("features", "classifier", list(EXTRACTORS), "Features that the metrics compare.")
+_NUM = flags.DEFINE_integer("num", 5_000, "Samples of each run, and as many test images.", lower_bound=2)
+_IMAGES = flags.DEFINE_integer("images", 300_000, "Images that D sees in each run; 60,000 are an epoch.", lower_bound=1)
+_WIDTH = flags.DEFINE_integer("width", 32, "Channels of both networks next to the image.", lower_bound=1)
+_RECIPES = flags.DEFINE_string("recipes", "", "Run the recipes whose names have this in them.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of TFDS datasets.")
-_RUNS = flags.DEFINE_string("runs", "runs/fashion_mnist_losses", "Folder of the runs.")
+_RUNS = flags.DEFINE_string("runs", "runs/fashion_mnist", "Folder of the runs.")
 _RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder of the rows, the page and the picture.")
+_REDRAW = flags.DEFINE_boolean("redraw", False, "Train nothing: write the page and the picture from the rows.")
 
-PUBLISHED = {"minimax": "29.6 ± 1.6", "non_saturating": "26.5 ± 1.6"}
-METRICS = ("frechet", "kid", "prdc")
+SHOWN = 10  # samples of each recipe in the picture
+COLUMNS = {
+    "fid": "FID",
+    "classifier_frechet": "classifier Fréchet distance",
+    "kid": "KID × 10³",
+    "precision": "precision",
+    "recall": "recall",
+    "classes_covered": "classes covered",
+    "accuracy": "accuracy of labels",
+    "class_frechet": "by class",
+}
 
 
-def make_config(objective: str, seed: int) -> ConfigDict:
+def make_config(recipe: Recipe, seed: int) -> ConfigDict:
     """Make the config of one run."""
     config = fashion_mnist.get_config()
-    config.objective, config.seed, config.data.dir = objective, seed, _DATA_DIR.value
-    config.network.dcgan.base_width = _WIDTH.value
-    epoch = len(load_configured_images(config)[0]) // config.batch_size
-    config.num_steps = _EPOCHS.value * epoch
-    config.checkpoint_every = epoch
+    config.data.dir, config.ema_decay = _DATA_DIR.value, 0.998
+    config.network.dcgan.base_width, config.optimizer.learning_rate = _WIDTH.value, 1e-3
+    recipe.make_config(config, seed)
+    config.num_steps = max(1, _IMAGES.value // (config.batch_size * config.disc_steps))
+    config.checkpoint_every = config.sample_every = max(1, config.num_steps // 8)
+    config.eval_every = recipe.entries.get("eval_every", config.checkpoint_every)
     return config
 
 
 def settings() -> dict[str, Any]:
     """Return the fields that the rows of one table share."""
-    return {"epochs": _EPOCHS.value, "width": _WIDTH.value, "num": _NUM.value}
+    return {"images": _IMAGES.value, "width": _WIDTH.value, "num": _NUM.value}
 
 
-def evaluate_step(objective: str, seed: int, which: str, reference: Reference, path: Path) -> None:
-    """Add the row of a run's "final" or "best" step to the file, unless it is there; train the run where that is needed."""
-    config = make_config(objective, seed)
-    entries = {key: entry for key, entry in flatten(resolve(config)).items() if key not in ("data.dir", "data.workers")}
-    fields = {"objective": objective, "seed": seed, **settings(), "features": reference.extractor.name, "config": entries}
-    if find_row(path, fields | {"which": which}):
-        return
-    workdir = Path(_RUNS.value) / f"{objective}-{seed}"
-    train(config, workdir)
-    _, gan, state = restore_run(workdir, which)
-    if which == "final" and int(state.step) != config.num_steps:
-        raise InputError(f"{workdir}: the run has {int(state.step)} steps, not {config.num_steps}; give another --runs")
-    fields["step"] = int(state.step)
-    if row := find_row(path, fields | {"which": "final"}):  # the last step is the best
-        append_row(path, row | {"which": which})
-        return
-    source = GeneratedImages(gan, state, 0, _NUM.value, ema=False)
-    fields |= {"which": which, "weights": "raw", "batch_norm": "running statistics"}
-    append_row(path, fields | evaluate(reference, [source], f"{workdir.name}, step {int(state.step)} ({which})"))
+def run(recipe: Recipe, seed: int, references: dict[int, Reference], test_labels: np.ndarray, path: Path) -> None:
+    """Make the row of a run. references: by the number of classes; test_labels: int `[N]`, whose frequencies samples have."""
+    config = make_config(recipe, seed)
+    workdir = Path(_RUNS.value) / _TABLE.value / f"{recipe.name.replace(' ', '_').replace(',', '')}-{seed}"
+    reference = references[config.num_classes]
+
+    def evaluate_run() -> dict[str, Any]:
+        labels = draw_labels(test_labels, _NUM.value, seed=0) if config.num_classes else None
+        samples = restored_samples(workdir, _NUM.value, labels=labels)
+        shown = samples[0 : min(SHOWN, len(samples))]
+        row = evaluate(reference, [samples], workdir.name)
+        if TABLES[_TABLE.value].neighbours:
+            training, test = load_configured_images(config)[0], load_configured_images(config, "test")[0]
+            found = find_neighbours(samples[0 : min(2000, len(samples))], training, held_out=test[:2000], pairs=SHOWN)
+            plots.save_pairs(found.samples, found.images, workdir / "neighbours.png")
+            shown = np.concatenate([found.samples, found.images], axis=1)
+            row["neighbours"] = found.distances
+        if seed == recipe.seeds[0]:
+            add_samples(path.with_name(f"{path.stem}_samples.npz"), recipe.name, shown)
+        return row
+
+    fields = {"recipe": recipe.name, "seed": seed, **settings(), "features": reference.extractor.name}
+    make_row(path, fields, config, workdir, evaluate_run)
 
 
 def evaluate_training_images(images: Any, reference: Reference, path: Path) -> None:
     """Add the row of the real-vs-real baseline to the file, unless it is there."""
-    fields = {"samples": "train", "num": _NUM.value, "features": reference.extractor.name}
-    if not find_row(path, fields | {"weights_sha256": reference.extractor.digest}):
-        append_row(path, evaluate(reference, [real_images(images, at_most=_NUM.value)], "train"))
+    fields = {"recipe": "training images", **settings(), "features": reference.extractor.name}
+    if not find_row(path, fields):
+        append_row(path, fields | evaluate(reference, [real_images(images, at_most=_NUM.value)], "train"))
 
 
-def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Tabulate rows of one kind of features, mean ± SE over seeds, beside published FIDs, which are compared with FID only."""
-    distance, *_ = rows[0]["mean"]
-    kinds: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        kinds.setdefault(f"{row['objective']}, {row['which']} step" if "which" in row else "training images", []).append(row)
+def table(rows: list[dict[str, Any]], published: Mapping[str, str]) -> list[dict[str, str]]:
+    """Tabulate rows of one kind of features, mean ± SE over training seeds."""
+    metrics = [name for name in COLUMNS if any(name in row.get("mean", {}) for row in rows)]
     lines = []
-    for kind, members in kinds.items():
-        numbers = {key: plus_minus([row["mean"][key] for row in members]) for key in (distance, "precision", "recall")}
-        published = PUBLISHED.get(members[0].get("objective", ""), "") if distance == "fid" else ""
-        lines.append({"samples": kind, "runs": str(len(members)), **numbers, "FID, Lucic et al. 2018": published})
+    for name in [*(recipe.name for recipe in TABLES[_TABLE.value].recipes), "training images"]:
+        runs = [row for row in rows if row["recipe"] == name]
+        if not runs:
+            continue
+        complete = [row for row in runs if "mean" in row]
+        diverged = f", {len(runs) - len(complete)} diverged" if len(complete) < len(runs) else ""
+        line = {"images" if _TABLE.value == "few_images" else "game": name}
+        line |= {COLUMNS[metric]: _number([row["mean"].get(metric) for row in complete], metric) for metric in metrics}
+        if any("neighbours" in row for row in rows):
+            distances = [row["neighbours"] for row in complete if "neighbours" in row]
+            line["nearest training image: median of samples (test images)"] = "".join(
+                f"{each['median']:.1f} ({each['real_median']:.1f})" for each in distances[:1]
+            )
+        if published and "fid" in metrics:
+            line["FID, Lucic et al. 2018"] = published.get(name, "")
+        lines.append(line | {"runs": f"{len(runs)}{diverged}" if name != "training images" else ""})
     return lines
 
 
-def make_page(rows: list[dict[str, Any]]) -> str:
+def _number(values: list[float | None], metric: str) -> str:
+    known = [value * (1e3 if metric == "kid" else 1) for value in values if value is not None]
+    return plus_minus(known) if known else "–"
+
+
+def make_page(rows: list[dict[str, Any]], name: str) -> str:
     """Make the page: a table for each kind of features, and what they have in common."""
-    by_features: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        by_features.setdefault(f"{row['features']} ({row['preparation']})", []).append(row)
-    tables = "\n\n".join(f"Features: {name}.\n\n{markdown(table(members))}" for name, members in by_features.items())
-    return f"""# DCGAN on Fashion-MNIST, the two losses of 2014
+    title, _, _, published = TABLES[name]
+    tables = []
+    for features in dict.fromkeys(row["features"] for row in rows):
+        chosen = [row for row in rows if row["features"] == features]
+        tables.append(f"Features: {features} ({chosen[-1].get('preparation', '')}).\n\n{markdown(table(chosen, published))}")
+    pairs = ", above the training images nearest to them" if TABLES[name].neighbours else ""
+    return f"""# {title}
 
-{_NUM.value} samples against as many test images; {_EPOCHS.value} epochs, width {_WIDTH.value}, raw weights, running
-statistics in batch norm; mean ± SE over seeds. The best step is that with the lowest classifier Fréchet distance to training
-images, evaluated every 1000 steps. Images, ours and the real ones, are 28 × 28 in a black border of 2. The published numbers
-are the best of a wide search, of other networks, by 10,000 samples; fewer make FID larger.
-Rows: [fashion_mnist.jsonl](fashion_mnist.jsonl), by `experiments/fashion_mnist.py`.
+{_NUM.value} samples of the averaged generator at the last step, against as many test images; {_IMAGES.value:,} images for D
+({_IMAGES.value / 60_000:.3g} epochs), DCGAN of width {_WIDTH.value}, batch 64, learning rate 1e-3, γ of R1 and R2 1. ± is
+the SE over training seeds; one run has none. Images, ours and the real ones, are 28 × 28 in a black border of 2. *Training
+images*: the real-vs-real baseline. Hardware: {rows[0]["hardware"]}.
+Rows: [fashion_{name}.jsonl](fashion_{name}.jsonl), by `experiments/fashion_mnist.py --table={name}`.
 
-{tables}
+{(chr(10) * 2).join(tables)}
 
-![Samples of {", ".join(_OBJECTIVES.value)} from left to right, first seed, final step](fashion_mnist.png)
+![Samples of the first seed of each{pairs}](fashion_{name}.png)
 """
 
 
-def write_page(path: Path) -> str:
-    """Write fashion_mnist.md beside the rows, of those that share epochs, width and number."""
-    rows = [row for row in read_jsonl(path) if settings().items() <= row.items() or row.get("samples") == "train"]
-    text = make_page([row for row in rows if row["num"] == _NUM.value])
-    write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=text))
-    return text
-
-
-def save_picture(path: Path) -> None:
-    """Save 64 samples of each loss, first seed, final step, side by side."""
-    grids = []
-    for objective in _OBJECTIVES.value:
-        _, gan, state = restore_run(Path(_RUNS.value) / f"{objective}-0")
-        grids.append(sample(gan, state, jax.random.key(0), 64).reshape(8, 8, *gan.sample_shape))
-    plots.save_grid(np.concatenate(grids, axis=1).reshape(-1, *gan.sample_shape), path, columns=8 * len(grids))
+def write_results(path: Path) -> None:
+    """Write the page and the picture of the rows with these flags, and print the table."""
+    rows = [row for row in read_jsonl(path) if settings().items() <= row.items()]
+    if not rows:
+        raise InputError(f"{path} has no run with these flags: run without --redraw")
+    write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=make_page(rows, _TABLE.value)))
+    samples = path.with_name(f"{path.stem}_samples.npz")
+    if samples.exists():
+        arrays = dict(np.load(samples))
+        lines = {recipe.name: arrays[recipe.name] for recipe in TABLES[_TABLE.value].recipes if recipe.name in arrays}
+        save_table_picture(path.with_suffix(".png"), lines)
+    print(markdown(table([row for row in rows if row["features"] == rows[-1]["features"]], TABLES[_TABLE.value].published)))
 
 
 def main() -> None:
-    results = Path(_RESULTS.value)
-    path = results / "fashion_mnist.jsonl"
-    config = make_config(_OBJECTIVES.value[0], 0)
-    images, labels = load_configured_images(config)
-    extractor = EXTRACTORS[_FEATURES.value](images, labels)
-    test = load_configured_images(config, "test")[0]
+    path = Path(_RESULTS.value) / f"fashion_{_TABLE.value}.jsonl"
+    if _REDRAW.value:
+        write_results(path)
+        return
+    chosen = [recipe for recipe in TABLES[_TABLE.value].recipes if _RECIPES.value in recipe.name]
+    if not chosen:
+        names = "; ".join(recipe.name for recipe in TABLES[_TABLE.value].recipes)
+        raise InputError(f"--recipes={_RECIPES.value}: must be in the name of one of: {names}")
+    config = make_config(Recipe("", {}, ()), 0)
+    (images, labels), (test, test_labels) = load_configured_images(config), load_configured_images(config, "test")
     if _NUM.value > len(test):
         raise InputError(f"--num={_NUM.value}: must be at most {len(test)}, the number of test images")
-    reference = make_reference(METRICS, extractor, real_images(test, at_most=_NUM.value), f"{config.data.name} test")
-    for which in ("final", "best"):  # Inception is slow: the final steps, of most interest, come first
-        for seed in range(_SEEDS.value):
-            for objective in _OBJECTIVES.value:
-                evaluate_step(objective, seed, which, reference, path)
-                write_page(path)
-        evaluate_training_images(images, reference, path)
-    save_picture(results / "fashion_mnist.png")
-    print(write_page(path))
+    extractor = EXTRACTORS[_FEATURES.value](images, labels)
+    references = {}
+    for num_classes in sorted({make_config(recipe, 0).num_classes for recipe in chosen} | {0}):
+        compared = real_images(test, labels=test_labels if num_classes else None, at_most=_NUM.value)
+        references[num_classes] = make_reference((), extractor, compared, "fashion_mnist test", num_classes=num_classes)
+    evaluate_training_images(images, references[0], path)
+    for recipe in chosen:
+        for seed in recipe.seeds:
+            run(recipe, seed, references, np.asarray(test_labels), path)
+            write_results(path)
 
 
 if __name__ == "__main__":

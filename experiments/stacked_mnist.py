@@ -3,8 +3,8 @@
 Huang et al. 2024 (R3GAN, table 1), small ResNets without normalisation: RpGAN + R1 + R2 finds 1000 modes with a reverse KL of
 0.078, GAN + R1 + R2 finds 693 with 0.927, and with R1 alone both diverge. Lin et al. 2018 (PacGAN, table 2), DCGAN: 99 modes
 and 3.40 as published, 1000 and 0.06 with packs of two. Here each recipe has the networks of configs/stacked_mnist.py, batches
-of 64 and 4,000 updates of D. Adam's moments and D's norm are those usual for each, the penalised have a learning rate of 1e-3, the
-others the 2e-4 of DCGAN. GAN is the non-saturating game. Numbers are of the averaged generator at the last step.
+of 64 and 4,000 updates of D. Adam's moments and D's norm are those usual for each; the penalised have a learning rate of 1e-3,
+the others the 2e-4 of DCGAN. GAN is the non-saturating game. Numbers are of the averaged generator at the last step.
 
 Command: python experiments/stacked_mnist.py --num=26000      after `make mnist`
 On 2 cores 3 to 5 minutes for each of 25 runs. Writes stacked_table.jsonl, .md, .png and _samples.npz in --results, and the runs

@@ -19,17 +19,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from absl import flags
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from configs import mnist_dcgan
+from games import GAMES
 from gan_jax.errors import InputError, NonFiniteError
 from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.parallel import make_step
-from gan_jax.run import cli, plots
+from gan_jax.run import cli
 from gan_jax.run.config import make_configured_dataset, make_gan, resolve
 from gan_jax.run.loop import train
+from gan_jax.run.table import Curve, add_samples, save_table_picture
 from gan_jax.sampling import sample
 from gan_jax.state import create_state, run_keys
 
@@ -49,36 +50,21 @@ NUM_SAMPLES = 14  # of each recipe in the picture
 
 
 class Recipe(NamedTuple):
-    """What a year changed: entries of the config beside those that all recipes share."""
+    """What a year changed: the name of one of `GAMES`."""
 
     year: int
     name: str
     paper: str
-    entries: dict[str, Any]
 
 
-_DCGAN = {"optimizer.b1": 0.5, "optimizer.b2": 0.999}
-_NO_MOMENTUM = {"optimizer.b1": 0.0, "optimizer.b2": 0.99, "network.disc.dcgan.norm": "none"}
 RECIPES = (
-    Recipe(2014, "minimax", "Goodfellow et al.", _DCGAN | {"objective": "minimax"}),
-    Recipe(2014, "non-saturating", "Goodfellow et al.", _DCGAN | {"objective": "non_saturating"}),
-    Recipe(2017, "least squares", "Mao et al.", _DCGAN | {"objective": "least_squares"}),
-    Recipe(
-        2017,
-        "WGAN-GP",
-        "Gulrajani et al.",
-        _NO_MOMENTUM | {"optimizer.b2": 0.9, "objective": "wasserstein", "penalty.gradient_penalty": 10.0, "disc_steps": 5},
-    ),
-    Recipe(
-        2018, "hinge + spectral norm", "Miyato et al.", _DCGAN | {"objective": "hinge", "network.disc.dcgan.norm": "spectral"}
-    ),
-    Recipe(2018, "non-saturating + R1", "Mescheder et al.", _NO_MOMENTUM | {"objective": "non_saturating", "penalty.r1": 1.0}),
-    Recipe(
-        2024,
-        "relativistic + R1 + R2",
-        "Huang et al.",
-        _NO_MOMENTUM | {"objective": "relativistic", "penalty.r1": 1.0, "penalty.r2": 1.0},
-    ),
+    Recipe(2014, "minimax", "Goodfellow et al."),
+    Recipe(2014, "non-saturating", "Goodfellow et al."),
+    Recipe(2017, "least squares", "Mao et al."),
+    Recipe(2017, "WGAN-GP", "Gulrajani et al."),
+    Recipe(2018, "hinge + spectral norm", "Miyato et al."),
+    Recipe(2018, "non-saturating + R1", "Mescheder et al."),
+    Recipe(2024, "relativistic + R1 + R2", "Huang et al."),
 )
 
 
@@ -89,7 +75,7 @@ def make_config(recipe: Recipe, learning_rate: float, seed: int, num_steps: int)
     shared |= {"network.gen.dcgan.base_width": _WIDTH.value, "network.disc.dcgan.base_width": _WIDTH.value // 2}
     evaluate_every = max(1, num_steps // 6)
     shared |= {"seed": seed, "num_steps": num_steps, "eval_every": evaluate_every, "checkpoint_every": evaluate_every}
-    config.update_from_flattened_dict(shared | {"sample_every": evaluate_every} | recipe.entries)
+    config.update_from_flattened_dict(shared | {"sample_every": evaluate_every} | GAMES[recipe.name])
     return config
 
 
@@ -146,24 +132,12 @@ def run(recipe: Recipe, learning_rate: float, seed: int, path: Path) -> dict[str
         final = evaluations[config.num_steps]
         others = {"classes": final["eval/classes_covered"], "confidence": final["eval/confidence"]}
         if seed == TUNING_SEED + 1:
-            save_samples(recipe, sample(make_gan(config), state, jax.random.key(0), NUM_SAMPLES), path)
+            samples = sample(make_gan(config), state, jax.random.key(0), NUM_SAMPLES)
+            add_samples(path.with_name("ten_years_samples.npz"), recipe.name, samples)
         append_row(path, fields | {"ended": "complete", "distance": final[DISTANCE], "distances": distances, **others})
     row = find_row(path, fields)
     assert row is not None
     return row
-
-
-def save_samples(recipe: Recipe, samples: np.ndarray, path: Path) -> None:
-    """Add a recipe's samples to the array that the picture is drawn from."""
-    file = path.with_name("ten_years_samples.npz")
-    arrays = dict(np.load(file)) if file.exists() else {}
-    arrays[recipe.name] = samples
-
-    def save(partial: Path) -> None:
-        with partial.open("wb") as opened:  # by name, savez would add a suffix
-            np.savez_compressed(opened, **arrays)
-
-    write_atomic(file, save)
 
 
 def tuned_learning_rate(rows: list[dict[str, Any]], recipe: Recipe) -> float:
@@ -232,26 +206,17 @@ The choice of the learning rates, seed {TUNING_SEED}:
 
 def save_picture(rows: list[dict[str, Any]], samples: dict[str, np.ndarray], path: Path) -> None:
     """Save a row of samples for each recipe, and the distances over the seconds of training."""
-    figure = Figure(figsize=(9, 8), layout="constrained")
-    parts: Any = figure.subfigures(2, height_ratios=[0.62, 0.38])
-    for axes, recipe in zip(parts[0].subplots(len(RECIPES)), RECIPES, strict=True):
-        axes.imshow(np.concatenate(samples[recipe.name][..., 0], axis=1), cmap="gray", vmin=0, vmax=255)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_ylabel(f"{recipe.year}\n{recipe.name}", rotation=0, ha="right", va="center", fontsize=9)
-    axes = parts[1].subplots()
+    lines, curves = {}, {}
     for recipe in RECIPES:
+        name = f"{recipe.year}\n{recipe.name}"
+        lines[name] = samples[recipe.name]
         runs = [row for row in reported(rows, recipe) if row["distance"] is not None]
-        if not runs:
-            continue
-        steps = np.array([int(step) for step in runs[0]["distances"]])
-        seconds = steps * runs[0]["training_seconds"] / runs[0]["num_steps"]
-        curves = np.array([list(row["distances"].values()) for row in runs])
-        axes.plot(seconds, curves.mean(axis=0), marker=".", label=f"{recipe.year} {recipe.name}")
-    axes.axhline(REAL_DISTANCE, color="grey", linestyle="--", label="real digits")
-    axes.set(yscale="log", xlabel="seconds of training on 2 cores", ylabel="classifier Fréchet distance")
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    plots.save_figure(figure, path)
+        if runs:
+            steps = np.array([int(step) for step in runs[0]["distances"]])
+            seconds = steps * runs[0]["training_seconds"] / runs[0]["num_steps"]
+            curves[name] = Curve(seconds, np.array([list(row["distances"].values()) for row in runs]))
+    axes = ("seconds of training on 2 cores", "classifier Fréchet distance")
+    save_table_picture(path, lines, curves, labels=axes, baseline=("real digits", REAL_DISTANCE))
 
 
 def write_results(path: Path) -> None:

@@ -167,11 +167,12 @@ class _Session:
         def is_due(every: int) -> bool:
             return step % every == 0 or step == self.total
 
-        metrics = self._save_samples(state, step) if is_due(self.config.sample_every) else {}
+        samples = is_due(self.config.sample_every)
         evaluator = self.evaluator if self.evaluator and is_due(self.config.eval_every) else None
         saves = evaluator is not None or step % self.config.checkpoint_every == 0
-        if saves:
+        if samples or saves:
             self._check(state)
+        metrics = self._save_samples(state, step) if samples else {}
         if evaluator:
             self.evaluation = evaluator(state)
             metrics |= self.evaluation

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
@@ -104,28 +105,32 @@ def add_samples(path: Path, name: str, samples: np.ndarray) -> None:
 def save_table_picture(
     path: Path,
     samples: Mapping[str, np.ndarray],
-    curves: Mapping[str, Curve],
+    curves: Mapping[str, Curve] | None = None,
     *,
-    labels: tuple[str, str],
-    baseline: tuple[str, float],
-    scale: str = "log",
+    labels: tuple[str, str] = ("", ""),
+    baseline: tuple[str, float] | None = None,
 ) -> None:
-    """Save a line of samples uint8 `[N, H, W, C]` for each recipe and, below, curves of their means over runs.
+    """Save a line of samples uint8 `[N, H, W, C]` for each recipe and, below, curves of their means over runs, if any.
 
-    labels: of the curves' two axes. baseline: the label and height of a dashed line. scale: of the vertical axis.
+    labels: of the curves' two axes. baseline: the label and height of a dashed line.
     """
-    lines = 0.5 * len(samples) + 0.2
-    figure = Figure(figsize=(9, lines + 3.4), layout="constrained")
-    parts: Any = figure.subfigures(2, height_ratios=[lines, 3.4])
+    lines = sum(0.5 * images.shape[1] / images.shape[2] for images in samples.values()) + 0.2
+    figure = Figure(figsize=(9, lines + (3.4 if curves else 0)), layout="constrained")
+    parts: Any = figure.subfigures(2, height_ratios=[lines, 3.4]) if curves else [figure]
     for axes, (name, images) in zip(parts[0].subplots(len(samples), squeeze=False)[:, 0], samples.items(), strict=True):
         row = np.concatenate(list(images), axis=1)
         axes.imshow(row[..., 0] if row.shape[-1] == 1 else row, cmap="gray", vmin=0, vmax=255)
         axes.set(xticks=[], yticks=[])
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    axes = parts[1].subplots()
+    if curves:
+        _plot_curves(parts[1].subplots(), curves, labels, baseline)
+    save_figure(figure, path)
+
+
+def _plot_curves(axes: Axes, curves: Mapping[str, Curve], labels: tuple[str, str], baseline: tuple[str, float] | None) -> None:
     for name, curve in curves.items():
         axes.plot(curve.times, curve.values.mean(axis=0), marker=".", label=name.replace("\n", " "))
-    axes.axhline(baseline[1], color="grey", linestyle="--", label=baseline[0])
-    axes.set(yscale=scale, xlabel=labels[0], ylabel=labels[1])
+    if baseline:
+        axes.axhline(baseline[1], color="grey", linestyle="--", label=baseline[0])
+    axes.set(yscale="log", xlabel=labels[0], ylabel=labels[1])
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    save_figure(figure, path)

@@ -100,17 +100,24 @@ def test_bad_input_is_one_line_and_status_2(run, run_script, tmp_path):
         assert (done.stderr.startswith("error: "), done.stderr.count("\n")) == (True, 1)
 
 
-def test_fashion_mnist_in_small(run_script, tmp_path, monkeypatch):
+def test_a_table_of_fashion_mnist_in_small(run_script, tmp_path, monkeypatch):
+    """Runs that have their row are not run again, and the page is drawn from the rows alone."""
     write_idx_set(tmp_path / "data", train=70, test=40)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
-    small = ("--epochs=1", "--seeds=1", "--num=40", "--width=4", "--features=pixels", "--objective=minimax")
-    for _ in range(2):  # the second time, all rows are there
-        run_script("fashion_mnist.py", *small, f"--runs={tmp_path}/runs", f"--results={tmp_path}", fast=True)
-        rows = read_jsonl(tmp_path / "fashion_mnist.jsonl")
-        assert [row.get("which") for row in rows] == ["final", None, "best"]
-    assert [row["step"] for row in rows[::2]] == [1, 1]
-    assert rows[0]["mean"] == rows[2]["mean"]
-    assert "| minimax, final step | 1 |" in (tmp_path / "fashion_mnist.md").read_text()
+    small = ("--images=128", "--num=40", "--width=4", "--features=pixels", f"--results={tmp_path}")
+    for _ in range(2):
+        run_script("fashion_mnist.py", *small, "--recipes=minimax", f"--runs={tmp_path}/runs", fast=True)
+        rows = read_jsonl(tmp_path / "fashion_losses.jsonl")
+        assert [(row["recipe"], row.get("seed")) for row in rows] == [("training images", None), ("minimax", 1), ("minimax", 2)]
+    assert rows[1]["ended"] == "complete"
+    assert rows[1]["entries"]["num_steps"] == 2
+    page = (tmp_path / "fashion_losses.md").read_text()
+    (tmp_path / "fashion_losses.md").unlink()
+    assert "| minimax | " in run_script("fashion_mnist.py", *small, "--redraw", fast=True).stdout
+    assert (tmp_path / "fashion_losses.md").read_text() == page
+    assert (tmp_path / "fashion_losses.png").stat().st_size > 1_000
+    done = run_script("fashion_mnist.py", *small, "--recipes=nothing", status=2, fast=True)
+    assert done.stderr.startswith("error: --recipes=nothing: must be in the name of one of: minimax; ")
 
 
 def test_parzen_in_small(run_script, tmp_path):
