@@ -7,7 +7,7 @@ WORKDIR ?= runs/mnist
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev train sample inception mnist test lint format format-check typecheck theory bench bench-plot reproduce torture build clean
+.PHONY: help install install-dev train sample inception mnist test lint format format-check typecheck theory bench bench-plot results reproduce torture build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -63,6 +63,15 @@ bench-plot: install ## draw the committed rows of the benchmark
 
 theory: install ## run the numerical checks of the theory and write experiments/results/theory.md (FULL=1 for the long forms)
 	$(RUN) experiments/theory/run_all.py $(if $(FULL),--full) $(ARGS)
+
+results: install ## draw every page and picture of experiments/results again, from the committed rows
+	$(RUN) experiments/ten_years.py --redraw
+	$(RUN) experiments/stacked_mnist.py --redraw
+	for table in losses few_images labels; do $(RUN) experiments/fashion_mnist.py --table=$$table --redraw || exit; done
+	$(RUN) experiments/mnist_parzen.py
+	$(RUN) experiments/benchmark.py --plot=experiments/results/benchmark.jsonl
+	$(RUN) experiments/benchmark_layers.py --plot=experiments/results/benchmark_layers.jsonl
+	$(RUN) experiments/theory/run_all.py --redraw
 
 reproduce: install ## train a short run twice, and once with kill -9 in the middle: the bits must be equal
 	$(RUN) experiments/reproduce.py --config="$(CONFIG)" $(ARGS)

@@ -29,6 +29,7 @@ from gan_jax.run import cli
 _BATCH = flags.DEFINE_integer("batch", 64, "Images in each call.", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 9, "Timings of each.", lower_bound=1)
 _OUT = flags.DEFINE_string("out", "", "Append the rows to this file of JSON lines, and write the table beside it.")
+_PLOT = flags.DEFINE_string("plot", "", "Measure nothing: write the table of the newest rows of this file beside it.")
 
 PASSES = ("forward", "input gradient", "weight gradient", "penalty")
 
@@ -174,24 +175,32 @@ Rows: [{source}]({source}), by `experiments/benchmark_layers.py`.
 """
 
 
+def write_page(path: Path) -> None:
+    """Write the table of the newest rows beside their file."""
+    newest = read_jsonl(path)[-len(LAYERS) :]
+    if len(newest) < len(LAYERS):
+        raise InputError(f"{path} must have a row for each of {len(LAYERS)} layers: measure with --out={path}")
+    write_atomic(path.with_suffix(".md"), lambda file: file.write_text(make_page(newest, path.name)))
+
+
 def main() -> None:
-    path = Path(_OUT.value)
-    if _OUT.value and path.suffix != ".jsonl":
-        raise InputError(f"--out={path} must end in .jsonl: the table is written beside it, as .md")
+    path = Path(_PLOT.value or _OUT.value)
+    if str(path) != "." and path.suffix != ".jsonl":
+        raise InputError(f"{path} must end in .jsonl: the table is written beside it, as .md")
+    if _PLOT.value:
+        write_page(path)
+        return
     try:
         import torch
     except ImportError as error:
         raise InputError(f"{error}; install the extra: pip install 'gan_jax[bench]'") from error
-    rows = []
     for layer in LAYERS:
         row = measure(layer) | {"torch": torch.__version__, "hardware": hardware()}
-        rows.append(row)
         print(layer.describe(), {name: f"{row[name]['ratio']:.2f}" for name in PASSES}, flush=True)
         if _OUT.value:
             append_row(path, row)
     if _OUT.value:
-        newest = read_jsonl(path)[-len(rows) :]
-        write_atomic(path.with_suffix(".md"), lambda file: file.write_text(make_page(newest, path.name)))
+        write_page(path)
 
 
 if __name__ == "__main__":

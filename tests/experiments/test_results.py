@@ -1,6 +1,7 @@
 """Committed pages are those of the committed rows."""
 
 import importlib.util
+import re
 import shutil
 
 import pytest
@@ -12,18 +13,34 @@ from gan_jax.files import read_jsonl
 RESULTS = ROOT / "experiments" / "results"
 
 
-def test_ten_years_are_drawn_again_from_their_rows(run_script, tmp_path):
-    for name in ("ten_years.jsonl", "ten_years_samples.npz"):
-        shutil.copy(RESULTS / name, tmp_path)
-    run_script("ten_years.py", "--redraw", f"--results={tmp_path}")
-    assert (tmp_path / "ten_years.md").read_text() == (RESULTS / "ten_years.md").read_text()
-    assert (tmp_path / "ten_years.png").stat().st_size > 10_000
+PAGES = {
+    "ten_years": ("ten_years.py",),
+    "stacked_table": ("stacked_mnist.py",),
+    "fashion_few_images": ("fashion_mnist.py", "--table=few_images"),
+    "fashion_labels": ("fashion_mnist.py", "--table=labels"),
+}
 
 
-def test_ten_years_without_rows_end_in_one_line(run_script, tmp_path):
-    done = run_script("ten_years.py", "--redraw", f"--results={tmp_path}", status=2)
-    assert "has no reported run of minimax" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_are_drawn_again_from_their_rows(name, run_script, tmp_path):
+    for file in (f"{name}.jsonl", f"{name}_samples.npz"):
+        shutil.copy(RESULTS / file, tmp_path)
+    run_script(*PAGES[name], "--redraw", f"--results={tmp_path}")
+    assert (tmp_path / f"{name}.md").read_text() == (RESULTS / f"{name}.md").read_text()
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", ["ten_years", "stacked_table", "fashion_labels"])
+def test_pages_without_rows_end_in_one_line(name, run_script, tmp_path):
+    done = run_script(*PAGES[name], "--redraw", f"--results={tmp_path}", status=2)
+    assert re.match(r"error: .*jsonl has no .*run .*with these flags: run without --redraw\n$", done.stderr)
+
+
+def test_the_index_names_every_row_page_and_picture_and_nothing_else():
+    linked = set(re.findall(r"\]\(([^)#]+)\)", (RESULTS / "README.md").read_text()))
+    there = {file.relative_to(RESULTS).as_posix() for file in RESULTS.iterdir() if file.suffix in (".jsonl", ".md", ".png")}
+    assert there - {"README.md"} <= linked
+    assert all((RESULTS / link).exists() for link in linked if "://" not in link)
 
 
 def test_the_table_of_layers_is_that_of_its_rows():
