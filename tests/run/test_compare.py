@@ -13,7 +13,7 @@ from PIL import Image
 
 from configs import mnist, ring
 from gan_jax.errors import InputError
-from gan_jax.run import page
+from gan_jax.run import compare, page
 from gan_jax.run.compare import group_runs, read_runs
 from gan_jax.run.config import resolve
 
@@ -87,11 +87,12 @@ def test_rows_of_evaluate_are_those_of_the_averaged_weights_at_the_run_s_best_an
         return fields | {"mean": {"js": js, "reverse_kl": float("nan"), "class_share/3": 0.5}}
 
     stale = row(10, "EMA", 9.0)
-    results = [stale, row(20, "EMA", 8.0), row(20, "EMA", 1.0), row(30, "EMA", 2.0), row(30, "raw", 7.0), {"step": 30}]
+    results = [stale, row(30, "EMA", 2.0), row(20, "EMA", 8.0), row(20, "EMA", 1.0), row(30, "raw", 7.0), {"step": 30}]
     write_run(tmp_path / "a", results=results)
     write_run(tmp_path / "b", seed=1, results=[row(30, "raw", 4.0), row(20, "raw", 3.0, num=90)])
     (line,) = shown(group_runs(read_runs([tmp_path])))
     beside = {title: text for title, text in line.items() if "beside" in title}
+    assert list(beside)[:2] == [f"js of 500 samples beside 9 of ring, {which}" for which in ("best", "final")]
     assert beside == {
         "js of 500 samples beside 9 of ring, best": "1 (1 of 2)",
         "js of 500 samples beside 9 of ring, final": "3 ± 1",
@@ -99,7 +100,7 @@ def test_rows_of_evaluate_are_those_of_the_averaged_weights_at_the_run_s_best_an
     }
 
 
-def test_the_end_and_the_minutes_of_a_run_that_was_cut_off_follow_from_its_rows(tmp_path):
+def test_the_end_and_the_minutes_of_a_run_that_was_cut_off_follow_from_its_rows(tmp_path, monkeypatch):
     for seed, ended in enumerate(("complete", "sigterm", None)):
         write_run(tmp_path / str(seed), seed=seed, ended=ended)
     write_run(tmp_path / "3", seed=3, ended="complete")
@@ -107,6 +108,9 @@ def test_the_end_and_the_minutes_of_a_run_that_was_cut_off_follow_from_its_rows(
     lines = page.as_text(page.tabulate_runs(group_runs(read_runs([tmp_path]))))
     assert [line["ended"] for line in lines] == ["complete", "sigterm", "no end recorded", "no end recorded"]
     assert [line["minutes"] for line in lines] == ["1", "2", "0.25", f"{1 + 20 / 2 / 60:.4g}"]
+    monkeypatch.setattr(compare, "is_training", lambda workdir: workdir.name == "0")
+    (line,) = shown(group_runs(read_runs([tmp_path])))
+    assert line["ended"] == "1 running, 1 sigterm, 2 no end recorded"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,7 @@ def test_what_cannot_be_compared_is_one_line(tmp_path, case, message):
 
 def test_a_run_that_is_named_twice_counts_once(tmp_path):
     write_run(tmp_path / "a")
-    (group,) = group_runs(read_runs([tmp_path, tmp_path / "a", tmp_path / "." / "a"]))
+    (group,) = group_runs(read_runs([tmp_path, tmp_path / "a", tmp_path / "a" / ".." / "a"]))
     assert [run.name for run in group.runs] == ["a"]
 
 
