@@ -48,7 +48,12 @@ class Group(NamedTuple):
     @property
     def name(self) -> str:
         """Return the settings as 'key=entry, …'."""
-        return ", ".join(f"{key}={entry}" for key, entry in self.settings.items()) or "all runs"
+        return ", ".join(f"{key}={format_entry(entry)}" for key, entry in self.settings.items()) or "all runs"
+
+
+def format_entry(entry: Any) -> str:
+    """Format an entry of a config for people: floats to ten digits, nothing for None."""
+    return "" if entry is None else f"{entry:.10g}" if isinstance(entry, float) else str(entry)
 
 
 def find_workdirs(paths: Iterable[str | Path]) -> list[Path]:

@@ -22,7 +22,7 @@ const dashes = (group) => ["", "7 4", "2 3", "9 3 2 3"][Math.floor(group / 8) % 
 
 function swatch(group) {
   const element = make("span", { className: "swatch" });
-  element.style.background = colour(group);
+  element.style.boxShadow = `inset 0 0 0 ${group < 8 ? 1 : 0.2}em ${colour(group)}`; // hollow where curves are dashed
   return element;
 }
 

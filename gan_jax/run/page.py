@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax.evaluation.results import mean_and_error, plus_minus
-from gan_jax.run.compare import Group, Run, is_number, measured, metric_names
+from gan_jax.run.compare import Group, Run, format_entry, is_number, measured, metric_names
 
 MAX_POINTS = 500  # of a curve
 MAX_PICTURES = 20  # of a run
@@ -70,7 +70,7 @@ def _settings(groups: Sequence[Group], group: Group) -> Line:
 
 
 def _text(entry: Any) -> Cell:
-    return Cell("" if entry is None else str(entry), float(entry) if is_number(entry) else None)
+    return Cell(format_entry(entry), float(entry) if is_number(entry) else None)
 
 
 def _number(number: float | None) -> Cell:

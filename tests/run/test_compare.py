@@ -75,8 +75,10 @@ def test_runs_are_grouped_by_the_entries_in_which_they_differ_and_averaged_over_
 def test_a_setting_of_both_players_is_one_entry_and_unused_options_are_none(tmp_path):
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", **{"optimizer.b1": 0.0, "network.dcgan.base_width": 5, "data.dir": "/elsewhere"})
-    write_run(tmp_path / "c", **{"optimizer.b1": 0.0, "network.gen.mlp.hidden": (3,)})
-    settings = [group.settings for group in group_runs(read_runs([tmp_path]))]
+    write_run(tmp_path / "c", **{"optimizer.b1": 0.1 + 0.2, "network.gen.mlp.hidden": (3,)})
+    groups = group_runs(read_runs([tmp_path]))
+    assert groups[2].name == "network.gen.mlp.hidden=[3], optimizer.b1=0.3"
+    settings = [group.settings for group in groups]
     assert settings[0] == {"network.gen.mlp.hidden": [128, 128], "optimizer.b1": 0.5}
     assert [each["network.gen.mlp.hidden"] for each in settings] == [[128, 128], [128, 128], [3]]
 
