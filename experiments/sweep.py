@@ -1,0 +1,125 @@
+"""Which of these settings is best? Train every combination of the values of some entries, one resumable run each.
+
+Command: python experiments/sweep.py --config=experiments/configs/ring.py --workdir=runs/sweep \
+    --config.objective=minimax,hinge --config.seed=0,1,2 --jobs=2
+An entry with commas has several values (a tuple keeps its brackets: --config.network.mlp.hidden=(64,64),(128,)). Each run has a
+folder below --workdir with its output in log.txt; complete ones are skipped, others resume, and one that fails does not stop
+the others. --dry_run prints the runs and their state. --launcher=slurm hands each to Slurm as a job of its own, by submitit
+(pip install 'gan_jax[cluster]'): --slurm=time=60,partition=gpu,gpus_per_node=1. Then: python experiments/compare.py runs/sweep
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from gan_jax.errors import InputError, RunError
+from gan_jax.run import cli
+from gan_jax.run.sweep import Run, expand, is_complete, make_config, split_arguments
+
+_CONFIG = flags.DEFINE_string("config", "", "Config file; --config.key=A,B sweeps an entry, --config.key=A sets it.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the runs.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "Runs at a time on this machine.", lower_bound=1)
+_LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm", "submitit"], "submitit: its own local executor.")
+_SLURM = flags.DEFINE_list("slurm", [], "Options of a job as submitit names them: time=MINUTES, partition=, gpus_per_node=.")
+_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Print the runs and their state, and train nothing.")
+
+_POLL = 0.2  # seconds
+
+
+def command(run: Run) -> list[str]:
+    """Return the command that trains a run, or resumes it."""
+    script = Path(__file__).with_name("train.py")
+    return [sys.executable, str(script), f"--config={_CONFIG.value}", f"--workdir={workdir(run)}", *run.overrides]
+
+
+def workdir(run: Run) -> Path:
+    """Return the folder of a run."""
+    return Path(_WORKDIR.value) / run.name
+
+
+def train_here(runs: list[Run]) -> list[str]:
+    """Train runs, --jobs at a time; return the names of those that failed. A signal stops all, which save first."""
+    waiting, failed = list(enumerate(runs, 1)), []
+    running: dict[subprocess.Popen[bytes], tuple[int, Run, float]] = {}
+    stopped: list[int] = []
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda signum, _: stopped.append(signum))
+    while (waiting and not stopped) or running:
+        while waiting and not stopped and len(running) < _JOBS.value:
+            number, run = waiting.pop(0)
+            workdir(run).mkdir(parents=True, exist_ok=True)
+            with (workdir(run) / "log.txt").open("ab") as log:
+                process = subprocess.Popen(command(run), stdout=log, stderr=log, start_new_session=True)
+            running[process] = number, run, time.monotonic()
+            print(f"{number} of {len(runs)}: {run.name}: started", flush=True)
+        for process in [each for each in running if each.poll() is not None]:
+            number, run, began = running.pop(process)
+            seconds = f"{time.monotonic() - began:.0f} s"
+            if process.returncode:
+                failed.append(run.name)
+                reason = (workdir(run) / "log.txt").read_text(errors="replace").strip().rpartition("\n")[2]
+                print(f"{number} of {len(runs)}: {run.name}: status {process.returncode} after {seconds}: {reason}", flush=True)
+            else:
+                print(f"{number} of {len(runs)}: {run.name}: complete after {seconds}", flush=True)
+        if stopped and running:
+            for process in running:
+                process.terminate()
+        time.sleep(_POLL)
+    if stopped:
+        print(f"{signal.Signals(stopped[0]).name}: stopped; rerun the same command to resume", file=sys.stderr)
+        sys.exit(128 + stopped[0])
+    return failed
+
+
+def submit(runs: list[Run]) -> list[str]:
+    """Submit a job for each run; return the names of those that failed, of jobs on this machine, which are awaited."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise InputError(f"{error}; install the extra: pip install 'gan_jax[cluster]'") from error
+    slurm = _LAUNCHER.value == "slurm"
+    options = dict(option.partition("=")[::2] for option in _SLURM.value)
+    try:
+        executor: Any = submitit.AutoExecutor(Path(_WORKDIR.value) / "jobs", cluster="slurm" if slurm else "local")
+        minutes = int(options.pop("time", 60 if slurm else 24 * 60))
+        named = {key: int(value) if value.isdecimal() else value for key, value in options.items()}
+        executor.update_parameters(timeout_min=minutes, **{f"slurm_{key}": value for key, value in named.items()})
+    except (RuntimeError, ValueError, NameError, AssertionError) as error:
+        raise InputError(f"--launcher={_LAUNCHER.value} --slurm={','.join(_SLURM.value)}: {error}") from error
+    jobs = [executor.submit(submitit.helpers.CommandFunction(command(run))) for run in runs]
+    for job, run in zip(jobs, runs, strict=True):
+        print(f"job {job.job_id}: {run.name}", flush=True)
+    failed = []
+    for job, run in zip(jobs, runs, strict=True) if not slurm else ():
+        if failure := job.exception():
+            print(f"job {job.job_id}: {run.name}: {str(failure).strip().splitlines()[-1]}", flush=True)
+            failed.append(run.name)
+    return failed
+
+
+def main(overrides: list[str]) -> None:
+    if not _WORKDIR.value:
+        raise InputError("--workdir: must be a folder for the runs")
+    runs = expand(overrides)
+    complete = [is_complete(workdir(run), make_config(_CONFIG.value, run)) for run in runs]
+    for run, done in zip(runs, complete, strict=True):
+        if done or _DRY_RUN.value:
+            begun = (workdir(run) / "checkpoints").exists()
+            print(f"{run.name}: {'complete' if done else 'begun' if begun else 'not begun'}", flush=True)
+    to_run = [run for run, done in zip(runs, complete, strict=True) if not done]
+    print(f"{len(runs)} runs, {len(runs) - len(to_run)} complete", flush=True)
+    if _DRY_RUN.value or not to_run:
+        return
+    failed = train_here(to_run) if _LAUNCHER.value == "local" else submit(to_run)
+    if failed:
+        raise RunError(f"{len(failed)} of {len(to_run)} runs failed: {', '.join(failed)}; each has its log.txt")
+
+
+if __name__ == "__main__":
+    given, sys.argv = split_arguments(sys.argv)
+    cli.run(lambda: main(given))
