@@ -158,9 +158,9 @@ def make_schedules(config: ConfigDict) -> dict[str, Schedule]:
     return {name: make(start, final, num_steps) for name, (start, final) in finals.items() if final is not None}
 
 
-def make_gan(config: ConfigDict) -> GAN:
-    """Make the static recipe that a config describes."""
-    sample_shape = make_sample_shape(config.data.name, config.data.image_size, config.data.channels)
+def make_gan(config: ConfigDict, sample_shape: tuple[int, ...] | None = None) -> GAN:
+    """Make the static recipe that a config describes, for its data or for samples of another shape."""
+    sample_shape = sample_shape or make_sample_shape(config.data.name, config.data.image_size, config.data.channels)
     schedules = make_schedules(config)
 
     def optimizer(player: str) -> optax.GradientTransformation:

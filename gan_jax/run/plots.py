@@ -140,8 +140,8 @@ _PANELS = (
 )
 
 
-def save_curves(rows: Sequence[dict[str, Any]], path: str | Path, objective: Objective | None = None) -> None:
-    """Save curves of the rows of metrics.jsonl: V, losses, D(x) and logits, as far as the rows have them.
+def draw_curves(rows: Sequence[dict[str, Any]], objective: Objective | None = None) -> Figure:
+    """Draw curves of the rows of metrics.jsonl: V, losses, D(x) and logits, as far as the rows have them.
 
     With the objective, the losses have dashed lines where it puts them at equilibrium.
     """
@@ -158,7 +158,7 @@ def save_curves(rows: Sequence[dict[str, Any]], path: str | Path, objective: Obj
             axes.set_ylim(-0.02, 1.02)
         axes.legend(loc="best", fontsize=8)
     axes.set_xlabel("step (updates of G)")
-    save_figure(figure, path)
+    return figure
 
 
 def _mark_value(axes: Axes) -> None:
@@ -184,7 +184,7 @@ def save_run_plots(workdir: Path) -> list[Path]:
     frames, rows = sorted((workdir / "samples").glob("*.png")), read_jsonl(workdir / "metrics.jsonl")
     pictures = frames[-1:]
     if rows:
-        save_curves(rows, workdir / "curves.png", _saved_objective(workdir))
+        save_figure(draw_curves(rows, _saved_objective(workdir)), workdir / "curves.png")
         pictures.append(workdir / "curves.png")
     if frames:
         save_animation(frames, workdir / "training.gif")

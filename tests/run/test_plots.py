@@ -55,8 +55,8 @@ def test_animation_shows_the_frames_in_order_and_few_of_many(tmp_path):
 def test_curves_have_a_panel_for_each_kind_of_metric(tmp_path, names):
     names = (*names, "loss/disc", "loss/gen", "logits/real", "logits/fake")
     rows = [{"step": step, **dict.fromkeys(names, np.sin(step))} for step in range(1, 40)]
-    plots.save_curves(rows, tmp_path / "curves.png")
-    plots.save_curves(rows[:1], tmp_path / "one.png")
+    plots.save_figure(plots.draw_curves(rows), tmp_path / "curves.png")
+    plots.save_figure(plots.draw_curves(rows[:1]), tmp_path / "one.png")
     for name in ("curves.png", "one.png"):
         with Image.open(tmp_path / name) as picture:
             assert picture.height == 270 * (4 if "value" in names else 2)
@@ -71,12 +71,10 @@ def test_curves_have_a_panel_for_each_kind_of_metric(tmp_path, names):
         ("hinge", {"D": 2}),
     ],
 )
-def test_losses_are_marked_where_the_objective_puts_them_at_equilibrium(tmp_path, monkeypatch, objective, expected):
-    figures = []
-    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+def test_losses_are_marked_where_the_objective_puts_them_at_equilibrium(objective, expected):
     rows = [{"step": step, "loss/disc": 0.1, "loss/gen": 3.0} for step in range(1, 40)]
-    plots.save_curves(rows, tmp_path / "curves.png", OBJECTIVES[objective])
-    lines = [line for line in figures[0].axes[0].lines if "equilibrium" in line.get_label()]
+    figure = plots.draw_curves(rows, OBJECTIVES[objective])
+    lines = [line for line in figure.axes[0].lines if "equilibrium" in line.get_label()]
     assert {line.get_label()[len("loss of ")]: pytest.approx(line.get_ydata()[0]) for line in lines} == expected
 
 
