@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from gan_jax.configs import default
 from gan_jax.data import Dataset
