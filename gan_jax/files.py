@@ -1,8 +1,10 @@
 """Files that survive what happens to a run: written whole or not at all, or row by row and mended after a cut."""
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +13,72 @@ from uuid import uuid4
 
 import jax
 import numpy as np
+
+from gan_jax.errors import InputError, shorten
+
+MAX_TEXT = 2**28
+"""Bytes of the largest file of text or rows that is read into memory."""
+
+_MAX_ENTRIES = 100_000  # files and folders in a tree that is read
+
+
+def open_regular(path: str | Path, flags: int = os.O_RDONLY, *, at_most: int | None = None) -> int:
+    """Open a regular file, which no link leads to, of at most so many bytes; return its descriptor.
+
+    Nothing blocks: a pipe or a device is refused, rather than waited for. flags: as of `os.open`.
+
+    Raises:
+        InputError: there is something else at this path, or a larger file.
+        OSError: what the system says, such as that there is no file.
+    """
+    safe = (
+        getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    )
+    try:
+        descriptor = os.open(path, flags | safe, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):  # a link, also of BSD; a pipe that nobody reads
+            raise _not_regular(path) from error
+        raise
+    status = os.fstat(descriptor)
+    large = at_most is not None and status.st_size > at_most
+    if large or not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path}: must be at most {at_most} bytes, not {status.st_size}") if large else _not_regular(path)
+    return descriptor
+
+
+def _not_regular(path: str | Path) -> InputError:
+    return InputError(f"{shorten(path)}: must be a regular file, and no link, pipe or device")
+
+
+def check_tree(folder: Path, *, at_most: int) -> None:
+    """Raise `InputError` unless there is nothing but folders and regular files in a folder, of at most so many bytes in all."""
+    size, entries, folders = 0, 0, [folder]
+    while folders:
+        with os.scandir(folders.pop()) as found:
+            for entry in found:
+                entries += 1
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
+                elif not entry.is_file(follow_symlinks=False):
+                    raise _not_regular(entry.path)
+                else:
+                    size += entry.stat(follow_symlinks=False).st_size
+                if size > at_most or entries > _MAX_ENTRIES:
+                    raise InputError(f"{folder}: must be at most {at_most} bytes in {_MAX_ENTRIES} files")
+
+
+def expand(path: str) -> Path:
+    """Return the path, with ~ and ~user replaced by the home folder.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{shorten(path)}: no such home folder; give the whole path") from None
 
 
 @contextmanager
@@ -87,7 +155,10 @@ class JsonlWriter:
 
 def cache_dir() -> Path:
     """The user's cache folder for gan_jax: `$XDG_CACHE_HOME/gan_jax`, by default `~/.cache/gan_jax`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan_jax"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan_jax"
+    except RuntimeError:
+        raise InputError("this user has no home folder: set HOME or XDG_CACHE_HOME to a folder for the cache") from None
 
 
 def write_to_cache(path: Path, write: Callable[[IO[bytes]], object]) -> None:
