@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 
 from gan_jax.data import DENSITIES, StackedDataset, Transform, has_splits, is_stacked, load_images, read_numpy
 from gan_jax.errors import InputError
-from gan_jax.evaluation.comparison import evaluate, make_reference
+from gan_jax.evaluation.comparison import check_comparable, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, hold_out, real_images
 from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics, nearest_neighbours
@@ -37,7 +37,7 @@ from gan_jax.run.restore import restore_run, restore_steps
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
 
-_CONFIG = cli.define_config("experiments/configs/mnist.py")
+_CONFIG = cli.define_config(str(Path(__file__).parent / "configs" / "mnist.py"))
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run; its samples are evaluated unless other images are given.")
 _NPZ = flags.DEFINE_string("npz", "", "Images to evaluate: .npy or .npz of uint8 [N, H, W, C].")
 _FOLDER = flags.DEFINE_string("folder", "", "Images to evaluate: a folder of files, decoded as the config says.")
@@ -203,6 +203,8 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
         evaluated = [Evaluated(name, {}, [source])]
     else:
         evaluated = choose_evaluated(config, num_samples(), trained_on.labels)
+    others = {each.name: each.sources for each in evaluated}
+    check_comparable(_METRICS.value, _FEATURES.value, real, others, description, num_classes=num_classes)
     extractor = EXTRACTORS[_FEATURES.value](*trained_on[:2])
     print_expected_time(extractor, real, evaluated)
     reference = make_reference(_METRICS.value, extractor, real, description, num_classes=num_classes)

@@ -28,7 +28,8 @@ from gan_jax.evaluation.images import GeneratedImages, real_images
 from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli, plots
-from gan_jax.run.config import flatten, load_configured_images, resolve
+from gan_jax.run.checks import flatten
+from gan_jax.run.config import load_configured_images, resolve
 from gan_jax.run.loop import train
 from gan_jax.run.restore import restore_run
 from gan_jax.sampling import sample

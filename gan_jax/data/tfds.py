@@ -15,6 +15,7 @@ from PIL import Image
 from gan_jax.data.cache import Item, Source
 from gan_jax.data.idx import IDX_SPLITS, has_idx_files, read_idx_split
 from gan_jax.errors import InputError, nearest
+from gan_jax.files import expand
 
 IDX_DATASETS = {"mnist": (), "fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
 """Datasets that come as idx files too -> where a system has them (Debian: the package dataset-fashion-mnist)."""
@@ -29,7 +30,7 @@ def tfds_source(name: str, split: str, data_dir: str) -> Source:
     Raises:
         InputError: no such dataset or split, no images in it, or no way to prepare it here.
     """
-    folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    folder = expand(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     builder = _make_builder(name, folder)
     if not Path(builder.data_dir, "dataset_info.json").is_file():
         builder = _prepare(builder, folder)

@@ -123,3 +123,27 @@ def test_parzen_in_small(run_script, tmp_path):
     run_script("mnist_parzen.py", *small, fast=True)
     assert len(read_jsonl(path)) == 2  # rows that exist are not made again
     assert "| DCGAN, seed 0 | 20 | 0.5 |" in (tmp_path / "mnist_parzen.md").read_text()
+
+
+def test_bad_flags_are_one_line_before_any_work(run_script, tmp_path):
+    config = "--config=gan_jax/configs/default.py"
+    for script, arguments, message in [
+        ("sample.py", (f"--workdir={tmp_path}", "--npz=."), "--npz=. must be a file"),
+        ("sample.py", (f"--workdir={tmp_path}", f"--labels={'1' * 5000}"), "must be integers"),
+        ("reproduce.py", (config, "--devices=x"), "--devices=x must be integers from 1 to 256"),
+        ("evaluate.py", ("--npz=.", f"--out={tmp_path}/rows"), "numpy:.: FILE must be a regular"),
+    ]:
+        done = run_script(script, *arguments, status=2, fast=True)
+        assert message in done.stderr
+        assert (done.stderr.startswith("error: "), done.stderr.count("\n"), done.stdout) == (True, 1, "")
+
+
+def test_images_that_cannot_be_compared_are_refused_before_a_classifier_is_trained(run_script, tmp_path):
+    images, labels = striped(300)
+    np.savez(tmp_path / "real.npz", images=images, labels=labels)
+    np.save(tmp_path / "other.npy", np.repeat(images, 2, axis=1))
+    config = ("--config=experiments/configs/mnist.py", f"--config.data.name=numpy:{tmp_path}/real.npz")
+    arguments = (*config, "--config.data.image_size=8", f"--npz={tmp_path}/other.npy", f"--out={tmp_path}/rows", "--num=100")
+    done = run_script("evaluate.py", *arguments, status=2, fast=True)
+    assert "must be 8 × 8 as the real images, not 16 × 8" in done.stderr
+    assert done.stdout == ""
