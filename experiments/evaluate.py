@@ -6,6 +6,7 @@ one on stacked digits its modes of 1,000 and their KL, of 26,000 samples, beside
 --features=inception gives FID and KID (`make inception` first); classifier and pixels give numbers under their own names.
 --npz=FILE or --folder=DIR: other images, compared with the dataset of the run or of --config.
 Images of a conditional run are of the classes that they have in its data, and have metrics by class too.
+A run on a folder, a file or a data.dir needs that once more, as --data=folder:PATH or --data_dir=DIR: see the README.
 --real: the baseline, real images that are not among those compared with. --neighbours: the samples nearest to a training image.
 
 The defaults are the same on every machine; the expected time is printed first. On 2 cores it is two minutes with the
@@ -23,8 +24,18 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from gan_jax.data import DENSITIES, StackedDataset, Transform, has_splits, is_stacked, load_images, read_numpy
-from gan_jax.errors import InputError
+from gan_jax.data import (
+    DENSITIES,
+    StackedDataset,
+    Transform,
+    has_splits,
+    is_known,
+    is_stacked,
+    load_images,
+    read_numpy,
+    reads_folder,
+)
+from gan_jax.errors import InputError, shorten
 from gan_jax.evaluation.comparison import check_comparable, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, hold_out, real_images
@@ -32,13 +43,15 @@ from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics, n
 from gan_jax.evaluation.results import append_row, format_metrics, over_seeds
 from gan_jax.evaluation.stacks import evaluate_stacks, make_judge
 from gan_jax.run import cli, plots
-from gan_jax.run.config import check_config, load_configured_images, make_configured_dataset
+from gan_jax.run.config import check_config, check_recipe, load_configured_images, make_configured_dataset
 from gan_jax.run.restore import restore_run, restore_steps
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
 
 _CONFIG = cli.define_config(str(Path(__file__).parent / "configs" / "mnist.py"))
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run; its samples are evaluated unless other images are given.")
+_DATA = flags.DEFINE_string("data", "", "Dataset of the run, where its record names a folder or a file; see config.data.name.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of the run's dataset, where its record names one; see config.data.dir.")
 _NPZ = flags.DEFINE_string("npz", "", "Images to evaluate: .npy or .npz of uint8 [N, H, W, C].")
 _FOLDER = flags.DEFINE_string("folder", "", "Images to evaluate: a folder of files, decoded as the config says.")
 _REAL = flags.DEFINE_boolean("real", False, "Evaluate real images that are not among those compared with.")
@@ -107,6 +120,27 @@ def restore(workdir: str) -> Iterator[Restored]:
             fields = {"workdir": workdir, "step": step, "which": which, "weights": "EMA" if ema else "raw"}
             name = f"step {step} ({which}), {fields['weights']} weights"
             yield Restored(name, fields | {"batch_norm": "running statistics"}, gan, state, ema)
+
+
+def trusted(config: ConfigDict) -> ConfigDict:
+    """Return the config of a run with the dataset that may be opened: a record may be a stranger's, a flag is the user's.
+
+    Raises:
+        InputError: the record names a path, which the user has to repeat.
+    """
+    data = config.data
+    paths = [(_DATA, "name")] if not (_DATA.value or is_known(data.name)) else []
+    paths += [(_DATA_DIR, "dir")] if data.dir and reads_folder(data.name) and not (_DATA.value or _DATA_DIR.value) else []
+    if paths:
+        flag, entry = paths[0]
+        repeated = f"--{flag.name}={shorten(data[entry])}"
+        raise InputError(
+            f"--workdir={_WORKDIR.value}: the run was trained on config.data.{entry}={shorten(data[entry])}, and a path in a "
+            f"record is opened only where you repeat it: add {repeated}"
+        )
+    config.data.name, config.data.dir = _DATA.value or data.name, _DATA_DIR.value
+    check_recipe(config.to_dict())
+    return config
 
 
 def load_trained_on(config: ConfigDict) -> TrainedOn:
@@ -277,7 +311,7 @@ def main() -> None:
         raise InputError("--out: must be a file for the rows, such as --out=results.jsonl")
     path = Path(_OUT.value or Path(_WORKDIR.value) / "results.jsonl")
     if _WORKDIR.value:
-        config = restore_run(_WORKDIR.value)[0]
+        config = trusted(restore_run(_WORKDIR.value)[0])
     else:
         config = _CONFIG.value
         check_config(config)

@@ -16,9 +16,7 @@ import numpy as np
 
 from gan_jax.errors import InputError, shorten
 
-MAX_TEXT = 2**28
-"""Bytes of the largest file of text or rows that is read into memory."""
-
+_MAX_ROWS, _MAX_ROW = 2**30, 2**20  # bytes of a file of rows that is read, and of a row
 _MAX_ENTRIES = 100_000  # files and folders in a tree that is read
 
 
@@ -116,18 +114,20 @@ def write_atomic_bytes(path: str | Path, write: Callable[[IO[bytes]], object]) -
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     """The rows of a file of JSON lines, without those that were cut off or damaged; none where there is no file."""
-    path = Path(path)
     rows = []
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        with suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
+    with suppress(FileNotFoundError), os.fdopen(open_regular(path, at_most=_MAX_ROWS), "r", errors="replace") as file:
+        while line := file.readline(_MAX_ROW):
+            with suppress(ValueError, RecursionError):
+                row = json.loads(line)
+                rows += [row] if isinstance(row, dict) else []
     return rows
 
 
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
     """Add a row, on a line of its own even where the last one was cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with name_in_errors(path), path.open("a+b") as file:
+    descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    with name_in_errors(path), os.fdopen(descriptor, "a+b") as file:
         file.seek(-min(1, file.tell()), 2)
         file.write((b"" if file.read(1) in (b"", b"\n") else b"\n") + json.dumps(row).encode() + b"\n")
 
@@ -137,9 +137,9 @@ class JsonlWriter:
 
     def __init__(self, path: Path, *, start: int):
         self._path = path
-        self.rows = [row for row in read_jsonl(path) if row["step"] <= start]
+        self.rows = [row for row in read_jsonl(path) if isinstance(row.get("step"), int) and row["step"] <= start]
         write_atomic(path, lambda file: file.write_text("".join(json.dumps(row) + "\n" for row in self.rows)))
-        self._file = path.open("a")
+        self._file = os.fdopen(open_regular(path, os.O_WRONLY | os.O_APPEND), "a")
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add a row, at once on disk."""

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -19,6 +20,12 @@ from gan_jax.files import expand
 
 IDX_DATASETS = {"mnist": (), "fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
 """Datasets that come as idx files too -> where a system has them (Debian: the package dataset-fashion-mnist)."""
+
+
+def is_registered(name: str) -> bool:
+    """Tell whether a name is that of a dataset in TFDS itself; other names make it import files, or fetch from elsewhere."""
+    stem = re.fullmatch(r"([a-z0-9_]+)(/[A-Za-z0-9_.-]+)?(:[0-9.*]+)?", name)
+    return stem is not None and stem[1] in tfds.list_builders(with_community_datasets=False)
 
 
 def tfds_source(name: str, split: str, data_dir: str) -> Source:
