@@ -42,11 +42,15 @@ from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, 
 from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics, nearest_neighbours
 from gan_jax.evaluation.results import append_row, format_metrics, over_seeds
 from gan_jax.evaluation.stacks import evaluate_stacks, make_judge
+from gan_jax.memory import check_fits
 from gan_jax.run import cli, plots
 from gan_jax.run.config import check_config, check_recipe, load_configured_images, make_configured_dataset
 from gan_jax.run.restore import restore_run, restore_steps
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
+
+_MAX_SEEDS = 1000
+_KEPT = 1024  # bytes of each sample that stay, at least: its features, label or distances
 
 _CONFIG = cli.define_config(str(Path(__file__).parent / "configs" / "mnist.py"))
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run; its samples are evaluated unless other images are given.")
@@ -65,7 +69,9 @@ _NUM = flags.DEFINE_integer(
     "num", None, "Samples a seed; of other images, at most as many; default: 10,000, of stacked digits 26,000.", lower_bound=1
 )
 _NUM_REAL = flags.DEFINE_integer("num_real", 10_000, "Real images to compare with, at most.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of samples; rows have mean and standard error over them.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Seeds of samples, of which rows have mean and error.", lower_bound=1, upper_bound=_MAX_SEEDS
+)
 _SPLIT = flags.DEFINE_string("split", "", "TFDS split of the real images; by default the one that the config trains on.")
 _NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save the samples nearest to a training image as neighbours.png.")
 _OUT = flags.DEFINE_string("out", "", "File of JSON lines for the rows; by default WORKDIR/results.jsonl.")
@@ -240,6 +246,7 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
     others = {each.name: each.sources for each in evaluated}
     check_comparable(_METRICS.value, _FEATURES.value, real, others, description, num_classes=num_classes)
     extractor = EXTRACTORS[_FEATURES.value](*trained_on[:2])
+    check_fits(4 * extractor.dimensions * num_samples(), f"--num={num_samples()}: the features")
     print_expected_time(extractor, real, evaluated)
     reference = make_reference(_METRICS.value, extractor, real, description, num_classes=num_classes)
     for index, (name, fields, sources) in enumerate(evaluated):
@@ -309,6 +316,7 @@ def main() -> None:
         raise InputError(f"--{given[0]} and --{given[1]}: only one can be given")
     if not (_WORKDIR.value or _OUT.value):
         raise InputError("--out: must be a file for the rows, such as --out=results.jsonl")
+    check_fits(_KEPT * (_NUM.value or 0), f"--num={_NUM.value}")
     path = Path(_OUT.value or Path(_WORKDIR.value) / "results.jsonl")
     if _WORKDIR.value:
         config = trusted(restore_run(_WORKDIR.value)[0])

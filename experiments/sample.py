@@ -16,9 +16,11 @@ import numpy as np
 from absl import flags
 
 from gan_jax.errors import InputError, shorten
+from gan_jax.memory import check_fits
 from gan_jax.run import cli
 from gan_jax.run.plots import save_samples
 from gan_jax.run.restore import restore_run
+from gan_jax.run.sizes import sample_bytes
 from gan_jax.sampling import generate, sample_grid, slerp
 from gan_jax.state import generator_variables
 from gan_jax.steps import example_keys, sample_latents
@@ -66,6 +68,7 @@ def main() -> None:
     num, rng = _NUM.value, jax.random.key(_SEED.value)
     classes = parse_labels()
     config, gan, state = restore_run(_WORKDIR.value)
+    check_fits(sample_bytes(gan, num), f"--num={num}")
     ema = state.ema is not None and not _RAW.value
     columns: int | None = _COLUMNS
     if _INTERPOLATE.value:

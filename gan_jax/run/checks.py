@@ -17,6 +17,7 @@ WATCH_ACTIONS = ("warn", "stop")
 
 _INT_BITS = 63  # of any integer in a config
 _MAX_LAYERS = 256  # in a tuple of widths, and blocks at a resolution: more would be traced for hours
+_MAX_WORKERS = 1024
 _SHOWN = 3  # mistakes in one line
 
 
@@ -123,6 +124,8 @@ def _check_values(flat: Mapping[str, Any], optimizers: Iterable[str]) -> None:
         *("log_every", "sample_every", "checkpoint_every", "keep_checkpoints", "watch.steps", "penalty.every"),
     ):
         check(key, flat[key] >= 1, "an integer ≥ 1")
+        check(key, flat[key] < 2**31, "an integer below 2**31")
+    check("data.workers", flat["data.workers"] <= _MAX_WORKERS, f"an integer ≤ {_MAX_WORKERS}")
     for key in ("eval_every", "data.resident_mib", "data.workers", "num_classes", "schedule.images"):
         check(key, flat[key] >= 0, "an integer ≥ 0")
     for key, entry in flat.items():

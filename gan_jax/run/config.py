@@ -27,8 +27,9 @@ from gan_jax.objectives import OBJECTIVES
 from gan_jax.parallel import auto_steps_per_call, choose_devices, process_slice
 from gan_jax.penalties import PENALTIES
 from gan_jax.run.checks import check_entries, flatten
+from gan_jax.run.sizes import check_sizes, check_state
 from gan_jax.schedules import SHAPES, Schedule, constant, half_life_decay, warmed_up_decay
-from gan_jax.state import GAN, Players, abstract_state
+from gan_jax.state import GAN, Players, TrainState, abstract_state
 
 
 def _adam(rate: Any, b1: float, b2: Any) -> optax.GradientTransformation:
@@ -74,16 +75,26 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
 
 def check_config(config: ConfigDict) -> None:
     """Raise `InputError` at entries that cannot be trained with: one line with the key and what is allowed."""
-    check_recipe(_to_dict(config))
-    choose_devices(config.parallel, config.batch_size)
+    gan, state = _check_recipe(_to_dict(config))
+    check_sizes(config, gan, state, len(choose_devices(config.parallel, config.batch_size)[1]))
 
 
 def check_recipe(config: Any) -> GAN:
     """Return the recipe of a nested dict, whatever is in it; raise `InputError` where it has none, on any machine."""
+    return _check_recipe(config)[0]
+
+
+def _check_recipe(config: Any) -> tuple[GAN, TrainState]:
     check_entries(config, OPTIMIZERS)
-    gan = make_gan(ConfigDict(config))
-    abstract_state(gan)  # what a network, or the whole recipe, cannot be
-    return gan
+    try:
+        gan = make_gan(ConfigDict(config))
+        state = abstract_state(gan)  # what a network, or the whole recipe, cannot be
+    except InputError:
+        raise
+    except Exception as error:  # of shapes that no array has
+        raise InputError(f"config: this recipe cannot be built: {type(error).__name__}: {shorten(error)}") from error
+    check_state(state)
+    return gan, state
 
 
 def _to_dict(config: ConfigDict) -> dict[str, Any]:
