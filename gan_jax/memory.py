@@ -31,6 +31,7 @@ def device_bytes() -> int:
 
 def format_bytes(number: float) -> str:
     """Format a number of bytes as '1.5 GiB'."""
+    number = min(number, 2**1000)  # what a float can have
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if number < 1024:
             return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:.0f} {unit}"

@@ -28,7 +28,7 @@ def check_record(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in _FIELDS.items()):
         raise ValueError(f"it must have {', '.join(_FIELDS)}, and has {shorten(record)}")
     metric = record["selection_metric"]
-    if isinstance(metric, bool) or (metric is not None and not math.isfinite(metric)):
+    if isinstance(metric, bool) or (metric is not None and not abs(metric) < float("inf")):
         raise ValueError(f"its selection metric must be a finite number, not {shorten(metric)}")
     size = sum(_leaf_bytes(path, leaf) for path, leaf in record["leaves"].items())
     check_fits(size, "the state in it")
