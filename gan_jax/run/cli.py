@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
@@ -60,7 +59,7 @@ def run(main: Callable[[], None]) -> None:
         except Exception as error:
             if not distributed.is_connected():
                 raise
-            if isinstance(error, jax.errors.JaxRuntimeError):  # raised by a collective when another process is gone
+            if distributed.is_lost_connection(error):
                 fail(f"{error}; if another process exited, its output says why; rerun the same command on all to resume", 1)
             traceback.print_exc()
             fail(f"{type(error).__name__}: {error}", 1)
