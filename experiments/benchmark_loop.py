@@ -18,6 +18,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
+from gan_jax.configs import default
 from gan_jax.evaluation.results import append_row, hardware
 from gan_jax.parallel import make_step
 from gan_jax.run import cli
@@ -25,7 +26,7 @@ from gan_jax.run.config import check_config, make_configured_dataset, make_gan, 
 from gan_jax.run.loop import train
 from gan_jax.state import create_state
 
-_CONFIG = cli.define_config("gan_jax/configs/default.py")
+_CONFIG = cli.define_config(default.__file__)
 _STEPS = flags.DEFINE_integer("steps", 500, "Steps of a run; half as many in each bare timing.", lower_bound=2)
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Runs.", lower_bound=1)
 _OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lines.")

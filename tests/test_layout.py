@@ -10,7 +10,7 @@ from conftest import ROOT
 # A module imports from ranks below its own only; those of one rank do not know one another.
 RANKS = [
     {"errors", "configs", "schedules"},
-    {"objectives", "penalties", "augment", "theory", "files", "wheels"},
+    {"objectives", "penalties", "augment", "theory", "files", "memory", "wheels"},
     {"data"},
     {"state"},
     {"networks", "steps"},

@@ -9,6 +9,7 @@ from PIL import Image
 
 from gan_jax.errors import InputError
 from gan_jax.files import cache_dir, write_to_cache
+from gan_jax.memory import check_fits
 
 _COUNT, _SIZE, _PADDED = 5000, 28, 32
 
@@ -48,6 +49,7 @@ def fit_digits(digits: np.ndarray, image_size: int, channels: int) -> np.ndarray
 
     They are padded to 32 × 32 and, for another size, resized with antialiasing; every channel is the same.
     """
+    check_fits(len(digits) * image_size**2 * channels, f"data.image_size={image_size}: the images")
     border = (_PADDED - _SIZE) // 2
     images = np.pad(digits, ((0, 0), (border, border), (border, border)))
     if image_size != _PADDED:

