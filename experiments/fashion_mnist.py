@@ -25,7 +25,7 @@ from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import Reference, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS
 from gan_jax.evaluation.images import GeneratedImages, real_images
-from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
+from gan_jax.evaluation.results import append_row, find_row, markdown, name_rows_in_errors, plus_minus
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli, plots
 from gan_jax.run.config import flatten, load_configured_images, resolve
@@ -128,7 +128,8 @@ Rows: [fashion_mnist.jsonl](fashion_mnist.jsonl), by `experiments/fashion_mnist.
 def write_page(path: Path) -> str:
     """Write fashion_mnist.md beside the rows, of those that share epochs, width and number."""
     rows = [row for row in read_jsonl(path) if settings().items() <= row.items() or row.get("samples") == "train"]
-    text = make_page([row for row in rows if row["num"] == _NUM.value])
+    with name_rows_in_errors(path):
+        text = make_page([row for row in rows if row["num"] == _NUM.value])
     write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=text))
     return text
 

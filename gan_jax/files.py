@@ -3,14 +3,20 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import sys
+import zlib
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
 import jax
 import numpy as np
+
+_CHECKSUM = "crc"  # the last field of a row: crc32 of the row without it, hex
+_NAMED = 3  # dropped rows that a line names
 
 
 @contextmanager
@@ -46,14 +52,72 @@ def write_atomic_bytes(path: str | Path, write: Callable[[IO[bytes]], object]) -
     write_atomic(path, write_open)
 
 
-def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines, without those that were cut off or damaged; none where there is no file."""
+def read_jsonl(path: str | Path, *, of_steps: bool = False) -> list[dict[str, Any]]:
+    """The whole rows of a file of JSON lines, none where there is no file; how many were dropped, and why, is one line.
+
+    A whole row is an object and has the checksum that ends it, if it has one: those of the first releases have none. of_steps:
+    it also is numbers by name with a step among them, and the steps ascend.
+    """
     path = Path(path)
-    rows = []
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        with suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return rows
+    rows: list[tuple[int, dict[str, Any]]] = []
+    dropped: dict[int, str] = {}
+    for number, line in enumerate(path.read_bytes().split(b"\n") if path.exists() else (), 1):
+        try:
+            if line.strip():
+                rows.append((number, _parse_row(line, of_steps=of_steps)))
+        except (ValueError, RecursionError) as error:
+            dropped[number] = str(error) if type(error) is ValueError else "not JSON"
+    if of_steps:
+        ascending = _longest_ascent([row["step"] for _, row in rows])
+        dropped |= {number: "its step is out of order" for index, (number, _) in enumerate(rows) if index not in ascending}
+    if dropped:
+        named = [f"line {number} ({dropped[number]})" for number in sorted(dropped)[:_NAMED]]
+        more = f" and {len(dropped) - _NAMED} more" if len(dropped) > _NAMED else ""
+        count = f"{len(dropped)} damaged row{'s' * (len(dropped) > 1)}"
+        print(f"{path}: dropped {count}: {', '.join(named)}{more}", file=sys.stderr, flush=True)
+    return [row for number, row in rows if number not in dropped]
+
+
+def _parse_row(line: bytes, *, of_steps: bool) -> dict[str, Any]:
+    row = json.loads(line.decode())
+    if not isinstance(row, dict):
+        raise ValueError("not an object")
+    if (checksum := row.pop(_CHECKSUM, None)) is not None and checksum != _checksum(row):
+        raise ValueError("its checksum is wrong")
+    if of_steps:
+        bad = [name for name, entry in row.items() if not _is_number(entry)]
+        if bad or type(row.get("step")) is not int or row["step"] < 0:
+            raise ValueError(f"{bad[0]} is not a number" if bad else "it has no step")
+    return row
+
+
+def _is_number(entry: Any) -> bool:
+    return type(entry) is float or (type(entry) is int and abs(entry) < 2**63)  # not True; no int that is too large for a float
+
+
+def _longest_ascent(steps: Sequence[int]) -> set[int]:
+    """Return the indices of a longest strictly ascending subsequence: one wrong step costs one row, wherever it is."""
+    ends: list[int] = []  # of the ascents of each length, the index of the least end
+    before: list[int | None] = []
+    for index, step in enumerate(steps):
+        length = bisect_left(ends, step, key=lambda end: steps[end])
+        before.append(ends[length - 1] if length else None)
+        ends[length:] = [index, *ends[length + 1 :]]
+    ascent, last = set[int](), ends[-1] if ends else None
+    while last is not None:
+        ascent.add(last)
+        last = before[last]
+    return ascent
+
+
+def _checksum(row: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(row).encode()):08x}"
+
+
+def _format_row(row: Mapping[str, Any]) -> str:
+    """Format a row as a line that ends in its checksum."""
+    row = json.loads(json.dumps({name: entry for name, entry in row.items() if name != _CHECKSUM}))  # as it will be read
+    return json.dumps({**row, _CHECKSUM: _checksum(row)}) + "\n"
 
 
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
@@ -61,7 +125,7 @@ def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with name_in_errors(path), path.open("a+b") as file:
         file.seek(-min(1, file.tell()), 2)
-        file.write((b"" if file.read(1) in (b"", b"\n") else b"\n") + json.dumps(row).encode() + b"\n")
+        file.write((b"" if file.read(1) in (b"", b"\n") else b"\n") + _format_row(row).encode())
 
 
 class JsonlWriter:
@@ -69,14 +133,14 @@ class JsonlWriter:
 
     def __init__(self, path: Path, *, start: int):
         self._path = path
-        self.rows = [row for row in read_jsonl(path) if row["step"] <= start]
-        write_atomic(path, lambda file: file.write_text("".join(json.dumps(row) + "\n" for row in self.rows)))
+        self.rows = [row for row in read_jsonl(path, of_steps=True) if row["step"] <= start]
+        write_atomic(path, lambda file: file.write_text("".join(map(_format_row, self.rows))))
         self._file = path.open("a")
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add a row, at once on disk."""
         with name_in_errors(self._path):
-            self._file.write(json.dumps(row) + "\n")
+            self._file.write(_format_row(row))
             self._file.flush()
 
     def close(self) -> None:

@@ -122,6 +122,7 @@ def save_points(
 
 def _plot_series(axes: Axes, rows: Sequence[dict[str, Any]], names: dict[str, str]) -> None:
     """Each named metric, faint, and its running median over a twentieth of the run."""
+    rows = [row for row in rows if names.keys() <= row.keys()]
     width = max(1, len(rows) // 20)
     for name, label in names.items():
         steps = np.array([row["step"] for row in rows])
@@ -145,7 +146,7 @@ def save_curves(rows: Sequence[dict[str, Any]], path: str | Path, objective: Obj
 
     With the objective, the losses have dashed lines where it puts them at equilibrium.
     """
-    panels = [names for names in _PANELS if all(name in row for row in rows for name in names)]
+    panels = [names for names in _PANELS if any(names.keys() <= row.keys() for row in rows)]
     figure = Figure(figsize=(8, 2.7 * len(panels)), layout="constrained")
     for names, axes in zip(panels, figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0], strict=True):
         _plot_series(axes, rows, names)
@@ -181,9 +182,9 @@ def _mark_losses(axes: Axes, objective: Objective) -> None:
 
 def save_run_plots(workdir: Path) -> list[Path]:
     """Save curves and animation from the files of a run; return the paths of the newest pictures."""
-    frames, rows = sorted((workdir / "samples").glob("*.png")), read_jsonl(workdir / "metrics.jsonl")
+    frames, rows = sorted((workdir / "samples").glob("*.png")), read_jsonl(workdir / "metrics.jsonl", of_steps=True)
     pictures = frames[-1:]
-    if rows:
+    if any({"loss/disc", "loss/gen"} <= row.keys() for row in rows):
         save_curves(rows, workdir / "curves.png", _saved_objective(workdir))
         pictures.append(workdir / "curves.png")
     if frames:
