@@ -11,7 +11,7 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from gan_jax.errors import InputError
-from gan_jax.evaluation.results import append_row, markdown
+from gan_jax.evaluation.results import append_row, markdown, name_rows_in_errors
 from gan_jax.files import read_jsonl
 from gan_jax.run import cli
 from gan_jax.run.plots import save_figure
