@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 import zlib
 from bisect import bisect_left
@@ -64,7 +63,7 @@ def read_jsonl(path: str | Path, *, of_steps: bool = False) -> list[dict[str, An
     for number, line in enumerate(path.read_bytes().split(b"\n") if path.exists() else (), 1):
         try:
             if line.strip():
-                rows.append((number, _parse_row(line, of_steps=of_steps)))
+                rows.append((number, parse_row(line, of_steps=of_steps)))
         except (ValueError, RecursionError) as error:
             dropped[number] = str(error) if type(error) is ValueError else "not JSON"
     if of_steps:
@@ -78,11 +77,13 @@ def read_jsonl(path: str | Path, *, of_steps: bool = False) -> list[dict[str, An
     return [row for number, row in rows if number not in dropped]
 
 
-def _parse_row(line: bytes, *, of_steps: bool) -> dict[str, Any]:
+def parse_row(line: bytes, *, of_steps: bool = False, sealed: bool = False) -> dict[str, Any]:
+    """Parse a line of `format_row`; sealed: it must have a checksum. Raises `ValueError`, or `RecursionError`."""
     row = json.loads(line.decode())
     if not isinstance(row, dict):
         raise ValueError("not an object")
-    if (checksum := row.pop(_CHECKSUM, None)) is not None and checksum != _checksum(row):
+    checksum = row.pop(_CHECKSUM, None)
+    if (sealed or checksum is not None) and checksum != _checksum(row):
         raise ValueError("its checksum is wrong")
     if of_steps:
         bad = [name for name, entry in row.items() if not _is_number(entry)]
@@ -114,7 +115,7 @@ def _checksum(row: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(row).encode()):08x}"
 
 
-def _format_row(row: Mapping[str, Any]) -> str:
+def format_row(row: Mapping[str, Any]) -> str:
     """Format a row as a line that ends in its checksum."""
     row = json.loads(json.dumps({name: entry for name, entry in row.items() if name != _CHECKSUM}))  # as it will be read
     return json.dumps({**row, _CHECKSUM: _checksum(row)}) + "\n"
@@ -125,7 +126,7 @@ def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with name_in_errors(path), path.open("a+b") as file:
         file.seek(-min(1, file.tell()), 2)
-        file.write((b"" if file.read(1) in (b"", b"\n") else b"\n") + _format_row(row).encode())
+        file.write((b"" if file.read(1) in (b"", b"\n") else b"\n") + format_row(row).encode())
 
 
 class JsonlWriter:
@@ -134,32 +135,19 @@ class JsonlWriter:
     def __init__(self, path: Path, *, start: int):
         self._path = path
         self.rows = [row for row in read_jsonl(path, of_steps=True) if row["step"] <= start]
-        write_atomic(path, lambda file: file.write_text("".join(map(_format_row, self.rows))))
+        write_atomic(path, lambda file: file.write_text("".join(map(format_row, self.rows))))
         self._file = path.open("a")
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add a row, at once on disk."""
         with name_in_errors(self._path):
-            self._file.write(_format_row(row))
+            self._file.write(format_row(row))
             self._file.flush()
 
     def close(self) -> None:
         """Close the file, also where what it still holds does not fit on the disk."""
         with name_in_errors(self._path):
             self._file.close()
-
-
-def cache_dir() -> Path:
-    """The user's cache folder for gan_jax: `$XDG_CACHE_HOME/gan_jax`, by default `~/.cache/gan_jax`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan_jax"
-
-
-def write_to_cache(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file of the cache folder, or say that it cannot be written: a cache only saves time."""
-    try:
-        write_atomic_bytes(path, write)
-    except OSError as error:
-        print(f"not kept for the next time: {error.filename or path}: {error.strerror or error}", flush=True)
 
 
 def sha256_of(*parts: Any) -> str:

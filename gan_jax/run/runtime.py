@@ -13,8 +13,8 @@ from typing import Self, TextIO
 
 import jax
 
+from gan_jax.cached import cache_dir
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # glibc, malloc.h
