@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 import zlib
 from bisect import bisect_left
@@ -39,6 +40,11 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> None:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a file is what `write_atomic` leaves where its process is killed."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{32}\.partial", path.name) is not None and path.is_file() and not path.is_symlink()
 
 
 def write_atomic_bytes(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -130,11 +136,14 @@ def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
 
 
 class JsonlWriter:
-    """A file of JSON lines with a step each. Those after `start`, a resumed run's to repeat, are dropped, and damaged ones."""
+    """A file of JSON lines with a step each. Those after `start`, a resumed run's to repeat, are dropped, and damaged ones.
+
+    start: 0 for a new run, which repeats all; its rows may be those of another config that was killed before its first save.
+    """
 
     def __init__(self, path: Path, *, start: int):
         self._path = path
-        self.rows = [row for row in read_jsonl(path, of_steps=True) if row["step"] <= start]
+        self.rows = [row for row in read_jsonl(path, of_steps=True) if row["step"] <= start != 0]
         write_atomic(path, lambda file: file.write_text("".join(map(format_row, self.rows))))
         self._file = path.open("a")
 

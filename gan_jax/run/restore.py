@@ -7,12 +7,14 @@ from ml_collections import ConfigDict
 from gan_jax.errors import InputError
 from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.config import make_gan
+from gan_jax.run.orbax import check_path
 from gan_jax.state import GAN, TrainState, abstract_state
 
 
 def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, GAN, TrainState]:
     """Return config, recipe and state of the newest checkpoint of a run ("final"), or of its best one ("best")."""
     directory = Path(workdir) / "checkpoints"
+    check_path(directory)
     if not directory.is_dir():
         raise InputError(f"--workdir={workdir}: no run is there; train one with experiments/train.py --workdir={workdir}")
     with Checkpoints(directory, read_only=True) as checkpoints:

@@ -15,6 +15,7 @@ import jax
 
 from gan_jax.cached import cache_dir
 from gan_jax.errors import InputError
+from gan_jax.files import is_partial
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # glibc, malloc.h
@@ -98,7 +99,8 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
             holder = file.read().strip() or "another process"
             raise InputError(f"{workdir}: {holder} is training there; wait for it, or give another --workdir") from None
         for partial in workdir.rglob(".*.partial"):  # left by a process that was killed while it wrote
-            partial.unlink()
+            if is_partial(partial):
+                partial.unlink()
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
