@@ -4,6 +4,7 @@ The names here make a GAN of your own data without a config. `gan_jax.run` has t
 `gan_jax.evaluation` the metrics of samples, `gan_jax.theory` densities and divergences in closed form.
 """
 
+from gan_jax import interrupts as _interrupts  # noqa: F401  # first, for a signal during the imports below
 from gan_jax.augment import diffaugment
 from gan_jax.data import Batch, from_arrays, make_dataset
 from gan_jax.errors import InputError, NonFiniteError

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 # A module imports from ranks below its own only; those of one rank do not know one another.
 RANKS = [
-    {"errors", "configs", "schedules", "files"},
+    {"errors", "configs", "schedules", "files", "interrupts"},
     {"objectives", "penalties", "augment", "theory", "cached", "wheels"},
     {"data"},
     {"state"},

@@ -16,6 +16,7 @@ import jax
 from gan_jax.cached import cache_dir
 from gan_jax.errors import InputError
 from gan_jax.files import is_partial
+from gan_jax.interrupts import exit_on_signal
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # glibc, malloc.h
@@ -79,12 +80,20 @@ class StopSignals:
                 print(f"{signal.Signals(signum).name}: saving at the end of this step", file=sys.stderr, flush=True)
 
 
-def exit_on_signal(signum: int, frame: object) -> None:
-    """Handle a signal outside of the training loop, where there is nothing to save."""
-    del frame
-    line = f"{signal.Signals(signum).name}: stopped; rerun the same command to resume from the newest checkpoint, if any\n"
-    os.write(sys.stderr.fileno(), line.encode())
-    os._exit(128 + signum)
+def exit_on_signals() -> None:
+    """Let SIGTERM and SIGINT end this process at once, in one line, also while it waits for the device."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    signal.set_wakeup_fd(sender.detach())  # open for as long as the process lives
+    for signum in _STOP:
+        signal.signal(signum, lambda *_: None)
+
+    def receive() -> None:
+        while received := receiver.recv(1):
+            if received[0] in _STOP:
+                exit_on_signal(received[0])
+
+    threading.Thread(target=receive, daemon=True).start()
 
 
 @contextmanager
