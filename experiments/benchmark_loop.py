@@ -7,7 +7,6 @@ Command: python experiments/benchmark_loop.py --config=gan_jax/configs/default.p
 Expect: 0.95 of the bare step's rate or more; about 5 minutes on 2 cores.
 """
 
-import json
 import statistics
 import tempfile
 import time
@@ -20,6 +19,7 @@ from ml_collections import ConfigDict
 
 from gan_jax.configs import default
 from gan_jax.evaluation.results import append_row, hardware
+from gan_jax.files import read_jsonl
 from gan_jax.parallel import make_step
 from gan_jax.run import cli
 from gan_jax.run.config import check_config, make_configured_dataset, make_gan, resolve
@@ -36,7 +36,7 @@ def time_run(config: ConfigDict) -> float:
     """Steps per second of a run in a folder of its own, its first step left out."""
     with tempfile.TemporaryDirectory() as folder:
         train(config, Path(folder))
-        (row,) = (json.loads(line) for line in (Path(folder) / "runs.jsonl").read_text().splitlines())
+        (row,) = read_jsonl(Path(folder) / "runs.jsonl")
     return (row["to_step"] - 1) / (row["seconds"] - row["compile_seconds"])
 
 

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
+from gan_jax.cached import cache_dir
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir, check_tree, expand, open_regular
+from gan_jax.files import check_tree, expand, open_regular
 
 
 @pytest.fixture

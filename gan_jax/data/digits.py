@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from gan_jax.cached import cache_dir, load_arrays, save_arrays
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir, write_to_cache
 from gan_jax.memory import check_fits
 
 _COUNT, _SIZE, _PADDED = 5000, 28, 32
@@ -26,16 +26,12 @@ def _parse() -> np.ndarray:
 
 def _table() -> np.ndarray:
     """Return the parsed table from the cache, which is rebuilt where it is damaged and does without where it is unwritable."""
-    path = cache_dir() / "mnist5k.npy"
-    try:
-        table = np.load(path)
-        if table.shape == (_COUNT, _SIZE * _SIZE + 1) and table.dtype == np.uint8:
-            return table
-    except (OSError, ValueError, EOFError):
-        pass
-    table = _parse()
-    write_to_cache(path, lambda file: np.save(file, table))
-    return table
+    path = cache_dir() / "mnist5k.arrays"
+    arrays = load_arrays(path, {"table": (np.uint8, (_COUNT, _SIZE * _SIZE + 1))})
+    if arrays is None:
+        arrays = {"table": _parse()}
+        save_arrays(path, arrays)
+    return arrays["table"]
 
 
 def load_digits(image_size: int = 32, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:

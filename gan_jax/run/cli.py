@@ -2,7 +2,6 @@
 
 import errno
 import runpy
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,7 +14,8 @@ from ml_collections import ConfigDict, config_flags
 from gan_jax.errors import CollapseError, InputError, RunError, StoppedError, nearest, one_line, shorten
 from gan_jax.run import distributed
 from gan_jax.run.checks import flatten
-from gan_jax.run.runtime import enable_compilation_cache, exit_on_signal, keep_freed_memory
+from gan_jax.run.console import mend_console
+from gan_jax.run.runtime import enable_compilation_cache, exit_on_signals, keep_freed_memory
 
 _COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Keep compiled programs in the user's cache folder.")
 
@@ -44,8 +44,7 @@ def run(main: Callable[[], None]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.FATAL)  # what libraries log is not for the user; what they raise is
         keep_freed_memory()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, exit_on_signal)
+        exit_on_signals()
         try:
             if _COMPILATION_CACHE.value:
                 enable_compilation_cache()
@@ -64,6 +63,7 @@ def run(main: Callable[[], None]) -> None:
             traceback.print_exc()
             fail(f"{type(error).__name__}: {error}", 1)
 
+    mend_console()
     app.run(guarded, flags_parser=_parse)
 
 

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from gan_jax.errors import InputError
 from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.config import check_recipe
+from gan_jax.run.orbax import check_path
 from gan_jax.run.records import check_folder
 from gan_jax.state import GAN, TrainState, abstract_state
 
@@ -20,6 +21,7 @@ def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, 
         InputError: no run is there, or it is not one that can be restored.
     """
     directory = Path(workdir) / "checkpoints"
+    check_path(directory)
     if not directory.is_dir():
         raise InputError(f"--workdir={workdir}: no run is there; train one with experiments/train.py --workdir={workdir}")
     check_folder(directory)  # before another library opens what is there
