@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-# A third of the compile time, for steps that run a handful of times. Scripts, whose bits matter, run without it.
+# A fifth of the compile time, for steps that run a handful of times. Scripts, whose bits matter, run without it.
 _FAST_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 _USER_FLAGS = os.environ.get("XLA_FLAGS", "").removesuffix(_FAST_FLAGS).strip()  # a worker of xdist inherits both
 os.environ["XLA_FLAGS"] = f"{_USER_FLAGS} {_FAST_FLAGS}".strip()
@@ -26,11 +26,6 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).parent.parent
 
 
-def search_path(*folders: str) -> str:
-    """PYTHONPATH of a process that a test starts: folders of the checkout, and no PyTorch."""
-    return os.pathsep.join(str(ROOT / folder) for folder in ("tests/without_torch", *folders))
-
-
 @pytest.fixture(scope="session")
 def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
     """`run_script("train.py", "--config=…", status=2)`: a script of experiments/, from the root of the checkout.
@@ -40,8 +35,7 @@ def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(script: str, *arguments: str, status: int = 0, fast: bool = False) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, f"experiments/{script}", *arguments]
-        flags = os.environ["XLA_FLAGS"] if fast else _USER_FLAGS
-        environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": search_path("")}
+        environment = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"] if fast else _USER_FLAGS}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

@@ -15,7 +15,7 @@ import optax
 from small import random_images, small_config, small_gan, small_state
 
 from gan_jax import Players, create_state, diffaugment, example_keys, from_arrays, make_networks, make_step
-from gan_jax.data import DensityDataset, stacked_from_arrays
+from gan_jax.data import DensityDataset, datasets, stacked_from_arrays
 from gan_jax.objectives import Objective
 from gan_jax.penalties import r1
 from gan_jax.run.loop import train
@@ -25,6 +25,7 @@ from gan_jax.theory.distributions import ring
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+datasets.to_float = lambda images: images.astype("float32") / 128 - 1  # exact: the last bit of x / 127.5 differs by program
 BATCH_SIZE = 8
 SGD = optax.sgd(0.1, momentum=0.0)  # its state are the gradients of the last update
 BATCH_NORM, PENALTY, AVERAGE = "batch norm, k = 2", "R1, augmentation, pairs", "labels, mean over the batch"
@@ -70,7 +71,8 @@ def recipe(name, dtype):
     elif name == PENALTY:
         networks = make_networks("dcgan", (8, 8, 1), base_width=4, dtype=dtype, norm="none")
         augment = diffaugment("color,translation,cutout")
-        options = {"objective": "relativistic", "norm": "none", "penalties": ((r1, constant(1.0)),), "augment": augment}
+        penalty = lambda disc, real, *others: r1(disc, real.astype(dtype), *others)  # noqa: E731  # else its sum is float32
+        options = {"objective": "relativistic", "norm": "none", "penalties": ((penalty, constant(1.0)),), "augment": augment}
         gan = replace(small_gan(**options), sample_shape=(8, 8, 1), networks=networks)
     else:
         average = Objective(compare_with_means, lambda real, fake: -compare_with_means(real, fake), paired=True)
@@ -183,7 +185,7 @@ def runs(workdir):
 
 def main():
     results = {
-        "keys": [keys_are_those_of_one_device(count) for count in (2, 8)],
+        "keys": [keys_are_those_of_one_device(count) for count in (1, 2, 4, 8)],
         "loops": [loops(mode) for mode in ("pmap", "shard_map")],
         "stacks": [stacks(mode) for mode in ("pmap", "shard_map")],
         "placement": placement(),

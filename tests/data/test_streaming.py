@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, search_path
+from conftest import ROOT
 from small import assert_trees_equal, random_images, small_config
 
 from gan_jax.data import ImageDataset, StreamedDataset, from_arrays
@@ -152,7 +152,7 @@ def test_a_killed_worker_ends_the_run_with_its_reason_and_the_checkpoint_stays(t
     small = {"batch_size": 8, "num_steps": 1_000_000, "checkpoint_every": 20, "sample_every": 1_000_000}
     small |= {"data.image_size": 16, "data.resident_mib": 0, "data.workers": 1, "network.name": "mlp"}
     arguments += [f"--config.{key}={entry}" for key, entry in small.items()]
-    environment = os.environ | {"PYTHONPATH": search_path("")}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.Popen(
         [sys.executable, "experiments/train.py", *arguments],
         cwd=ROOT,

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, search_path
+from conftest import ROOT
 
 from gan_jax.errors import InputError
 from gan_jax.files import read_jsonl
@@ -72,7 +72,7 @@ SHORT |= {"penalty.r1": 1, "penalty.final_r1": 0.1, "network.disc.dcgan.norm": "
 
 def run_module(folder, *arguments):
     command = [sys.executable, "-m", "gan_jax.run", *arguments]
-    environment = os.environ | {"PYTHONPATH": search_path("")}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

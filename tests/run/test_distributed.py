@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, search_path
+from conftest import ROOT
 
 from gan_jax.files import read_jsonl
 from gan_jax.parallel import process_slice
@@ -45,7 +45,7 @@ def free_port():
 
 
 def environment(devices):
-    paths = search_path("", "experiments", "tests", "tests/run")
+    paths = os.pathsep.join(str(ROOT / folder) for folder in ("", "experiments", "tests", "tests/run"))
     return os.environ | {"PYTHONPATH": paths, "JAX_NUM_CPU_DEVICES": str(devices)}
 
 
