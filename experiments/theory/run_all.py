@@ -43,7 +43,7 @@ def page(folder: Path) -> str:
 
 
 def main() -> None:
-    folder = Path(report.RESULTS.value)
+    folder = report.folder()
     for experiment in EXPERIMENTS:
         report.run(experiment)
     path = folder.with_suffix(".md")
