@@ -34,8 +34,8 @@ SLOPES: dict[str, Slopes] = {
     "relativistic": Slopes(1 / 2, 1 / 2, 1 / 2),
     "relativistic_average": Slopes(1.0, 1.0, 1 / 2),
 }
-"""Name of an objective -> its derivatives at the equilibrium: seven objectives, five games. Minimax, non-saturating, relativistic
-pairs are one and the same; hinge is Wasserstein."""
+"""Name of an objective -> its derivatives at the equilibrium. Seven objectives are four games: minimax, non-saturating and
+relativistic pairs are the same one there, and so are hinge and Wasserstein."""
 
 
 class Mode(NamedTuple):
@@ -78,10 +78,11 @@ def extra_gradient(mode: Mode, rate: float) -> np.ndarray:
     return np.eye(2) + ahead @ (np.eye(2) + ahead)
 
 
-def lazy(mode: Mode, penalty: float, rate: float, every: int) -> np.ndarray:
+def lazy(mode: Mode, penalty: float, rate: float, every: int, disc_steps: int = 1) -> np.ndarray:
     """Play `every` alternating steps, of which the first has a penalty of so many times the weight; `mode` is without it."""
     due = mode._replace(damping=mode.damping + every * penalty)
-    return np.linalg.matrix_power(alternating(mode, rate), every - 1) @ alternating(due, rate)
+    later = np.linalg.matrix_power(alternating(mode, rate, disc_steps), every - 1)
+    return later @ alternating(due, rate, disc_steps)
 
 
 def adam(mode: Mode, rate: float, b1: float, epsilon: float = 1e-8) -> np.ndarray:
