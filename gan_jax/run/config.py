@@ -141,7 +141,11 @@ def check_config(config: ConfigDict) -> None:
     calls = flat["steps_per_call"]
     check("steps_per_call", calls == "auto" or (calls.isdecimal() and int(calls) >= 1), "auto or an integer ≥ 1")
     check("eval_num", flat["eval_num"] >= 100, "an integer ≥ 100")
-    check("num_classes", not flat["num_classes"] or may_have_labels(flat["data.name"]), "0: images in a folder have no labels")
+    check(
+        "num_classes",
+        not flat["num_classes"] or may_have_labels(flat["data.name"]),
+        f"0: images of {flat['data.name']} have no labels",
+    )
     check("data.image_size", flat["data.image_size"] >= 8, "an integer ≥ 8")
     choose_devices(flat["parallel"], flat["batch_size"])
     abstract_state(make_gan(config))  # what a network, or the whole recipe, cannot be
