@@ -55,12 +55,16 @@ def shared_entries(resolved: Mapping[str, Any]) -> dict[str, Any]:
     return {key: entry for key, entry in flatten(resolved).items() if key not in flatten(default.host())}
 
 
-def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of the experiment, without the options of networks that it does not use."""
+def used_entries(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return, flat, the entries that a run uses: each player's own, its network's options alone, and none of the host's."""
     networks = {player: _used(resolved["network"][player]) for player in Players._fields}
     optimizers = {player: resolved["optimizer"][player] for player in Players._fields}
-    flat = shared_entries({**resolved, "network": networks, "optimizer": optimizers})
-    return {key: entry for key, entry in flat.items() if key not in flatten(default.loop())}
+    return shared_entries({**resolved, "network": networks, "optimizer": optimizers})
+
+
+def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the used entries of the experiment."""
+    return {key: entry for key, entry in used_entries(resolved).items() if key not in flatten(default.loop())}
 
 
 def _used(network: Mapping[str, Any]) -> dict[str, Any]:
