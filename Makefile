@@ -61,7 +61,7 @@ bench: install ## time the training step beside Flax's own layers, or ARGS='--si
 bench-plot: install ## draw the committed rows of the benchmark
 	$(RUN) experiments/benchmark.py --plot=experiments/results/benchmark.jsonl $(ARGS)
 
-theory: install ## run the numerical checks of the theory and write experiments/results/theory.md (FULL=1 for the long forms)
+theory: install ## run the numerical checks of the theory, below runs/theory (FULL=1: the long forms, whose results are committed)
 	$(RUN) experiments/theory/run_all.py $(if $(FULL),--full) $(ARGS)
 
 results: install ## draw every page and picture of experiments/results again, from the committed rows

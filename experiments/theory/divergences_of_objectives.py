@@ -6,8 +6,11 @@ gan_jax/theory/optima.py); relativistic average: no formula, but a concave probl
 gradient. D is learned by the package's own `disc_update`: a table on a finite support, where the batch is the distribution
 itself (all pairs of it), and an MLP on densities, whose mean under p and q is taken by quadrature.
 
-Command: python experiments/theory/divergences_of_objectives.py [--full]      seconds: 25; long form 120 on 2 cores
-Expect (long form): tables reach the closed forms.
+Command: python experiments/theory/divergences_of_objectives.py [--full]      seconds: 60; long form 200 on 2 cores
+Expect (long form): tables reach the closed forms to 1e-12, hinge's to 1e-6; MLPs come within 1e-3 of them, hinge's within 0.01,
+WGAN-GP's within 0.006. Under R1 + R2 an MLP of leaky ReLUs ends 17 % short of its closed form, one of tanh within 0.3 %. One
+real point in 1,000 that no fake is near moves relativistic average half way to its upper limit. One Gaussian covers two modes
+by KL, Pearson's χ² and W1 alone: by all that the other objectives estimate or descend it takes one.
 """
 
 from collections.abc import Callable, Mapping
@@ -105,7 +108,7 @@ def on_support(name: str, steps: int) -> dict[str, Any]:
         learned = float(relativistic_average_value(log_p, log_q, logits))
         return {"learned": learned, "optimum": certified.value, "gradient": certified.gradient}
     value = partial(known.mean_over_pairs, objective, jnp.asarray(P), jnp.asarray(Q))
-    row = {"learned": value(logits), "optimum": OPTIMA[name].value(log_p, log_q)}
+    row: dict[str, Any] = {"learned": value(logits), "optimum": OPTIMA[name].value(log_p, log_q)}
     if name == "relativistic":
         certified = maximise_concave(value, np.zeros(len(P)))
         row |= {"gradient": certified.gradient, "certified_less_formula": certified.value - float(row["optimum"])}
@@ -142,7 +145,8 @@ def line(count: int) -> tuple[np.ndarray, jax.Array, jax.Array, float]:
     """Return cells of a line `[count, 1]`, the masses of DATA and SAMPLES in them, and their width."""
     points, log_width = cells([-6.0], [6.0], count)
     masses = [jnp.exp(density.log_prob(jnp.asarray(points)) + log_width) for density in (DATA, SAMPLES)]
-    return points, *(mass / jnp.sum(mass) for mass in masses), float(np.exp(log_width))
+    p, q = (mass / jnp.sum(mass) for mass in masses)
+    return points, p, q, float(np.exp(log_width))
 
 
 def density_between(points: jax.Array) -> jax.Array:
@@ -162,7 +166,7 @@ def value_on_line(name: str, p: jax.Array, q: jax.Array, width: float) -> float:
     if name == "wasserstein, WGAN-GP":
         return float(wasserstein_with_penalty(p, q, density_between(jnp.asarray(borders)), width, _GP))
     if "R1" in name:
-        both = sum(jnp.exp(density.log_prob(jnp.asarray(borders))) for density in (DATA, SAMPLES))
+        both = sum((jnp.exp(each.log_prob(jnp.asarray(borders))) for each in (DATA, SAMPLES)), jnp.zeros(()))
         return float(sobolev_on_line(p, q, both, width, _R12))
     return float(OPTIMA[name].value(jnp.log(p), jnp.log(q)))
 
@@ -228,10 +232,16 @@ def _descend(loss: Callable[[jax.Array], jax.Array], start: jax.Array, steps: in
 
 
 def run(
-    table_steps: int, mlp_steps: int, batch_size: int, outliers: tuple[float, ...], cells_of_line: int, descents: int
+    table_steps: int,
+    densities: tuple[str, ...],
+    mlp_steps: int,
+    batch_size: int,
+    outliers: tuple[float, ...],
+    cells_of_line: int,
+    descents: int,
 ) -> Mapping[str, Any]:
     """Learn tables and MLPs for each objective, and fit one Gaussian by each divergence."""
-    mlps = {name: on_densities(name, mlp_steps, batch_size) for name in _DENSITIES}
+    mlps = {name: on_densities(name, mlp_steps, batch_size) for name in densities}
     with jax.enable_x64(True):
         points, p, q, _ = line(600)
         return {
@@ -284,7 +294,7 @@ def _gaps(axes: Axes, row: report.Row) -> None:
         gaps = [max(1e-16, abs(row[key][name]["optimum"] - row[key][name]["learned"])) for name in names]
         places = [list(_ESTIMATES).index(name) + offset for name in names]
         axes.barh(places, gaps, 0.4, left=1e-16, label=label)
-    axes.set_yticks(range(len(_ESTIMATES)), [name.replace("_", " ").replace(", ", ",\n") for name in _ESTIMATES])
+    axes.set_yticks(range(len(_ESTIMATES)), [name.replace("_", " ").replace("wasserstein", "W.") for name in _ESTIMATES])
     axes.set(title="|optimum − learned D's value|", xscale="log", xlim=(1e-16, 1), ylim=(-1.9, 7.6))
     axes.invert_yaxis()
     axes.legend(loc="upper left")
@@ -308,12 +318,13 @@ def plot(row: report.Row) -> Figure:
     figure = report.make_figure(height=6.4)
     (learned, gaps, jump), (estimated, family, profile) = figure.subplots(2, 3)
     for name, case in row["mlps"].items():
-        learned.plot(case["points"], case["logits"], label=name.replace("_", " "))
-    learned.set(title="D's output, learned on densities", ylim=(-4, 7), xlim=(-4, 4), xlabel="x")
+        logits = np.array(case["logits"])  # whose level is free for some
+        learned.plot(case["points"], logits - np.median(logits), label=name.replace("_", " "))
+    learned.set(title="D's output less its median", ylim=(-4, 7), xlim=(-4, 4), xlabel="x")
     learned.legend(ncols=2, loc="upper center")
     _gaps(gaps, row)
     for name, values in row["outlier"].items():
-        normalised = np.array(values) / -OBJECTIVES[name].equilibrium[0] + 1
+        normalised = 1 - np.array(values) / float(OBJECTIVES[name].equilibrium[0] or 1)
         jump.plot(row["settings"]["outliers"], normalised, "o-", markersize=3, label=name.replace("_", " "))
     jump.set(
         title="p = q but for one real in 1,000", xscale="log", xlabel="fakes' share there", ylabel="value, 0: p = q, 1: apart"
@@ -344,8 +355,24 @@ EXPERIMENT = report.Experiment(
     run,
     table,
     plot,
-    short=_SETTINGS | {"table_steps": 2000, "mlp_steps": 300, "batch_size": 256, "cells_of_line": 140, "descents": 200},
-    full=_SETTINGS | {"table_steps": 10_000, "mlp_steps": 8000, "batch_size": 512, "cells_of_line": 280, "descents": 1000},
+    short=_SETTINGS
+    | {
+        "densities": ("minimax", "relativistic"),
+        "table_steps": 2000,
+        "mlp_steps": 300,
+        "batch_size": 256,
+        "cells_of_line": 140,
+        "descents": 200,
+    },
+    full=_SETTINGS
+    | {
+        "densities": _DENSITIES,
+        "table_steps": 10_000,
+        "mlp_steps": 8000,
+        "batch_size": 512,
+        "cells_of_line": 280,
+        "descents": 1000,
+    },
 )
 
 if __name__ == "__main__":

@@ -313,8 +313,11 @@ def plot(row: report.Row) -> Figure:
         *(("relativistic", "R1 + R2", "alternating"), ("relativistic", "WGAN-GP", "alternating")),
         ("relativistic", "R1 + R2", "Adam (0, .99)"),
     )
-    for axes, which in zip(panels, (which for which in shown if which[1] in row["games"]["dirac"][which[0]]), strict=False):
-        _path(axes, row, *which)
+    for axes, which in zip(panels, shown, strict=False):
+        if which[1] in row["games"]["dirac"][which[0]]:
+            _path(axes, row, *which)
+        else:
+            axes.set_axis_off()
     last = panels[-1]
     for index, (game, of_game) in enumerate(row["games"].items()):
         entries = [entry for one in of_game.values() for by in one.values() for entry in by.values() if entry["measured"]]

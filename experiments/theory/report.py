@@ -64,7 +64,12 @@ def make_figure(*, height: float) -> Figure:
 
 def folder() -> Path:
     """Return the folder of rows and figures, as the flags say."""
-    return Path(_RESULTS.value or (_COMMITTED if _FULL.value or _REDRAW.value else _SCRATCH))
+    return Path(_RESULTS.value or (_SCRATCH if is_short() else _COMMITTED))
+
+
+def is_short() -> bool:
+    """Return whether the flags ask for a run of the short form."""
+    return not (_FULL.value or _REDRAW.value)
 
 
 def plain(results: Any) -> Any:
