@@ -5,7 +5,8 @@ Command: python experiments/sweep.py --config=experiments/configs/ring.py --work
 An entry with commas has several values (a tuple keeps its brackets: --config.network.mlp.hidden=(64,64),(128,)). Each run has a
 folder below --workdir with its output in log.txt; complete ones are skipped, others resume, and one that fails does not stop
 the others. --dry_run prints the runs and their state. --launcher=slurm hands each to Slurm as a job of its own, by submitit
-(pip install 'gan_jax[cluster]'): --slurm=time=60,partition=gpu,gpus_per_node=1. Then: python experiments/compare.py runs/sweep
+(pip install 'gan_jax[cluster]'): --slurm=time=60,partition=gpu,gpus_per_node=1. Before its time is up a job saves and is queued
+again. Then: python experiments/compare.py runs/sweep
 """
 
 import subprocess
@@ -29,6 +30,8 @@ _SLURM = flags.DEFINE_list("slurm", [], "Options of a job as submitit names them
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Print the runs and their state, and train nothing.")
 
 _POLL = 0.2  # seconds
+# Runs a command; where SIGTERM has stopped it, with a checkpoint (status 143), the job is queued again, as by launch/slurm.sh.
+_REQUEUE = ["bash", "-c", 'trap : TERM; "$@"; s=$?; [ $s -ne 143 ] || scontrol requeue "$SLURM_JOB_ID"; exit $s', "bash"]
 
 
 def command(run: Run) -> list[str]:
@@ -95,9 +98,13 @@ def submit(runs: list[Run]) -> list[str]:
         minutes = int(options.pop("time", 60 if slurm else 24 * 60))
         named = {key: int(value) if value.isdecimal() else value for key, value in options.items()}
         executor.update_parameters(timeout_min=minutes, **{f"slurm_{key}": value for key, value in named.items()})
+        # submitit's own signal, SIGUSR2, would end a run before it can save.
+        signals = {"signal": f"TERM@{min(180, 6 * minutes)}", "requeue": True}
+        executor.update_parameters(slurm_additional_parameters=signals)
     except (RuntimeError, ValueError, NameError, AssertionError) as error:
         raise InputError(f"--launcher={_LAUNCHER.value} --slurm={','.join(_SLURM.value)}: {error}") from error
-    jobs = [executor.submit(submitit.helpers.CommandFunction(command(run))) for run in runs]
+    before = _REQUEUE if slurm else []
+    jobs = [executor.submit(submitit.helpers.CommandFunction([*before, *command(run)])) for run in runs]
     for job, run in zip(jobs, runs, strict=True):
         print(f"job {job.job_id}: {run.name}", flush=True)
     failed = []
