@@ -17,9 +17,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
+from jax import export, lax
 
 from gan_jax.networks import im2col, winograd
+
+UNKNOWN_BATCH = 64
+"""What a batch counts as whose size is known when an exported program is called, and not before."""
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -53,7 +56,8 @@ def _choose(
     on_cpu = by_lax
     if jnp.finfo(inputs.dtype).bits >= 32:
         stride_and_padding = geometry.stride, geometry.padding
-        if geometry.groups == 1 and winograd.applies(len(inputs), geometry.image_size, *stride_and_padding, kernel):
+        batch = UNKNOWN_BATCH if export.is_symbolic_dim(inputs.shape[0]) else inputs.shape[0]
+        if geometry.groups == 1 and winograd.applies(batch, geometry.image_size, *stride_and_padding, kernel):
             on_cpu = by_winograd
         elif by_im2col is not None and im2col.applies(*stride_and_padding, kernel):
             on_cpu = by_im2col
