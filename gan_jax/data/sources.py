@@ -61,7 +61,7 @@ def load_numpy(path: str, transform: Transform) -> Images:
     images, labels = read_numpy(path)
     if labels is not None and labels.shape != images.shape[:1]:
         raise InputError(f"numpy:{path}: labels {list(labels.shape)} for {len(images)} images must be one for each")
-    if images.shape[1:] == (transform.image_size, transform.image_size, transform.channels):
+    if images.shape[1:] == transform.image_shape:
         return images, labels
     if images.shape[-1] not in (1, 3, 4):
         raise InputError(f"numpy:{path}: images are {list(images.shape[1:])}: data.image_size and data.channels must match")

@@ -189,10 +189,13 @@ _weight_gradient.defvjp(
 
 
 class Conv(nn.Module):
-    """Strided convolution without bias: `[B, H, W, I]` -> `[B, H', W', features]`. Parameters float32, arithmetic in dtype."""
+    """Strided convolution without bias: `[B, H, W, I]` -> `[B, H', W', features]`. Parameters float32, arithmetic in dtype.
+
+    kernel_size: of both sides, or (h, w).
+    """
 
     features: int
-    kernel_size: int = 4
+    kernel_size: int | tuple[int, int] = 4
     stride: int = 2
     padding: int = 1
     groups: int = 1
@@ -201,7 +204,8 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        shape = (self.kernel_size, self.kernel_size, images.shape[-1] // self.groups, self.features)
+        window = (self.kernel_size,) * 2 if isinstance(self.kernel_size, int) else self.kernel_size
+        shape = (*window, images.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         geometry = Geometry((images.shape[1], images.shape[2]), self.stride, self.padding, self.groups)
         return strided_conv(geometry, images.astype(self.dtype), kernel.astype(self.dtype))

@@ -142,9 +142,14 @@ def check_config(config: ConfigDict) -> None:
     check("steps_per_call", calls == "auto" or (calls.isdecimal() and int(calls) >= 1), "auto or an integer ≥ 1")
     check("eval_num", flat["eval_num"] >= 100, "an integer ≥ 100")
     check("num_classes", not flat["num_classes"] or may_have_labels(flat["data.name"]), "0: images in a folder have no labels")
-    check("data.image_size", flat["data.image_size"] >= 8, "an integer ≥ 8")
+    check("data.image_size", _is_image_size(flat["data.image_size"]), "an integer ≥ 6, or two, height and width, such as 32,64")
     choose_devices(flat["parallel"], flat["batch_size"])
     abstract_state(make_gan(config))  # what a network, or the whole recipe, cannot be
+
+
+def _is_image_size(entry: Any) -> bool:
+    sides = entry if isinstance(entry, list | tuple) else [entry] * 2
+    return len(sides) == 2 and all(type(side) is int and side >= 6 for side in sides)
 
 
 def make_schedules(config: ConfigDict) -> dict[str, Schedule]:
@@ -266,7 +271,7 @@ def make_configured_dataset(config: ConfigDict) -> Dataset:
 
 
 def load_configured_images(config: ConfigDict, split: str = "") -> Images:
-    """Load uint8 images `[N, S, S, C]` and labels `[N]` or None of a split, by default the one that the config trains on.
+    """Load uint8 images `[N, H, W, C]` and labels `[N]` or None of a split, by default the one that the config trains on.
 
     Raises:
         InputError: no such split, or the data are no images.

@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
 from conftest import ROOT
+from ml_collections import config_flags
 
 from gan_jax.errors import InputError
 from gan_jax.files import read_jsonl
@@ -68,6 +70,15 @@ def test_missing_config_files_are_named_with_those_that_exist():
 SHORT = {"num_steps": 2, "data.image_size": 8, "network.dcgan.base_width": 4, "batch_size": 8, "eval_every": 0}
 SHORT |= {"optimizer.final_learning_rate": 1e-5, "schedule.images": 16, "network.gen.name": "mlp"}
 SHORT |= {"penalty.r1": 1, "penalty.final_r1": 0.1, "network.disc.dcgan.norm": "none"}
+
+
+@pytest.mark.parametrize(("text", "size"), [("64", 64), ("32,64", (32, 64)), ("(28, 28)", (28, 28))])
+def test_an_image_size_on_the_command_line(text, size):
+    values = flags.FlagValues()
+    arguments = ["train.py", f"--config={MNIST}", f"--config.data.image_size={text}"]
+    holder = config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=arguments)
+    values(arguments)
+    assert holder.value.data.image_size == size
 
 
 def run_module(folder, *arguments):
