@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from absl import flags
 
+from gan_jax.configs import default
 from gan_jax.data import Dataset, from_arrays
 from gan_jax.evaluation.results import append_row, hardware
 from gan_jax.parallel import make_step
@@ -27,7 +28,7 @@ from gan_jax.run import cli
 from gan_jax.run.config import check_config, make_gan, resolve
 from gan_jax.state import GAN, create_state
 
-_CONFIG = cli.define_config("gan_jax/configs/default.py")
+_CONFIG = cli.define_config(default.__file__)
 _IMAGES = flags.DEFINE_integer("images", 20_000, "Images in the dataset.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 10, "Steps in one timing.", lower_bound=1)
 _FETCHES = flags.DEFINE_integer("fetches", 200, "Steps' data in one timing of a path alone.", lower_bound=1)

@@ -6,6 +6,7 @@ one on stacked digits its modes of 1,000 and their KL, of 26,000 samples, beside
 --features=inception gives FID and KID (`make inception` first); classifier and pixels give numbers under their own names.
 --npz=FILE or --folder=DIR: other images, compared with the dataset of the run or of --config.
 Images of a conditional run are of the classes that they have in its data, and have metrics by class too.
+A run on a folder, a file or a data.dir needs that once more, as --data=folder:PATH or --data_dir=DIR: see the README.
 --real: the baseline, real images that are not among those compared with. --neighbours: the samples nearest to a training image.
 
 The defaults are the same on every machine; the expected time is printed first. On 2 cores it is two minutes with the
@@ -23,23 +24,39 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from gan_jax.data import DENSITIES, StackedDataset, Transform, has_splits, is_stacked, load_images, read_numpy
-from gan_jax.errors import InputError
-from gan_jax.evaluation.comparison import evaluate, make_reference
+from gan_jax.data import (
+    DENSITIES,
+    StackedDataset,
+    Transform,
+    has_splits,
+    is_known,
+    is_stacked,
+    load_images,
+    read_numpy,
+    reads_folder,
+)
+from gan_jax.errors import InputError, shorten
+from gan_jax.evaluation.comparison import check_comparable, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, hold_out, real_images
 from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics
 from gan_jax.evaluation.neighbours import find_neighbours
 from gan_jax.evaluation.results import append_row, format_metrics, over_seeds
 from gan_jax.evaluation.stacks import evaluate_stacks, make_judge
+from gan_jax.memory import check_fits
 from gan_jax.run import cli, plots
-from gan_jax.run.config import check_config, load_configured_images, make_configured_dataset
+from gan_jax.run.config import check_config, check_recipe, load_configured_images, make_configured_dataset
 from gan_jax.run.restore import restore_run, restore_steps
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
 
-_CONFIG = cli.define_config("experiments/configs/mnist.py")
+_MAX_SEEDS = 1000
+_KEPT = 1024  # bytes of each sample that stay, at least: its features, label or distances
+
+_CONFIG = cli.define_config(str(Path(__file__).parent / "configs" / "mnist.py"))
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run; its samples are evaluated unless other images are given.")
+_DATA = flags.DEFINE_string("data", "", "Dataset of the run, where its record names a folder or a file; see config.data.name.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of the run's dataset, where its record names one; see config.data.dir.")
 _NPZ = flags.DEFINE_string("npz", "", "Images to evaluate: .npy or .npz of uint8 [N, H, W, C].")
 _FOLDER = flags.DEFINE_string("folder", "", "Images to evaluate: a folder of files, decoded as the config says.")
 _REAL = flags.DEFINE_boolean("real", False, "Evaluate real images that are not among those compared with.")
@@ -53,7 +70,9 @@ _NUM = flags.DEFINE_integer(
     "num", None, "Samples a seed; of other images, at most as many; default: 10,000, of stacked digits 26,000.", lower_bound=1
 )
 _NUM_REAL = flags.DEFINE_integer("num_real", 10_000, "Real images to compare with, at most.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of samples; rows have mean and standard error over them.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Seeds of samples, of which rows have mean and error.", lower_bound=1, upper_bound=_MAX_SEEDS
+)
 _SPLIT = flags.DEFINE_string("split", "", "TFDS split of the real images; by default the one that the config trains on.")
 _NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save the samples nearest to a training image as neighbours.png.")
 _OUT = flags.DEFINE_string("out", "", "File of JSON lines for the rows; by default WORKDIR/results.jsonl.")
@@ -108,6 +127,27 @@ def restore(workdir: str) -> Iterator[Restored]:
             fields = {"workdir": workdir, "step": step, "which": which, "weights": "EMA" if ema else "raw"}
             name = f"step {step} ({which}), {fields['weights']} weights"
             yield Restored(name, fields | {"batch_norm": "running statistics"}, gan, state, ema)
+
+
+def trusted(config: ConfigDict) -> ConfigDict:
+    """Return the config of a run with the dataset that may be opened: a record may be a stranger's, a flag is the user's.
+
+    Raises:
+        InputError: the record names a path, which the user has to repeat.
+    """
+    data = config.data
+    paths = [(_DATA, "name")] if not (_DATA.value or is_known(data.name)) else []
+    paths += [(_DATA_DIR, "dir")] if data.dir and reads_folder(data.name) and not (_DATA.value or _DATA_DIR.value) else []
+    if paths:
+        flag, entry = paths[0]
+        repeated = f"--{flag.name}={shorten(data[entry])}"
+        raise InputError(
+            f"--workdir={_WORKDIR.value}: the run was trained on config.data.{entry}={shorten(data[entry])}, and a path in a "
+            f"record is opened only where you repeat it: add {repeated}"
+        )
+    config.data.name, config.data.dir = _DATA.value or data.name, _DATA_DIR.value
+    check_recipe(config.to_dict())
+    return config
 
 
 def load_trained_on(config: ConfigDict) -> TrainedOn:
@@ -204,7 +244,10 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
         evaluated = [Evaluated(name, {}, [source])]
     else:
         evaluated = choose_evaluated(config, num_samples(), trained_on.labels)
+    others = {each.name: each.sources for each in evaluated}
+    check_comparable(_METRICS.value, _FEATURES.value, real, others, description, num_classes=num_classes)
     extractor = EXTRACTORS[_FEATURES.value](*trained_on[:2])
+    check_fits(4 * extractor.dimensions * num_samples(), f"--num={num_samples()}: the features")
     print_expected_time(extractor, real, evaluated)
     reference = make_reference(_METRICS.value, extractor, real, description, num_classes=num_classes)
     for index, (name, fields, sources) in enumerate(evaluated):
@@ -265,9 +308,10 @@ def main() -> None:
         raise InputError(f"--{given[0]} and --{given[1]}: only one can be given")
     if not (_WORKDIR.value or _OUT.value):
         raise InputError("--out: must be a file for the rows, such as --out=results.jsonl")
+    check_fits(_KEPT * (_NUM.value or 0), f"--num={_NUM.value}")
     path = Path(_OUT.value or Path(_WORKDIR.value) / "results.jsonl")
     if _WORKDIR.value:
-        config = restore_run(_WORKDIR.value)[0]
+        config = trusted(restore_run(_WORKDIR.value)[0])
     else:
         config = _CONFIG.value
         check_config(config)

@@ -7,6 +7,7 @@ checkpoints, `gan_jax.evaluation` the metrics of samples, `gan_jax.theory` densi
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gan_jax import interrupts as _interrupts  # noqa: F401  # first, for a signal during the imports below
 from gan_jax.augment import diffaugment
 from gan_jax.data import Batch, from_arrays, make_dataset
 from gan_jax.errors import InputError, NonFiniteError

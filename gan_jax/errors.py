@@ -3,6 +3,7 @@
 import difflib
 import signal
 from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(ValueError):
@@ -45,3 +46,19 @@ def nearest(name: str, allowed: Iterable[str], *, count: int = 1) -> str:
     """'; did you mean …?' with the allowed names that are nearest, or nothing where none is near."""
     matches = difflib.get_close_matches(name, list(allowed), n=count, cutoff=0.5)
     return f"; did you mean {' or '.join(matches)}?" if matches else ""
+
+
+def shorten(entry: Any, length: int = 100) -> str:
+    """Show any value in an error message: within a line, and not too long."""
+    if isinstance(entry, int) and entry.bit_length() > 64:
+        return f"an integer of {entry.bit_length()} bits"  # Python refuses to print the largest
+    try:
+        text = str(entry)
+    except Exception as error:  # whatever an object of the user does
+        text = f"{type(entry).__name__} ({type(error).__name__})"
+    return one_line(text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)")
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line, without what a terminal would obey."""
+    return "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))

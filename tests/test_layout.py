@@ -9,8 +9,9 @@ from conftest import ROOT
 
 # A module imports from ranks below its own only; those of one rank do not know one another.
 RANKS = [
-    {"errors", "configs", "schedules"},
-    {"objectives", "penalties", "augment", "theory", "files", "wheels"},
+    {"errors", "configs", "schedules", "interrupts"},
+    {"files", "memory"},
+    {"objectives", "penalties", "augment", "theory", "cached", "wheels"},
     {"data"},
     {"state"},
     {"networks", "steps"},

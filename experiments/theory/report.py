@@ -1,7 +1,6 @@
 """What the experiments share: a run gives a row of results; the table and the figure are functions of that row alone."""
 
 import inspect
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from gan_jax.errors import InputError
-from gan_jax.evaluation.results import append_row, markdown
+from gan_jax.evaluation.results import append_row, markdown, name_rows_in_errors
+from gan_jax.files import read_jsonl
 from gan_jax.run import cli
 from gan_jax.run.plots import save_figure
 
@@ -69,8 +69,10 @@ def newest_row(experiment: Experiment, folder: str | Path) -> Row:
     path = Path(folder) / f"{experiment.name}.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no such file; run experiments/theory/{experiment.name}.py --results={folder} first")
-    row: Row = json.loads(path.read_text().splitlines()[-1])
-    return row
+    rows = read_jsonl(path)
+    if not rows:
+        raise InputError(f"{path}: it has no row; run experiments/theory/{experiment.name}.py --results={folder} again")
+    return rows[-1]
 
 
 def _show(experiment: Experiment, row: Row, folder: str | Path) -> None:
@@ -83,7 +85,8 @@ def _show(experiment: Experiment, row: Row, folder: str | Path) -> None:
 def run(experiment: Experiment) -> None:
     """Run or redraw an experiment, as the flags say."""
     if _REDRAW.value:
-        _show(experiment, newest_row(experiment, RESULTS.value), RESULTS.value)
+        with name_rows_in_errors(Path(RESULTS.value) / f"{experiment.name}.jsonl"):
+            _show(experiment, newest_row(experiment, RESULTS.value), RESULTS.value)
     else:
         perform(experiment, full=_FULL.value, folder=RESULTS.value)
 

@@ -59,6 +59,24 @@ def is_stacked(name: str) -> bool:
     return name.startswith("stacked:")
 
 
+def is_known(name: str) -> bool:
+    """Tell whether a name opens nothing but what is embedded, in the user's cache, or registered with TFDS: no path."""
+    scheme, _, value = name.partition(":")
+    if scheme == "stacked":
+        return is_known(value)
+    if scheme == "tfds":
+        from gan_jax.data.tfds import is_registered
+
+        return is_registered(value)
+    return name in IMAGES or name in DENSITIES
+
+
+def reads_folder(name: str) -> bool:
+    """Tell whether a dataset of this name is looked for in `config.data.dir`."""
+    base = name.removeprefix("stacked:")
+    return base == "mnist" or base.startswith("tfds:")
+
+
 def has_splits(name: str) -> bool:
     """Tell whether the dataset of a name has training images and others, or one split only."""
     return len(IMAGES[name].splits) > 1 if name in IMAGES else name.startswith("tfds:")
@@ -164,13 +182,16 @@ __all__ = [
     "Transform",
     "from_arrays",
     "has_splits",
+    "height_and_width",
     "is_image_dataset",
+    "is_known",
     "is_stacked",
     "load_images",
     "make_dataset",
     "make_sample_shape",
     "may_have_labels",
     "read_numpy",
+    "reads_folder",
     "stacked_from_arrays",
     "to_float",
     "to_uint8",

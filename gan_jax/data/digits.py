@@ -2,14 +2,16 @@
 
 import gzip
 import importlib.util
+import math
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from gan_jax.cached import cache_dir, load_arrays, save_arrays
 from gan_jax.data.decoding import ImageSize, height_and_width
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir, write_to_cache
+from gan_jax.memory import check_fits
 
 _COUNT, _SIZE, _PADDED = 5000, 28, 32
 
@@ -26,16 +28,12 @@ def _parse() -> np.ndarray:
 
 def _table() -> np.ndarray:
     """Return the parsed table from the cache, which is rebuilt where it is damaged and does without where it is unwritable."""
-    path = cache_dir() / "mnist5k.npy"
-    try:
-        table = np.load(path)
-        if table.shape == (_COUNT, _SIZE * _SIZE + 1) and table.dtype == np.uint8:
-            return table
-    except (OSError, ValueError, EOFError):
-        pass
-    table = _parse()
-    write_to_cache(path, lambda file: np.save(file, table))
-    return table
+    path = cache_dir() / "mnist5k.arrays"
+    arrays = load_arrays(path, {"table": (np.uint8, (_COUNT, _SIZE * _SIZE + 1))})
+    if arrays is None:
+        arrays = {"table": _parse()}
+        save_arrays(path, arrays)
+    return arrays["table"]
 
 
 def load_digits(image_size: ImageSize = 32, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -55,6 +53,7 @@ def fit_digits(digits: np.ndarray, image_size: ImageSize, channels: int) -> np.n
     if (height, width) != digits.shape[1:]:
         shorter = min(height, width)
         padded = tuple(_SIZE + 2 * round((_PADDED * side / shorter - _SIZE) / 2) for side in (height, width))
+        check_fits(len(digits) * max(math.prod(padded), height * width * channels), f"data.image_size={image_size}: the images")
         borders = [((side - _SIZE) // 2,) * 2 for side in padded]
         images = np.pad(digits, ((0, 0), *borders))
         if (height, width) != padded:

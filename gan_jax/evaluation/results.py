@@ -3,7 +3,8 @@
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gan_jax.errors import InputError
 from gan_jax.evaluation.metrics import is_of_one_class
 from gan_jax.files import append_jsonl, read_jsonl
 
@@ -62,6 +64,17 @@ def find_row(path: str | Path, fields: Mapping[str, Any]) -> dict[str, Any] | No
     """Find the newest row with these fields in a file of JSON lines; None where there is none."""
     rows = [row for row in read_jsonl(path) if all(row.get(key) == entry for key, entry in fields.items())]
     return rows[-1] if rows else None
+
+
+@contextmanager
+def name_rows_in_errors(path: str | Path) -> Iterator[None]:
+    """Within it, a row without what is read of it is an `InputError` that names their file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: a row must have what is read of it: {type(error).__name__}: {error}") from error
 
 
 def mean_and_error(numbers: Any) -> tuple[float, float]:

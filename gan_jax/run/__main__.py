@@ -13,6 +13,7 @@ _DISTRIBUTED = flags.DEFINE_boolean("distributed", False, "One of several proces
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster supplies it.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Their number, where no cluster supplies it.", lower_bound=1)
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one's, from 0, where no cluster supplies it.", lower_bound=0)
+_TIMEOUT = flags.DEFINE_integer("connect_timeout", 300, "Seconds until all processes must have connected.", lower_bound=1)
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
         raise InputError("--workdir: give a folder for the run, such as --workdir=runs/mnist")
     place = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _DISTRIBUTED.value:
-        distributed.connect(*place)
+        distributed.connect(*place, timeout=_TIMEOUT.value)
     elif place != (None, None, None):
         raise InputError("--coordinator, --num_processes and --process_id need --distributed")
     train(_CONFIG.value, _WORKDIR.value)

@@ -2,21 +2,20 @@
 
 import errno
 import runpy
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from gan_jax.errors import CollapseError, InputError, RunError, StoppedError, nearest
+from gan_jax.errors import CollapseError, InputError, RunError, StoppedError, nearest, one_line, shorten
 from gan_jax.run import distributed
-from gan_jax.run.config import flatten
-from gan_jax.run.runtime import enable_compilation_cache, exit_on_signal, keep_freed_memory
+from gan_jax.run.checks import flatten
+from gan_jax.run.console import mend_console
+from gan_jax.run.runtime import enable_compilation_cache, exit_on_signals, keep_freed_memory
 
 _COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Keep compiled programs in the user's cache folder.")
 
@@ -27,9 +26,12 @@ _default_configs: list[str] = []  # not the library's default, which it parses, 
 def define_config(default: str | None = None) -> flags.FlagHolder[ConfigDict]:
     """Define the flag `--config=FILE`, whose entries `--config.key=value` overrides."""
     _default_configs[:] = [default] if default else []
-    holder: flags.FlagHolder[ConfigDict] = config_flags.DEFINE_config_file(
-        "config", None, "Config file; --config.key=value overrides an entry.", lock_config=True
-    )
+    try:
+        holder: flags.FlagHolder[ConfigDict] = config_flags.DEFINE_config_file(
+            "config", None, "Config file; --config.key=value overrides an entry.", lock_config=True
+        )
+    except flags.Error as error:  # the library opens a --flagfile here
+        fail(f"command line: {error}", 2)
     return holder
 
 
@@ -41,12 +43,11 @@ def run(main: Callable[[], None]) -> None:
             fail(f"{argv[1]}: not a flag; flags begin with --, see --help", 2)
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.FATAL)  # what libraries log is not for the user; what they raise is
-        if _COMPILATION_CACHE.value:
-            enable_compilation_cache()
         keep_freed_memory()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, exit_on_signal)
+        exit_on_signals()
         try:
+            if _COMPILATION_CACHE.value:
+                enable_compilation_cache()
             _run(main)
         except (InputError, RunError) as error:
             fail(str(error), error.status)
@@ -57,11 +58,12 @@ def run(main: Callable[[], None]) -> None:
         except Exception as error:
             if not distributed.is_connected():
                 raise
-            if isinstance(error, jax.errors.JaxRuntimeError):  # raised by a collective when another process is gone
+            if distributed.is_lost_connection(error):
                 fail(f"{error}; if another process exited, its output says why; rerun the same command on all to resume", 1)
             traceback.print_exc()
             fail(f"{type(error).__name__}: {error}", 1)
 
+    mend_console()
     app.run(guarded, flags_parser=_parse)
 
 
@@ -80,7 +82,7 @@ def fail(message: str, status: int) -> NoReturn:
     """Print one line on standard error and exit."""
     if distributed.is_connected():
         distributed.exit_process(message, status)
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -97,6 +99,8 @@ def _parse(argv: list[str]) -> list[str]:
         fail(f"--{error.flagname}: no such flag{nearest(error.flagname, list(flags.FLAGS))}", 2)
     except (InputError, flags.Error) as error:
         fail(str(error), 2)
+    except Exception as error:  # what the library raises from within; nothing but the command line is read here
+        fail(f"command line: {type(error).__name__}: {shorten(error)}", 2)
     return rest
 
 
@@ -107,7 +111,7 @@ def _flag_names(argv: Sequence[str]) -> list[str]:
 def check_overrides(argv: Sequence[str]) -> None:
     """Raise `InputError` where `--config` names no config file, or an argument `--config.key` no entry of it.
 
-    The library raises an `AttributeError` from within for a wrong key; a value of a wrong type it refuses in one line.
+    The library raises an error from within for a wrong key; a value of a wrong type it refuses in one line.
     """
     names = _flag_names(argv)
     if "config" not in names:
@@ -116,21 +120,25 @@ def check_overrides(argv: Sequence[str]) -> None:
     path = argv[position].partition("=")[2] or "".join(argv[position + 1 : position + 2])
     config = flatten(load_config(path).to_dict())
     for name in names:
-        negated, _, key = name.partition("config.")
-        if key and negated in ("", "no") and key not in config:
+        negated, dot, key = name.partition("config.")
+        if dot and negated in ("", "no") and key not in config:
             entries = [entry for entry in config if entry.startswith(f"{key}.")]
             known = f"; its entries are {', '.join(entries)}" if entries else nearest(key, config)
-            raise InputError(f"--{name}: no such entry{known}")
+            raise InputError(f"--{shorten(name)}: no such entry{known}")
 
 
 def load_config(path: str) -> ConfigDict:
     """Return `get_config()` of a config file, or `get_config(ARGUMENT)` for FILE:ARGUMENT."""
     name, colon, argument = path.partition(":")
     file = Path(name)
-    if not file.is_file():
+    try:
+        exists = file.is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise InputError(f"--config={shorten(path)}: {getattr(error, 'strerror', None) or error}") from error
+    if not exists:
         folder = file if file.is_dir() else file.parent
         known = sorted(str(other) for other in folder.glob("*.py")) or ["experiments/configs/mnist.py"]
-        raise InputError(f"--config={path}: no such file; there is {', '.join(known)}")
+        raise InputError(f"--config={shorten(path)}: no such file; there is {', '.join(known)}")
     try:
         config = runpy.run_path(str(file))["get_config"](*[argument] if colon else [])
     except Exception as error:  # whatever a config file raises, the line names the file

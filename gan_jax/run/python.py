@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from gan_jax.configs import default
 from gan_jax.data import Dataset
@@ -17,7 +17,8 @@ from gan_jax.errors import InputError, NonFiniteError, nearest
 from gan_jax.evaluation.evaluator import make_evaluator
 from gan_jax.parallel import make_step
 from gan_jax.run.checkpoints import Checkpoints
-from gan_jax.run.config import flatten, make_gan
+from gan_jax.run.checks import flatten
+from gan_jax.run.config import check_recipe, make_gan
 from gan_jax.run.finite import naming_bad_leaf
 from gan_jax.run.plots import draw_curves
 from gan_jax.run.restore import restore_run
@@ -63,6 +64,7 @@ def recipe(sample_shape: tuple[int, ...], entries: Mapping[str, Any] | None = No
         config.update_from_flattened_dict(dict(entries or {}))
     except (TypeError, ValueError) as error:
         raise InputError(str(error)) from error
+    check_recipe(config.to_dict())
     gan = make_gan(config, tuple(sample_shape))
     abstract_state(gan)  # refuses what the whole recipe cannot be
     return gan

@@ -11,8 +11,8 @@ from ml_collections import config_flags
 
 from gan_jax.errors import InputError
 from gan_jax.files import read_jsonl
+from gan_jax.run.checks import flatten
 from gan_jax.run.cli import check_overrides, load_config
-from gan_jax.run.config import flatten
 
 MNIST = str(ROOT / "experiments" / "configs" / "mnist.py")
 DEFAULT = "from gan_jax.configs import default\ndef get_config():\n  config = default.get_config()\n"
@@ -109,6 +109,10 @@ def test_the_package_trains_without_a_checkout(tmp_path):
         (("--workdir=x", "--process_id=1"), "error: --coordinator, --num_processes and --process_id need --distributed"),
         (("--workdr=x",), "error: --workdr: no such flag; did you mean workdir?"),
         ((), "error: --workdir: give a folder for the run"),
+        ((f"--config={'a' * 5000}",), f"error: --config={'a' * 100}… (5000 characters): File name too long"),
+        (("--flagfile=/nonexistent",), "error: command line: ERROR:: Unable to open flagfile: "),
+        (("--workdir=x", "--config.=3"), "error: --config.: no such entry"),
+        (("--workdir=x", f"--config.network.mlp.hidden={'(' * 5000}"), "error: "),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(tmp_path, arguments, message):
@@ -117,3 +121,21 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, arguments, message):
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "x").exists()
+
+
+def test_a_config_without_an_entry_or_a_home_is_one_line(tmp_path):
+    """`env -u HOME` and a user that the system does not know."""
+    (tmp_path / "short.py").write_text(f"{DEFAULT}  config = config.unlock()\n  del config.data.dir\n  return config.lock()")
+    done = run_module(tmp_path, "--workdir=x", "--config=short.py")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith("error: config.data.dir is missing")
+    code = "import pwd, sys; pwd.getpwuid = dict().__getitem__; from gan_jax.run import __main__ as m, cli; cli.run(m.main)"
+    environment = {name: entry for name, entry in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
+    environment |= {"PYTHONPATH": str(ROOT)}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--workdir=x"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: this user has no home folder: set HOME or XDG_CACHE_HOME")
+    assert "Traceback" not in done.stderr

@@ -24,6 +24,7 @@ def test_a_recipe_has_the_entries_and_the_shape():
     for entries, message in [
         ({"objektive": "hinge"}, "objektive: no such entry of the config; did you mean objective?"),
         ({"batch_size": "many"}, "batch_size"),
+        ({"objective": "hinges"}, "must be one of"),
         ({"penalty.r1": 1.0}, "a penalty and batch norm in the discriminator"),
     ]:
         with pytest.raises(InputError, match=message.replace("?", r"\\?")):

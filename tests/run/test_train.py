@@ -13,7 +13,8 @@ from gan_jax.evaluation import evaluator, format_metrics
 from gan_jax.evaluation.features import classifier, make_classifier
 from gan_jax.files import read_jsonl
 from gan_jax.run import loop
-from gan_jax.run.config import flatten, make_gan, resolve
+from gan_jax.run.checks import flatten
+from gan_jax.run.config import make_gan, resolve
 from gan_jax.run.loop import train
 from gan_jax.run.restore import restore_run
 
