@@ -6,7 +6,7 @@ from typing import Any
 
 from gan_jax.configs import default
 from gan_jax.data import DATASETS, height_and_width, is_image_dataset, may_have_labels
-from gan_jax.errors import InputError, nearest, shorten
+from gan_jax.errors import InputError, nearest, nearest_key, shorten
 from gan_jax.networks import DTYPES
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.parallel import MODES
@@ -49,7 +49,7 @@ def _check_types(config: Any) -> dict[str, Any]:
         rest = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise InputError(f"config.{missing[0]} is missing{rest}: begin with gan_jax/configs/default.py, which has every entry")
     if unknown := [key for key in flat if key not in expected]:
-        raise InputError(f"config.{shorten(unknown[0])}: no such entry{nearest(unknown[0], expected)}")
+        raise InputError(f"config.{shorten(unknown[0])}: no such entry{nearest_key(str(unknown[0]), expected)}")
     wrong = [
         f"config.{key}={shorten(flat[key])} must be {kind}, not {type(flat[key]).__name__}"
         for key, (kind, holds) in ((key, _KINDS.get(key) or _kind_of(entry)) for key, entry in expected.items())
