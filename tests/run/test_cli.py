@@ -108,7 +108,8 @@ def test_a_config_as_json_is_the_config_it_was_and_its_players_follow(tmp_path):
     read = load_config(str(path))
     assert resolve(read) == resolve(config)
     assert read.network.gen.mlp.hidden == (3,)
-    read.network.name, read.optimizer.b1 = "mlp", 0.75  # as an override does
+    read.network.name, read.network.mlp.hidden, read.optimizer.b1 = "mlp", (5,), 0.75  # as an override does
+    assert (read.network.gen.mlp.hidden, read.network.disc.mlp.hidden) == ((5,), (5,))
     assert (read.network.gen.name, read.network.disc.name) == ("mlp", "mlp")
     assert (read.optimizer.gen.b1, read.optimizer.disc.b1) == (0.75, 0.25)
 
