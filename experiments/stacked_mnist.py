@@ -7,7 +7,7 @@ of 64 and 4,000 updates of D. Adam's moments and D's norm are those usual for ea
 the others the 2e-4 of DCGAN. GAN is the non-saturating game. Numbers are of the averaged generator at the last step.
 
 Command: python experiments/stacked_mnist.py --num=26000      after `make mnist`
-On 2 cores 3 to 5 minutes for each of 25 runs. Writes stacked_table.jsonl, .md, .png and _samples.npz in --results, and the runs
+On 2 cores 3 to 5 minutes for each of 25 runs, of which ten are in. Writes stacked_table.jsonl, .md, .png and _samples.npz in --results, and the runs
 below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run again; --recipes=R1 runs those
 whose names have that in them; --redraw writes the page and the picture from the rows alone.
 """

@@ -8,7 +8,6 @@ the others. --dry_run prints the runs and their state. --launcher=slurm hands ea
 (pip install 'gan_jax[cluster]'): --slurm=time=60,partition=gpu,gpus_per_node=1. Then: python experiments/compare.py runs/sweep
 """
 
-import signal
 import subprocess
 import sys
 import time
@@ -17,8 +16,9 @@ from typing import Any
 
 from absl import flags
 
-from gan_jax.errors import InputError, RunError
+from gan_jax.errors import InputError, RunError, StoppedError
 from gan_jax.run import cli
+from gan_jax.run.runtime import StopSignals
 from gan_jax.run.sweep import Run, expand, is_complete, make_config, split_arguments
 
 _CONFIG = flags.DEFINE_string("config", "", "Config file; --config.key=A,B sweeps an entry, --config.key=A sets it.")
@@ -44,36 +44,42 @@ def workdir(run: Run) -> Path:
 
 def train_here(runs: list[Run]) -> list[str]:
     """Train runs, --jobs at a time; return the names of those that failed. A signal stops all, which save first."""
-    waiting, failed = list(enumerate(runs, 1)), []
+    waiting, failed, told = list(enumerate(runs, 1)), [], False
     running: dict[subprocess.Popen[bytes], tuple[int, Run, float]] = {}
-    stopped: list[int] = []
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda signum, _: stopped.append(signum))
-    while (waiting and not stopped) or running:
-        while waiting and not stopped and len(running) < _JOBS.value:
-            number, run = waiting.pop(0)
-            workdir(run).mkdir(parents=True, exist_ok=True)
-            with (workdir(run) / "log.txt").open("ab") as log:
-                process = subprocess.Popen(command(run), stdout=log, stderr=log, start_new_session=True)
-            running[process] = number, run, time.monotonic()
-            print(f"{number} of {len(runs)}: {run.name}: started", flush=True)
-        for process in [each for each in running if each.poll() is not None]:
-            number, run, began = running.pop(process)
-            seconds = f"{time.monotonic() - began:.0f} s"
-            if process.returncode:
-                failed.append(run.name)
-                reason = (workdir(run) / "log.txt").read_text(errors="replace").strip().rpartition("\n")[2]
-                print(f"{number} of {len(runs)}: {run.name}: status {process.returncode} after {seconds}: {reason}", flush=True)
-            else:
-                print(f"{number} of {len(runs)}: {run.name}: complete after {seconds}", flush=True)
-        if stopped and running:
-            for process in running:
-                process.terminate()
-        time.sleep(_POLL)
-    if stopped:
-        print(f"{signal.Signals(stopped[0]).name}: stopped; rerun the same command to resume", file=sys.stderr)
-        sys.exit(128 + stopped[0])
+    with StopSignals() as signals:
+        while (waiting and not signals.signum) or running:
+            while waiting and not signals.signum and len(running) < _JOBS.value:
+                number, run = waiting.pop(0)
+                running[start(run)] = number, run, time.monotonic()
+                print(f"{number} of {len(runs)}: {run.name}: started", flush=True)
+            for process in [each for each in running if each.poll() is not None]:
+                number, run, began = running.pop(process)
+                failed += [run.name] if process.returncode else []
+                end = describe_end(process, run, time.monotonic() - began)
+                print(f"{number} of {len(runs)}: {run.name}: {end}", flush=True)
+            if signals.signum and not told:
+                told = True
+                for process in running:
+                    process.terminate()
+            time.sleep(_POLL)
+    if signals.signum:
+        raise StoppedError(signals.signum, "stopped, and each run has saved; rerun the same command to resume")
     return failed
+
+
+def start(run: Run) -> "subprocess.Popen[bytes]":
+    """Start a run in a session of its own, so that Ctrl-C reaches it once, from here."""
+    workdir(run).mkdir(parents=True, exist_ok=True)
+    with (workdir(run) / "log.txt").open("ab") as log:
+        return subprocess.Popen(command(run), stdout=log, stderr=log, start_new_session=True)
+
+
+def describe_end(process: "subprocess.Popen[bytes]", run: Run, seconds: float) -> str:
+    """Say how a run has ended; the reason of a failure is the last line of its log."""
+    if not process.returncode:
+        return f"complete after {seconds:.0f} s"
+    reason = (workdir(run) / "log.txt").read_text(errors="replace").strip().rpartition("\n")[2]
+    return f"status {process.returncode} after {seconds:.0f} s: {reason}"
 
 
 def submit(runs: list[Run]) -> list[str]:

@@ -66,3 +66,10 @@ def test_the_core_imports_no_heavy_library():
     code = f"import gan_jax, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_training_imports_no_torch_where_it_is_installed():
+    """TensorBoard's writer would, for two seconds of every start; afterwards it can be imported as ever."""
+    code = "import gan_jax.run.__main__, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

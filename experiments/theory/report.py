@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib as mpl
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
@@ -16,11 +17,28 @@ from gan_jax.files import read_jsonl
 from gan_jax.run import cli
 from gan_jax.run.plots import save_figure
 
+_COMMITTED, _SCRATCH = "experiments/results/theory", "runs/theory"
 _FULL = flags.DEFINE_boolean("full", False, "Run the long form, whose results are committed.")
-RESULTS = flags.DEFINE_string("results", "experiments/results/theory", "Folder for the row and the figure.")
+_RESULTS = flags.DEFINE_string(
+    "results", None, f"Folder for the row and the figure; {_COMMITTED} for --full and --redraw, {_SCRATCH} otherwise."
+)
 _REDRAW = flags.DEFINE_boolean("redraw", False, "Draw the newest row again, without running anything.")
 
 Row = dict[str, Any]
+
+mpl.rcParams.update(
+    {
+        "font.size": 9,
+        "axes.titlesize": 9.5,
+        "legend.fontsize": 7.5,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "lines.linewidth": 1.5,
+        "figure.dpi": 150,
+        "savefig.dpi": 150,
+    }
+)
 
 
 class Experiment(NamedTuple):
@@ -37,6 +55,16 @@ class Experiment(NamedTuple):
     def question(self) -> str:
         """Return the first line of the script."""
         return (inspect.getdoc(inspect.getmodule(self.run)) or "").partition("\n")[0]
+
+
+def make_figure(*, height: float) -> Figure:
+    """Make a figure as wide as a column of a page, of this height in inches."""
+    return Figure(figsize=(10, height), layout="constrained")
+
+
+def folder() -> Path:
+    """Return the folder of rows and figures, as the flags say."""
+    return Path(_RESULTS.value or (_COMMITTED if _FULL.value or _REDRAW.value else _SCRATCH))
 
 
 def plain(results: Any) -> Any:
@@ -85,10 +113,10 @@ def _show(experiment: Experiment, row: Row, folder: str | Path) -> None:
 def run(experiment: Experiment) -> None:
     """Run or redraw an experiment, as the flags say."""
     if _REDRAW.value:
-        with name_rows_in_errors(Path(RESULTS.value) / f"{experiment.name}.jsonl"):
-            _show(experiment, newest_row(experiment, RESULTS.value), RESULTS.value)
+        with name_rows_in_errors(folder() / f"{experiment.name}.jsonl"):
+            _show(experiment, newest_row(experiment, folder()), folder())
     else:
-        perform(experiment, full=_FULL.value, folder=RESULTS.value)
+        perform(experiment, full=_FULL.value, folder=folder())
 
 
 def main(experiment: Experiment) -> None:

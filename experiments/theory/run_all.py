@@ -5,9 +5,10 @@ Command: make theory, or make theory FULL=1 for the long forms (python experimen
 
 from pathlib import Path
 
-import dirac_gan
 import disc_steps
+import divergences_of_objectives
 import jensen_shannon
+import local_convergence
 import maximum_likelihood
 import mixtures
 import optimal_discriminator
@@ -17,8 +18,8 @@ from gan_jax.evaluation.results import markdown
 from gan_jax.run import cli
 
 SCRIPTS = (
-    *(optimal_discriminator, jensen_shannon, disc_steps, saturation),
-    *(maximum_likelihood, dirac_gan, mixtures),
+    *(optimal_discriminator, divergences_of_objectives, jensen_shannon, disc_steps, saturation),
+    *(maximum_likelihood, local_convergence, mixtures),
 )
 EXPERIMENTS = tuple(script.EXPERIMENT for script in SCRIPTS)
 
@@ -43,7 +44,7 @@ def page(folder: Path) -> str:
 
 
 def main() -> None:
-    folder = Path(report.RESULTS.value)
+    folder = report.folder()
     for experiment in EXPERIMENTS:
         report.run(experiment)
     path = folder.with_suffix(".md")

@@ -39,7 +39,8 @@ def experiment() -> dict[str, Any]:
         "schedule": {"shape": "cosine", "images": 0},  # or linear
         "data": {
             "name": "mnist5k",  # 5,000 MNIST digits, no download; or mnist, tfds:NAME, folder:PATH, numpy:FILE;
-            # or stacked:NAME: three digits as three channels; or ring, grid: Gaussian mixtures in the plane
+            # or crossfire, emoji: colour images of Debian packages; or stacked:NAME: three digits as three channels;
+            # or ring, grid: Gaussian mixtures in the plane
             # 4 to 7 times a power of two (28, 32, 48, 64, 96, …); or height and width: (32, 64), as a flag 32,64
             "image_size": FieldReference(32, field_type=object),
             "channels": 1,  # or 3, as stacked:NAME has
@@ -145,7 +146,8 @@ def host() -> dict[str, Any]:
     """Return what each host has for itself: where its data are, and how it reads them."""
     return {
         "data": {
-            "dir": "",  # of TFDS's datasets, or of MNIST's idx files; "" is $TFDS_DATA_DIR, by default ~/tensorflow_datasets
+            "dir": "",  # of TFDS's datasets, "" is $TFDS_DATA_DIR, by default ~/tensorflow_datasets; of MNIST's idx files;
+            # of the file of crossfire or emoji, or that file: "" is where Debian puts it
             "resident_mib": 4096,  # datasets up to this size live on the device, larger ones are streamed from the host
             "workers": 2,  # processes that read streamed images ahead; 0 reads in a thread
         }

@@ -11,6 +11,7 @@ from gan_jax.data.datasets import RESIDENT_MIB, WHOLE_BATCH, DensityDataset, Ima
 from gan_jax.data.decoding import ImageSize, Transform, height_and_width
 from gan_jax.data.digits import load_digits
 from gan_jax.data.mnist import load_mnist
+from gan_jax.data.packages import PACKAGES, packaged_source
 from gan_jax.data.sources import folder_source, load_numpy, read_numpy
 from gan_jax.data.stacked import CHANNELS, StackedDataset, stacked_from_arrays
 from gan_jax.data.streaming import Fetched
@@ -37,7 +38,7 @@ DENSITIES: dict[str, Callable[[], GaussianMixture]] = {"ring": ring, "grid": gri
 SCHEMES = {"tfds": "NAME", "folder": "PATH", "numpy": "FILE", "stacked": "NAME"}
 """Scheme -> what follows it in the name of an image dataset, such as tfds:cifar10."""
 
-DATASETS = (*IMAGES, *DENSITIES, *(f"{scheme}:{value}" for scheme, value in SCHEMES.items()))
+DATASETS = (*IMAGES, *PACKAGES, *DENSITIES, *(f"{scheme}:{value}" for scheme, value in SCHEMES.items()))
 """What `config.data.name` can be."""
 
 
@@ -46,12 +47,12 @@ def is_image_dataset(name: str) -> bool:
     scheme, _, value = name.partition(":")
     if scheme == "stacked":
         return not is_stacked(value) and is_image_dataset(value)
-    return name in IMAGES or (scheme in SCHEMES and bool(value))
+    return name in IMAGES or name in PACKAGES or (scheme in SCHEMES and bool(value))
 
 
 def may_have_labels(name: str) -> bool:
     """Tell whether a dataset of this name can have labels, without checking that it has them."""
-    return not name.startswith("folder:")
+    return name not in PACKAGES and not name.startswith("folder:")
 
 
 def is_stacked(name: str) -> bool:
@@ -60,7 +61,7 @@ def is_stacked(name: str) -> bool:
 
 
 def is_known(name: str) -> bool:
-    """Tell whether a name opens nothing but what is embedded, in the user's cache, or registered with TFDS: no path."""
+    """Tell whether a name opens only what is embedded, cached, of a system's package or registered with TFDS: no path."""
     scheme, _, value = name.partition(":")
     if scheme == "stacked":
         return is_known(value)
@@ -68,13 +69,13 @@ def is_known(name: str) -> bool:
         from gan_jax.data.tfds import is_registered
 
         return is_registered(value)
-    return name in IMAGES or name in DENSITIES
+    return name in IMAGES or name in PACKAGES or name in DENSITIES
 
 
 def reads_folder(name: str) -> bool:
     """Tell whether a dataset of this name is looked for in `config.data.dir`."""
     base = name.removeprefix("stacked:")
-    return base == "mnist" or base.startswith("tfds:")
+    return base == "mnist" or base in PACKAGES or base.startswith("tfds:")
 
 
 def has_splits(name: str) -> bool:
@@ -96,7 +97,7 @@ def make_sample_shape(name: str, image_size: ImageSize, channels: int) -> tuple[
 def load_images(name: str, transform: Transform, *, split: str = "train", data_dir: str = "") -> Images:
     """Load the images uint8 `[N, H, W, C]` of a dataset, which are decoded once and cached, and labels int32 `[N]` or None.
 
-    split, data_dir: as in `tfds_source`, and as in `load_mnist`; other datasets have one split.
+    split, data_dir: as in `tfds_source`, `load_mnist` and `packaged_source`; other datasets have one split.
 
     Raises:
         InputError: the dataset does not exist, or has not what is asked of it.
@@ -112,6 +113,10 @@ def load_images(name: str, transform: Transform, *, split: str = "train", data_d
                 "data.resize true, data.background black"
             )
         return load(transform.image_size, transform.channels, split=split, data_dir=data_dir)
+    if name in PACKAGES:
+        if split != "train":
+            raise InputError(f"data.name={name} has one split only: data.split={split} must be train")
+        return load_decoded(packaged_source(name, data_dir), transform)
     if scheme == "numpy":
         return load_numpy(value, transform)
     if scheme == "folder":
@@ -170,6 +175,7 @@ __all__ = [
     "DATASETS",
     "DENSITIES",
     "IMAGES",
+    "PACKAGES",
     "SCHEMES",
     "Batch",
     "Dataset",

@@ -24,6 +24,9 @@ from gan_jax.evaluation.metrics import (
 from gan_jax.evaluation.stacks import make_judge
 from gan_jax.state import GAN, TrainState
 
+SELECTION_METRICS = ("eval/classifier_frechet", "eval/pixels_kid", "eval/kl", "eval/js")
+"""Those by which the best step of a run is chosen, the lowest: one for each kind of data."""
+
 _SEED = 2**31  # of the latents, away from the small seeds that people choose
 _MAX_REAL = 10_000  # images that samples are compared to
 

@@ -103,11 +103,13 @@ def format_metrics(metrics: Mapping[str, float], errors: Mapping[str, float] | N
 def plus_minus(numbers: Any) -> str:
     """Format numbers by seed `[S]` as mean ± standard error, '0.123 ± 0.004'."""
     mean, error = mean_and_error(numbers)
-    return f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} ± {float(f'{error:.1g}'):g}"
+    shown = f"{mean:.3g}" if abs(mean) < 999.5 else f"{mean:.0f}"
+    return shown if np.isnan(error) else f"{shown} ± {float(f'{error:.1g}'):g}"
 
 
 def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Format the lines of a table as Markdown, numbers to four digits."""
+    """Format the lines of a table as Markdown, numbers to four digits; no entry can end its cell or its line."""
     rows = [[f"{entry:.4g}" if isinstance(entry, float) else str(entry) for entry in line.values()] for line in lines]
-    header = [list(lines[0]), ["---"] * len(lines[0])]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in header + rows)
+    escaped = [[" ".join(cell.replace("|", r"\|").splitlines()) for cell in cells] for cells in [list(lines[0]), *rows]]
+    table = [escaped[0], ["---"] * len(lines[0]), *escaped[1:]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in table)

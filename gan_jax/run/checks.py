@@ -152,7 +152,8 @@ def _check_values(flat: Mapping[str, Any], optimizers: Iterable[str]) -> None:
     calls = flat["steps_per_call"]
     check("steps_per_call", calls == "auto" or _is_count(calls), "auto or an integer ≥ 1")
     check("eval_num", flat["eval_num"] >= 100, "an integer ≥ 100")
-    check("num_classes", not flat["num_classes"] or may_have_labels(flat["data.name"]), "0: images in a folder have no labels")
+    labels = may_have_labels(flat["data.name"])
+    check("num_classes", not flat["num_classes"] or labels, f"0: images of {shorten(flat['data.name'])} have no labels")
     sides = height_and_width(flat["data.image_size"])
     check("data.image_size", min(sides) >= 6, "an integer ≥ 6, or two, height and width, such as 32,64")
 

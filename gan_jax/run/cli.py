@@ -5,6 +5,7 @@ import runpy
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,11 +41,14 @@ def define_config(default: str | None = None, *, resumes: bool = False) -> flags
     return holder
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parse the flags and call `main`. Bad input prints one line and exits with status 2, a run that fails with 1."""
+def run(main: Callable[..., None], *, positional: bool = False) -> None:
+    """Parse the flags and call `main`. Bad input prints one line and exits with status 2, a run that fails with 1.
+
+    positional: `main` takes the arguments that are not flags, as a list; without it there must be none.
+    """
 
     def guarded(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
+        if len(argv) > 1 and not positional:
             fail(f"{argv[1]}: not a flag; flags begin with --, see --help", 2)
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.FATAL)  # what libraries log is not for the user; what they raise is
@@ -53,7 +57,7 @@ def run(main: Callable[[], None]) -> None:
         try:
             if _COMPILATION_CACHE.value:
                 enable_compilation_cache()
-            _run(main)
+            _run(partial(main, list(argv[1:])) if positional else main)
         except (InputError, RunError) as error:
             fail(str(error), error.status)
         except OSError as error:

@@ -120,6 +120,20 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
         yield
 
 
+def is_training(workdir: Path) -> bool:
+    """Return whether a run of another process on this machine holds the lock of a folder."""
+    try:
+        file = (workdir / ".lock").open("r+")
+    except OSError:  # never locked, or not ours to write
+        return False
+    with file:
+        try:
+            _lock(file)
+        except (BlockingIOError, PermissionError):
+            return True
+    return False
+
+
 def _lock(file: TextIO) -> None:
     try:
         import fcntl

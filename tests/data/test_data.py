@@ -111,7 +111,7 @@ def test_the_embedded_digits_refuse_what_they_do_not_honour(options):
 
 def test_names_of_datasets():
     assert {name for name in DATASETS if not is_image_dataset(name)} == {*DENSITIES, "stacked:NAME"}
-    known = "mnist5k, mnist, ring, grid, tfds:NAME, folder:PATH, numpy:FILE, stacked:NAME"
+    known = "mnist5k, mnist, crossfire, emoji, ring, grid, tfds:NAME, folder:PATH, numpy:FILE, stacked:NAME"
     for name in ("mnist6k", "tfds:", "tfd:mnist", ""):
         assert not is_image_dataset(name)
         with pytest.raises(InputError, match=f"dataset {name} must be one of {known}$"):

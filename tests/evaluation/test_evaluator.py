@@ -102,6 +102,7 @@ def test_means_over_seeds_and_how_they_are_printed():
     assert mean_and_error([1.0, 2.0, 3.0]) == pytest.approx((2, 1 / np.sqrt(3)))
     assert np.isnan(mean_and_error([1.0])[1])
     assert (plus_minus([1.0, 2.0, 3.0]), plus_minus([4.0])) == ("2 ± 0.6", "4")
+    assert (plus_minus([999.9]), plus_minus([1200.0, 1300.0])) == ("1000", "1250 ± 50")
     row = over_seeds([{"fid": 1.0, "class_share/0": 0.5}, {"fid": 3.0, "class_share/0": 0.5}])
     assert (row["seeds"], row["mean"]["fid"], row["standard_error"]["fid"]) == (2, 2, pytest.approx(1))
     assert format_metrics(row["mean"], row["standard_error"]) == "fid 2 ± 1"
@@ -140,6 +141,7 @@ def test_the_selection_metric_is_lower_for_real_examples_than_for_an_untrained_g
     assert numbers.keys() == baseline.keys() == {f"eval/{name}" for name in EXPECTED[kind]}
     assert all(type(number) is float and np.isfinite(number) for number in numbers.values())
     assert numbers == evaluator(small_state(gan))
+    assert evaluator.selection_metric in evaluator_module.SELECTION_METRICS
     assert baseline[evaluator.selection_metric] < numbers[evaluator.selection_metric]
     assert len(evaluator.real) == 150
 

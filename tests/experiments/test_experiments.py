@@ -124,6 +124,7 @@ def test_the_wheel_holds_the_package_and_runs_the_readmes_example(tmp_path):
         archive.extractall(site)
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"gan_jax"}
     assert {"gan_jax/py.typed", "gan_jax/networks/dcgan.py", "gan_jax/configs/default.py"} <= set(names)
+    assert {"gan_jax/run/page.html", "gan_jax/run/page.js"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     (tmp_path / "example.py").write_text(readme_example() + "\nprint(gan_jax.__file__)\n")
     done = subprocess.run(

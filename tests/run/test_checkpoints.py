@@ -1,17 +1,22 @@
 """A checkpoint returns every bit or says what is damaged, exists only once it is whole, and old ones are deleted."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT
 from small import assert_trees_equal, small_config, small_gan, small_state
 
 from gan_jax.errors import InputError, SaveError
 from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.loop import train
+from gan_jax.run.orbax import reason_of
 from gan_jax.run.restore import restore_run
 from gan_jax.state import abstract_state
 
@@ -283,3 +288,40 @@ def test_a_checkpoint_that_was_moved_and_linked_is_resumed_and_not_deleted(tmp_p
     save(tmp_path / "run", 30, 40, keep=1)
     assert (tmp_path / "run" / "20").is_symlink()
     assert (tmp_path / "elsewhere" / "commit_success.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device", "file"), "No space left on device"),
+        (ValueError("RESOURCE_EXHAUSTED: x [tensorstore_spec='{true}'] [os_error_code='28']"), "No space left on device"),
+        (ValueError("INTERNAL: file: Disk quota exceeded [os_error_code='122'] [source locations='a']"), os.strerror(122)),
+        (KeyError(), "KeyError"),
+        (ValueError("first\nsecond"), "ValueError: first"),
+    ],
+)
+def test_a_failure_is_told_in_the_systems_own_words(error, reason):
+    assert reason_of(error) == reason
+
+
+def test_late_failures_of_a_save_are_silent_and_others_are_not(tmp_path):
+    code = """
+import asyncio, logging, sys, threading
+from gan_jax.run.orbax import silence_late_transfers
+silence_late_transfers()
+def late(): raise ValueError("x [os_error_code='28']")
+def full(): raise OSError(28, "No space left on device")
+class Late:
+    def __del__(self): full()
+async def main(): asyncio.get_running_loop().create_task(fail())
+async def fail(): late()
+asyncio.run(main())
+del (each := [Late()])[0]
+for target in (late, full):
+    thread = threading.Thread(target=target); thread.start(); thread.join()
+print("silent until here", file=sys.stderr)
+thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("silent until here\n")
+    assert "ZeroDivisionError" in done.stderr

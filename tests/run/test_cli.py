@@ -176,6 +176,7 @@ def test_the_package_trains_without_a_checkout(tmp_path):
         (("--workdir=x", "--config.penalty.final_r1=a"), "error: flag --config.penalty.final_r1=a: could not convert string"),
         (("--workdir=x", "--process_id=1"), "error: --coordinator, --num_processes and --process_id need --distributed"),
         (("--workdr=x",), "error: --workdr: no such flag; did you mean workdir?"),
+        (("--workdir=x", "runs/mnist"), "error: runs/mnist: not a flag; flags begin with --, see --help"),
         ((), "error: --workdir: give a folder for the run"),
         ((f"--config={'a' * 5000}",), f"error: --config={'a' * 100}… (5000 characters): File name too long"),
         (("--flagfile=/nonexistent",), "error: command line: ERROR:: Unable to open flagfile: "),

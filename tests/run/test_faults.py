@@ -28,7 +28,7 @@ from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.loop import train
 from gan_jax.run.plots import save_run_plots
 from gan_jax.run.restore import restore_run
-from gan_jax.run.runtime import StopSignals, lock_workdir
+from gan_jax.run.runtime import StopSignals, is_training, lock_workdir
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,10 @@ def test_a_second_run_on_a_workdir_is_refused_while_the_first_lives(tmp_path):
         with pytest.raises(InputError, match=f"process {process.pid} on .* is training there"):
             train(small_config(), tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        assert is_training(tmp_path)
         process.kill()
+    assert not is_training(tmp_path)
+    assert not is_training(tmp_path / "none")
     train(small_config(num_steps=1), tmp_path)
 
 

@@ -95,7 +95,7 @@ def test_pictures_of_a_conditional_run_have_a_class_in_each_row_and_its_evaluati
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("folder:nowhere", r"config\.num_classes=2 must be 0: images in a folder have no labels"),
+        ("folder:nowhere", r"config\.num_classes=2 must be 0: images of folder:nowhere have no labels"),
         ("numpy:{}/images.npy", "num_classes=2, and the dataset has 0 classes: set 0, or choose a dataset with labels"),
         ("mnist5k", "num_classes=2, and the dataset has 10 classes: set 10"),
     ],

@@ -1,0 +1,50 @@
+"""Which setting is better, and is the difference larger than that between seeds? Runs beside one another.
+
+Command: python experiments/compare.py runs/mnist runs/mnist_dcgan --html=compare.html, or one folder of workdirs
+Runs that differ in the seed alone are one line: mean ± SE over training seeds. "best" is the step of the lowest selection
+metric, the one whose checkpoint is kept; "final" the last. Titles without eval/ or samples/ are of evaluate.py, each run's mean
+over latents, by the averaged generator where there is one. Runs may still be running. Seconds.
+"""
+
+import csv
+import io
+
+from absl import flags
+
+from gan_jax.evaluation.results import markdown
+from gan_jax.files import write_atomic_bytes
+from gan_jax.run import cli
+from gan_jax.run.compare import group_runs, read_runs
+from gan_jax.run.page import as_numbers, as_text, make_page, tabulate, tabulate_runs
+
+_CSV = flags.DEFINE_string("csv", "", "File for the table, a line for each setting.")
+_HTML = flags.DEFINE_string("html", "", "File for the page: tables that sort, curves, samples over training.")
+
+
+def write(path: str, text: str) -> None:
+    """Write a file as UTF-8, and print its name."""
+    write_atomic_bytes(path, lambda file: file.write(text.encode()))
+    print(f"\n{path}", flush=True)
+
+
+def as_csv(rows: list[dict[str, str | float]]) -> str:
+    """Format the rows of a table as CSV."""
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def main(paths: list[str]) -> None:
+    groups = group_runs(read_runs(paths))
+    lines = tabulate(groups)
+    print(f"Mean ± SE over training seeds.\n\n{markdown(as_text(lines))}\n\n{markdown(as_text(tabulate_runs(groups)))}")
+    if _CSV.value:
+        write(_CSV.value, as_csv(as_numbers(lines)))
+    if _HTML.value:
+        write(_HTML.value, make_page(groups))
+
+
+if __name__ == "__main__":
+    cli.run(main, positional=True)
