@@ -345,6 +345,8 @@ def main() -> None:
         with config.unlocked():
             config.data.image_size, config.batch_size, config.network.dtype = size, batch, dtype
         check_config(config)
+        if not isinstance(size, int) or size & (size - 1):
+            raise InputError(f"--size={size}: must be powers of two: the FLOPs of squares of such sides are counted")
         if {config.network.gen.name, config.network.disc.name} != {"dcgan"}:
             raise InputError(f"config.network.name={config.network.name} must be dcgan for the benchmark")
         gan = make_gan(config)

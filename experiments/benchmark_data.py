@@ -118,8 +118,8 @@ def main() -> None:
         "streamed images / images the step takes": pairs("step, resident", "streamed path"),
         "step on streamed images / on resident ones": pairs("step, streamed", "step, resident"),
     }
-    size, width = config.data.image_size, config.network.dcgan.base_width
-    print(f"{config.network.name} {size}×{size}, width {width}, batch {config.batch_size}; {hardware()}")
+    (height, width, _), base_width = gan.sample_shape, config.network.dcgan.base_width
+    print(f"{config.network.name} {height}×{width}, width {base_width}, batch {config.batch_size}; {hardware()}")
     for name, values in seconds.items():
         print(
             f"{name:>15}: {1e3 * median[name]:8.3f} ms (min {1e3 * min(values):.3f}, max {1e3 * max(values):.3f}), "

@@ -11,7 +11,9 @@ A run on a folder, a file or a data.dir needs that once more, as --data=folder:P
 
 The defaults are the same on every machine; the expected time is printed first. On 2 cores it is two minutes with the
 classifier, and ten or more for each 10,000 images with Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer).
-Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known: Ctrl-C loses the current one only.
+Prints a table: each metric with its standard error, and beside it a perfect sampler's, or that of real images where --real was
+run with the same features. Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known: Ctrl-C
+loses the current one only.
 """
 
 from collections.abc import Iterator, Sized
@@ -41,7 +43,8 @@ from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, hold_out, real_images
 from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics
 from gan_jax.evaluation.neighbours import find_neighbours
-from gan_jax.evaluation.results import append_row, format_metrics, over_seeds
+from gan_jax.evaluation.report import find_baseline, format_table
+from gan_jax.evaluation.results import append_row, over_seeds
 from gan_jax.evaluation.stacks import evaluate_stacks, make_judge
 from gan_jax.memory import check_fits
 from gan_jax.run import cli, plots
@@ -79,6 +82,8 @@ _OUT = flags.DEFINE_string("out", "", "File of JSON lines for the rows; by defau
 
 _MAX_QUERIES = 2000  # samples whose neighbours are searched
 
+
+_LEARNED = ("classifier",)  # features that have learned from images: others may be compared with any, but for the baseline
 
 _DEFAULT_NUM, _DEFAULT_NUM_STACKS = 10_000, 26_000  # the latter is that of VEEGAN and PacGAN
 
@@ -186,6 +191,9 @@ def choose_real(config: ConfigDict, trained_on: TrainedOn, *, baseline: bool) ->
     select = partial(real_images, images, labels=labels, at_most=at_most)
     if has_splits(name):
         return select(), f"{name} {split}"
+    if _FEATURES.value not in _LEARNED and not _REAL.value:
+        chosen = select()
+        return chosen, f"{name}, {len(chosen)} images of {len(images)}"
     learned, held_out = hold_out(len(images))
     if baseline:
         return select(held_out), f"{name}, {len(held_out)} held-out images of {len(images)}"
@@ -226,10 +234,16 @@ def print_expected_time(extractor: Extractor, real: Sized, evaluated: list[Evalu
 def evaluate_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
     """Yield rows of the mode statistics of a run on points in the plane."""
     density = DENSITIES[config.data.name]()
+
+    def statistics(points: Any) -> dict[str, float]:
+        return mode_statistics(points, density.means, float(density.stddev))._asdict()
+
+    perfect = [statistics(density.sample(jax.random.key(seed), (num_samples(),))) for seed in range(_SEEDS.value)]
+    of_perfect = {"draws": len(perfect)} | {key: over_seeds(perfect).get(key, {}) for key in ("mean", "standard_error")}
     for name, fields, gan, state, ema in restore(_WORKDIR.value):
         points = [sample(gan, state, jax.random.key(seed), num_samples(), ema=ema) for seed in range(_SEEDS.value)]
-        by_seed = [mode_statistics(each, density.means, density.stddev)._asdict() for each in points]
-        yield fields | {"samples": name, "num": num_samples(), "real": config.data.name, **over_seeds(by_seed)}
+        row = fields | {"samples": name, "num": num_samples(), "real": config.data.name}
+        yield row | over_seeds([statistics(each) for each in points]) | {"perfect_sampler": of_perfect}
 
 
 def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
@@ -241,7 +255,7 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
     real, description = choose_real(config, trained_on, baseline=False)
     if _REAL.value:
         source, name = choose_real(config, trained_on, baseline=True)
-        evaluated = [Evaluated(name, {}, [source])]
+        evaluated = [Evaluated(name, {"baseline": True}, [source])]
     else:
         evaluated = choose_evaluated(config, num_samples(), trained_on.labels)
     others = {each.name: each.sources for each in evaluated}
@@ -277,8 +291,6 @@ def evaluate_stacked_digits(config: ConfigDict) -> Iterator[dict[str, Any]]:
     for name, fields, sources in evaluated:
         row = fields | evaluate_stacks(judge, dataset, sources, name, f"{config.data.name} {config.data.split}")
         yield row
-        perfect = row["perfect_sampler"]
-        print(f"perfect sampler, {row['num']} stacks: {format_metrics(perfect['mean'], perfect['standard_error'])}", flush=True)
 
 
 def save_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str, float]:
@@ -318,7 +330,8 @@ def main() -> None:
     for row in evaluate_configured(config, path, other_images=bool(given)):
         append_row(path, row)
         images = f"{row['num']} images" if row["seeds"] == 1 else f"{row['seeds']} × {row['num']} images"
-        print(f"{row['samples']}, {images}: {format_metrics(row['mean'], row.get('standard_error'))}", flush=True)
+        baseline = find_baseline(path, row)
+        print(f"{row['samples']}, {images}; real: {row['real']}\n{format_table(row, baseline)}", flush=True)
         print(*(f"warning: {warning}\n" for warning in row.get("warnings", ())), sep="", end="", flush=True)
     print(f"rows: {path}")
 

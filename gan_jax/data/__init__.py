@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from gan_jax.data.batch import Batch, Dataset, to_float, to_uint8
 from gan_jax.data.cache import Images, load_decoded
 from gan_jax.data.datasets import RESIDENT_MIB, WHOLE_BATCH, DensityDataset, ImageDataset, StreamedDataset, from_arrays
-from gan_jax.data.decoding import Transform
+from gan_jax.data.decoding import ImageSize, Transform, height_and_width
 from gan_jax.data.digits import load_digits
 from gan_jax.data.mnist import load_mnist
 from gan_jax.data.packages import PACKAGES, packaged_source
@@ -20,7 +20,7 @@ from gan_jax.theory.distributions import GaussianMixture, grid, ring
 
 
 class Named(NamedTuple):
-    """Images with a name: `load(image_size, channels, split=, data_dir=)` -> uint8 `[N, S, S, C]`, labels int32 `[N]`."""
+    """Images with a name: `load(image_size, channels, split=, data_dir=)` -> uint8 `[N, H, W, C]`, labels int32 `[N]`."""
 
     load: Callable[..., Images]
     splits: tuple[str, ...]
@@ -83,7 +83,7 @@ def has_splits(name: str) -> bool:
     return len(IMAGES[name].splits) > 1 if name in IMAGES else name.startswith("tfds:")
 
 
-def make_sample_shape(name: str, image_size: int, channels: int) -> tuple[int, ...]:
+def make_sample_shape(name: str, image_size: ImageSize, channels: int) -> tuple[int, ...]:
     """Return the shape of one example of a named dataset, known without loading it.
 
     Raises:
@@ -91,11 +91,11 @@ def make_sample_shape(name: str, image_size: int, channels: int) -> tuple[int, .
     """
     if is_stacked(name) and channels != CHANNELS:
         raise InputError(f"data.channels={channels} must be {CHANNELS} for {name}, which has an image in each channel")
-    return (image_size, image_size, channels) if is_image_dataset(name) else DENSITIES[name]().means.shape[1:]
+    return (*height_and_width(image_size), channels) if is_image_dataset(name) else DENSITIES[name]().means.shape[1:]
 
 
 def load_images(name: str, transform: Transform, *, split: str = "train", data_dir: str = "") -> Images:
-    """Load the images uint8 `[N, S, S, C]` of a dataset, which are decoded once and cached, and labels int32 `[N]` or None.
+    """Load the images uint8 `[N, H, W, C]` of a dataset, which are decoded once and cached, and labels int32 `[N]` or None.
 
     split, data_dir: as in `tfds_source`, `load_mnist` and `packaged_source`; other datasets have one split.
 
@@ -130,7 +130,7 @@ def make_dataset(
     name: str,
     *,
     batch_size: int,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: int = 1,
     flip: bool = False,
     resize: bool = True,
@@ -188,6 +188,7 @@ __all__ = [
     "Transform",
     "from_arrays",
     "has_splits",
+    "height_and_width",
     "is_image_dataset",
     "is_known",
     "is_stacked",

@@ -186,12 +186,12 @@ def _check_size(
     if pixels.shape != first[1]:
         sizes = f"{first[0]} is {first[1][1]} × {first[1][0]}, {name} is {width} × {height}"
         raise InputError(f"{source.name}: {sizes}: data.resize must be true")
-    if max(height, width) > transform.image_size:
+    if height > transform.image_shape[0] or width > transform.image_shape[1]:
         size = f"{name} is {width} × {height}, data.image_size={transform.image_size}"
         raise InputError(f"{source.name}: {size}: data.resize must be true")
 
 
 def _write_header(file: IO[bytes], count: int, transform: Transform) -> None:
     """Write the header of the `.npy`; NumPy leaves room in it for any count, so that it can be rewritten at the end."""
-    shape = (count, transform.image_size, transform.image_size, transform.channels)
+    shape = (count, *transform.image_shape)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.cached import cache_dir
+from gan_jax.data.decoding import ImageSize
 from gan_jax.data.digits import fit_digits
 from gan_jax.data.idx import IDX_SPLITS, has_idx_files, read_idx_split
 from gan_jax.errors import InputError
@@ -55,9 +56,9 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def load_mnist(
-    image_size: int = 32, channels: int = 1, *, split: str = "train", data_dir: str = ""
+    image_size: ImageSize = 32, channels: int = 1, *, split: str = "train", data_dir: str = ""
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Load images uint8 `[N, S, S, C]` and labels int32 `[N]`: the first 60,000 ("train"), or the last 10,000 ("test").
+    """Load images uint8 `[N, H, W, C]` and labels int32 `[N]`: the first 60,000 ("train"), or the last 10,000 ("test").
 
     See `fit_digits`. data_dir: where their idx files are, or in its folder mnist; otherwise the digits come from the cache.
 

@@ -62,7 +62,7 @@ def load_numpy(path: str, transform: Transform) -> Images:
     An array of the shape that is asked for may have any number of channels; others are transformed and cached.
     """
     images, labels = read_numpy(path)
-    if images.shape[1:] == (transform.image_size, transform.image_size, transform.channels):
+    if images.shape[1:] == transform.image_shape:
         return images, labels
     if images.shape[-1] not in (1, 3, 4):
         raise InputError(f"numpy:{path}: images are {list(images.shape[1:])}: data.image_size and data.channels must match")

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gan_jax.configs import default
-from gan_jax.data import DATASETS, is_image_dataset, may_have_labels
-from gan_jax.errors import InputError, nearest, shorten
+from gan_jax.data import DATASETS, height_and_width, is_image_dataset, may_have_labels
+from gan_jax.errors import InputError, nearest, nearest_key, shorten
 from gan_jax.networks import DTYPES
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.parallel import MODES
@@ -49,10 +49,10 @@ def _check_types(config: Any) -> dict[str, Any]:
         rest = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise InputError(f"config.{missing[0]} is missing{rest}: begin with gan_jax/configs/default.py, which has every entry")
     if unknown := [key for key in flat if key not in expected]:
-        raise InputError(f"config.{shorten(unknown[0])}: no such entry{nearest(unknown[0], expected)}")
+        raise InputError(f"config.{shorten(unknown[0])}: no such entry{nearest_key(str(unknown[0]), expected)}")
     wrong = [
         f"config.{key}={shorten(flat[key])} must be {kind}, not {type(flat[key]).__name__}"
-        for key, (kind, holds) in ((key, _kind_of(entry)) for key, entry in expected.items())
+        for key, (kind, holds) in ((key, _KINDS.get(key) or _kind_of(entry)) for key, entry in expected.items())
         if not holds(flat[key])
     ]
     if wrong:
@@ -93,6 +93,14 @@ def _is_text(given: Any) -> bool:
         return isinstance(given, str) and b"\0" not in os.fsencode(given)
     except UnicodeEncodeError:
         return False
+
+
+def _is_image_size(given: Any) -> bool:
+    return _is_int(given) or (_are_ints(given) and len(given) == 2)
+
+
+_KINDS = {"data.image_size": ("an integer, or two, height and width, such as 32,64", _is_image_size)}
+"""What entries must be whose default does not say it."""
 
 
 def _check_values(flat: Mapping[str, Any], optimizers: Iterable[str]) -> None:
@@ -146,7 +154,8 @@ def _check_values(flat: Mapping[str, Any], optimizers: Iterable[str]) -> None:
     check("eval_num", flat["eval_num"] >= 100, "an integer ≥ 100")
     labels = may_have_labels(flat["data.name"])
     check("num_classes", not flat["num_classes"] or labels, f"0: images of {shorten(flat['data.name'])} have no labels")
-    check("data.image_size", flat["data.image_size"] >= 8, "an integer ≥ 8")
+    sides = height_and_width(flat["data.image_size"])
+    check("data.image_size", min(sides) >= 6, "an integer ≥ 6, or two, height and width, such as 32,64")
 
 
 def _is_count(text: str) -> bool:

@@ -7,13 +7,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from gan_jax.errors import CollapseError, InputError, RunError, StoppedError, nearest, one_line, shorten
-from gan_jax.run import distributed
+from gan_jax.errors import CollapseError, InputError, RunError, StoppedError, nearest, nearest_key, one_line, shorten
+from gan_jax.run import distributed, saved
 from gan_jax.run.checks import flatten
 from gan_jax.run.console import mend_console
 from gan_jax.run.runtime import enable_compilation_cache, exit_on_signals, keep_freed_memory
@@ -22,11 +22,16 @@ _COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Keep compi
 
 
 _default_configs: list[str] = []  # not the library's default, which it parses, with the overrides, where the flag is defined
+_resumes: list[bool] = [False]  # whether the config of the run in --workdir comes before that
 
 
-def define_config(default: str | None = None) -> flags.FlagHolder[ConfigDict]:
-    """Define the flag `--config=FILE`, whose entries `--config.key=value` overrides."""
+def define_config(default: str | None = None, *, resumes: bool = False) -> flags.FlagHolder[ConfigDict]:
+    """Define the flag `--config=FILE`, a config file or a config as JSON, whose entries `--config.key=value` overrides.
+
+    default: the file without the flag. resumes: where there is a run in `--workdir`, its config.json is that file.
+    """
     _default_configs[:] = [default] if default else []
+    _resumes[0] = resumes
     try:
         holder: flags.FlagHolder[ConfigDict] = config_flags.DEFINE_config_file(
             "config", None, "Config file; --config.key=value overrides an entry.", lock_config=True
@@ -96,8 +101,8 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         if "config" in flags.FLAGS and not {"help", "helpfull", "helpshort"}.intersection(names):
             if "config" not in names:
-                argv[1:1] = [f"--config={path}" for path in _default_configs]
-            check_overrides(argv)
+                argv[1:1] = [f"--config={path}" for path in _saved_configs(argv) or _default_configs]
+            argv[:] = prepare(argv)
         rest: list[str] = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
         fail(f"--{error.flagname}: no such flag{nearest(error.flagname, list(flags.FLAGS))}", 2)
@@ -112,27 +117,70 @@ def _flag_names(argv: Sequence[str]) -> list[str]:
     return [argument.lstrip("-").partition("=")[0] if argument.startswith("-") else "" for argument in argv]
 
 
-def check_overrides(argv: Sequence[str]) -> None:
-    """Raise `InputError` where `--config` names no config file, or an argument `--config.key` no entry of it.
+def _saved_configs(argv: Sequence[str]) -> list[str]:
+    """Return the config.json of the run in `--workdir`, where that alone resumes it."""
+    names = _flag_names(argv)
+    if not _resumes[0] or "workdir" not in names:
+        return []
+    path = Path(_last_value(argv, "workdir")) / "config.json"
+    return [str(path)] if path.is_file() else []
+
+
+def _last_value(argv: Sequence[str], name: str) -> str:
+    """Return what the last `--name=value`, or `--name value`, gives."""
+    names = _flag_names(argv)
+    position = len(names) - 1 - names[::-1].index(name)
+    return argv[position].partition("=")[2] or "".join(argv[position + 1 : position + 2])
+
+
+def prepare(argv: Sequence[str]) -> list[str]:
+    """Check the overrides, and return the arguments as the library reads them: JSON by a config file, 1e4 for an integer."""
+    config, prepared = check_overrides(argv), list(argv)
+    for position, (argument, name) in enumerate(zip(argv, _flag_names(argv), strict=True)):
+        has_value = "=" in argument
+        place = position if has_value else position + 1
+        if place == len(argv):
+            break
+        text = argument.partition("=")[2] if has_value else argv[place]
+        if name == "config" and text.endswith(".json"):
+            text = f"{saved.__file__}:{text}"
+        elif name.startswith("config.") and type(config[name.removeprefix("config.")]) is int:
+            text = _as_integer(text)
+        else:
+            continue
+        prepared[place] = f"--{name}={text}" if has_value else text
+    return prepared
+
+
+def _as_integer(text: str) -> str:
+    """Write a whole number such as 1e4 in digits; any other text stays as it is."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() and not text.lstrip("+-").isdecimal() and abs(number) < 2**53 else text
+
+
+def check_overrides(argv: Sequence[str]) -> dict[str, Any]:
+    """Return the flat config that `--config` names; raise `InputError` where it names none, or a `--config.key` no entry.
 
     The library raises an error from within for a wrong key; a value of a wrong type it refuses in one line.
     """
     names = _flag_names(argv)
     if "config" not in names:
         raise InputError("--config: give a config file, such as --config=experiments/configs/mnist.py")
-    position = len(names) - 1 - names[::-1].index("config")
-    path = argv[position].partition("=")[2] or "".join(argv[position + 1 : position + 2])
-    config = flatten(load_config(path).to_dict())
+    config = flatten(load_config(_last_value(argv, "config")).to_dict())
     for name in names:
         negated, dot, key = name.partition("config.")
         if dot and negated in ("", "no") and key not in config:
             entries = [entry for entry in config if entry.startswith(f"{key}.")]
-            known = f"; its entries are {', '.join(entries)}" if entries else nearest(key, config)
+            known = f"; its entries are {', '.join(entries)}" if entries else nearest_key(key, config)
             raise InputError(f"--{shorten(name)}: no such entry{known}")
+    return config
 
 
 def load_config(path: str) -> ConfigDict:
-    """Return `get_config()` of a config file, or `get_config(ARGUMENT)` for FILE:ARGUMENT."""
+    """Return `get_config()` of a config file, or `get_config(ARGUMENT)` for FILE:ARGUMENT, or the config in FILE.json."""
     name, colon, argument = path.partition(":")
     file = Path(name)
     try:
@@ -143,6 +191,11 @@ def load_config(path: str) -> ConfigDict:
         folder = file if file.is_dir() else file.parent
         known = sorted(str(other) for other in folder.glob("*.py")) or ["experiments/configs/mnist.py"]
         raise InputError(f"--config={shorten(path)}: no such file; there is {', '.join(known)}")
+    if not colon and file.suffix == ".json":
+        try:
+            return saved.get_config(path)
+        except InputError as error:
+            raise InputError(f"--config={shorten(path)}: {error}") from error
     try:
         config = runpy.run_path(str(file))["get_config"](*[argument] if colon else [])
     except Exception as error:  # whatever a config file raises, the line names the file

@@ -228,7 +228,7 @@ def make_configured_dataset(config: ConfigDict) -> Dataset:
 
 
 def load_configured_images(config: ConfigDict, split: str = "") -> Images:
-    """Load uint8 images `[N, S, S, C]` and labels `[N]` or None of a split, by default the one that the config trains on.
+    """Load uint8 images `[N, H, W, C]` and labels `[N]` or None of a split, by default the one that the config trains on.
 
     Raises:
         InputError: no such split, or the data are no images.

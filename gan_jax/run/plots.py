@@ -37,7 +37,7 @@ def save_grid(images: np.ndarray, path: str | Path, *, columns: int | None = Non
     count = len(images)
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
-    scale = max(1, _MIN_TILE // images.shape[1])
+    scale = max(1, _MIN_TILE // min(images.shape[1:3]))
     tiles = _as_tiles(images).repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = tiles.shape[1] + 2, tiles.shape[2] + 2
     canvas = np.full((rows * height + 2, columns * width + 2, *tiles.shape[3:]), 255, np.uint8)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from gan_jax.configs import default
 from gan_jax.data import Dataset
-from gan_jax.errors import InputError, NonFiniteError, nearest
+from gan_jax.errors import InputError, NonFiniteError, nearest_key
 from gan_jax.evaluation.evaluator import make_evaluator
 from gan_jax.parallel import make_step
 from gan_jax.run.checkpoints import Checkpoints
@@ -59,7 +59,7 @@ def recipe(sample_shape: tuple[int, ...], entries: Mapping[str, Any] | None = No
     known = flatten(config.to_dict())
     for key in entries or {}:
         if key not in known:
-            raise InputError(f"{key}: no such entry of the config{nearest(key, known)}")
+            raise InputError(f"{key}: no such entry of the config{nearest_key(key, known)}")
     try:
         config.update_from_flattened_dict(dict(entries or {}))
     except (TypeError, ValueError) as error:

@@ -80,7 +80,7 @@ def make_config(path: str, run: Run) -> ConfigDict:
         InputError: no such file or entry, a value of a wrong type, or a config that cannot be trained.
     """
     values, arguments = flags.FlagValues(), ["sweep", f"--config={path}", *run.overrides]
-    cli.check_overrides(arguments)
+    arguments = cli.prepare(arguments)
     try:
         holder = config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=arguments)
         values(arguments)

@@ -149,6 +149,13 @@ def test_digits_of_other_sizes_and_channels():
     full, _ = digits_module.load_digits()
     means = [images.astype(float).mean(axis=(1, 2, 3)) for images in (small, full)]
     np.testing.assert_allclose(*means, rtol=0.15, atol=2)
+    own, wide, flat = (digits_module.load_digits(size)[0] for size in (28, (32, 64), (24, 16)))
+    np.testing.assert_array_equal(own, full[:, 2:-2, 2:-2])  # their own size: neither padded nor resized
+    np.testing.assert_array_equal(wide[:, :, 16:-16], full)
+    assert not wide[:, :, :16].any()
+    assert not wide[:, :, -16:].any()
+    assert flat.shape == (5000, 24, 16, 1)
+    assert not flat[:, :2].any()  # no digit is stretched
 
 
 def test_digits_survive_a_damaged_and_an_unwritable_cache(tmp_path, monkeypatch):

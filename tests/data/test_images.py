@@ -141,6 +141,32 @@ def test_the_largest_centred_square_is_resized_with_antialiasing(folder):
     assert np.abs(smooth.astype(int) - 127).max() < 16
 
 
+def test_a_size_may_be_height_and_width(folder, tmp_path):
+    """The largest centred rectangle of that shape is resized, and a square is the same image, and the same file, either way."""
+    wide = plain(RED, (90, 30))
+    wide.paste(GREEN, (15, 0, 75, 30))
+    wide.paste(BLUE, (30, 0, 60, 30))
+    wide.save(folder / "wide.png")
+    (cut,) = load(folder, (8, 16))
+    assert cut.shape == (8, 16, 3)
+    for column, colour in ((0, GREEN), (8, BLUE), (15, GREEN)):
+        np.testing.assert_allclose(cut[:, column], np.broadcast_to(colour, (8, 3)), atol=6)
+    (tall,) = load(folder, (16, 8))
+    assert tall.shape == (16, 8, 3)
+    np.testing.assert_array_equal(load(folder, 8), load(folder, [8, 8]))
+    assert Transform(8, 3) == Transform((8, 8), 3)
+
+
+def test_smaller_images_are_in_the_middle_of_a_background_of_two_sides(folder):
+    pixels = random_images(1, 6, 3)
+    Image.fromarray(pixels[0]).save(folder / "0.png")
+    images = load(folder, (8, 12), resize=False)
+    np.testing.assert_array_equal(images[:, 1:7, 3:9], pixels)
+    assert int(images.sum()) == int(pixels.sum())
+    with pytest.raises(InputError, match=r"0\.png is 6 × 6, data\.image_size=\(12, 4\): data\.resize must be true"):
+        load(folder, (12, 4), resize=False)
+
+
 def test_without_a_resize_pixels_stay_as_they_are_in_the_middle_of_the_background(folder):
     pixels = random_images(3, 6, 3)
     for index, image in enumerate(pixels):

@@ -34,13 +34,19 @@ def test_evaluate_a_run_other_images_and_the_real_baseline(run, run_script, tmp_
     done = run_script("evaluate.py", workdir, data, *FLAGS, "--neighbours", fast=True)
     rows = read_jsonl(run / "run" / "results.jsonl")
     assert [(row["weights"], row["which"]) for row in rows] == [("EMA", "best and final"), ("raw", "best and final")]
-    assert [rows[0][key] for key in ("step", "num", "num_real", "seeds")] == [20, 60, 180, 2]
+    assert [rows[0][key] for key in ("step", "num", "num_real", "seeds")] == [20, 60, 300, 2]
     assert rows[0]["neighbours"]["median"] > rows[0]["neighbours"]["real_median"] > 0
     assert "neighbours" not in rows[1]
     assert (run / "run" / "neighbours.png").stat().st_size > 500
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("features=pixels: 420 images at ")
-    assert any(line.startswith("step 20 (best and final), raw weights, 2 × 60 images: pixels_frechet ") for line in lines)
+    assert lines[0].startswith("features=pixels: 540 images at ")
+    (start,) = (
+        number for number, line in enumerate(lines) if line.startswith("step 20 (best and final), raw weights, 2 × 60 im")
+    )
+    assert lines[start + 1].split("  ")[0] == "metric"
+    assert "mean ± standard error over 2 seeds of samples" in lines[start + 1]
+    assert lines[start + 2].startswith("pixels_frechet ")
+    assert " ± " in lines[start + 2]
     assert "warning: fake: 60 samples of 64 dimensions" in done.stdout
     np.save(tmp_path / "other.npy", striped(90, seed=1)[0])
     for images in (f"--npz={tmp_path}/other.npy", "--real"):
@@ -67,7 +73,8 @@ def test_evaluate_stacked_digits(run_script, tmp_path):
     for flags in (("--num=70", "--seeds=2"), ("--real", "--num=500")):
         done = run_script("evaluate.py", run, trusted, f"--out={rows}", *flags, fast=True)
         assert "the classifier is right on 100.00% of 120 held-out digits" in done.stdout
-        assert "perfect sampler, " in done.stdout
+        assert "perfect sampler" in done.stdout
+        assert "one sample makes a mode count; " in done.stdout
     ema, raw, real = read_jsonl(rows)
     assert [(row["step"], row["weights"]) for row in (ema, raw)] == [(2, "EMA"), (2, "raw")]
     assert [(row["num"], row["seeds"]) for row in (ema, raw, real)] == [(70, 2), (70, 2), (500, 3)]

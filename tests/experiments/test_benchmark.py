@@ -129,7 +129,7 @@ def test_bad_flags_of_the_benchmark(run_script):
     config = "--config=gan_jax/configs/default.py"
     for argument, message in [
         ("--size=32,large", "--size=32,large must be integers ≥ 1"),
-        ("--size=20", "image size 20 × 20 must be a power of two"),
+        ("--size=20", "--size=20: must be powers of two"),
         ("--baseline=tensorflow", "--baseline=tensorflow must be one of flax, torch"),
         ("--dtype=float8", "--dtype=float8 must be one of float32, bfloat16"),
         ("--config.network.name=mlp", "must be dcgan for the benchmark"),

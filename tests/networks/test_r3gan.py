@@ -64,8 +64,8 @@ def test_shapes(size, channels, widths):
 @pytest.mark.parametrize(
     ("sample_shape", "options", "message"),
     [
-        ((24, 24, 1), {}, "image size 24 × 24 must be a power of two ≥ 8"),
-        ((4, 4, 1), {}, "image size 4 × 4 must be a power of two ≥ 8"),
+        ((26, 26, 1), {}, "image size 26 × 26 must be .*; nearest: 24 × 24 and 28 × 28; set config.data.image_size"),
+        ((4, 4, 1), {}, "image size 4 × 4 must be .*; nearest: 6 × 6; "),
         ((2,), {}, r"makes images, and the samples are \(2,\): choose mlp"),
         ((16, 16, 1), {"widths": (8, 8)}, r"widths=\(8, 8\) must be 3 integers ≥ 1, from 16 × 16 to 4 × 4, or one for all"),
         ((16, 16, 1), {"widths": ()}, r"widths=\(\) must be 3 integers"),

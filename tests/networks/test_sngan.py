@@ -104,13 +104,13 @@ def test_shapes_for_every_size_and_number_of_channels(name, size, channels, num_
 @pytest.mark.parametrize(
     ("name", "sample_shape", "options", "message"),
     [
-        ("sndcgan", (8, 8, 1), {}, "network sndcgan: image size 8 × 8 must be a power of two ≥ 16, squared"),
+        ("sndcgan", (8, 8, 1), {}, "network sndcgan: image size 8 × 8 must be .*; nearest: 16 × 16; "),
         ("sndcgan", (2,), {}, "network sndcgan makes images, and the samples are \\(2,\\): choose mlp"),
         ("sndcgan", (16, 16, 1), {"base_width": 0}, "base_width=0 must be an integer ≥ 1"),
         ("sndcgan", (16, 16, 1), {"base_width": 4.5}, "base_width=4.5 must be an integer ≥ 1"),
         ("sndcgan", (16, 16, 1), {"norm": "spectrl"}, "norm=spectrl must be one of spectral, none; did you mean spectral"),
         ("sndcgan", (16, 16, 1), {"norm": "batch"}, "norm=batch must be one of spectral, none"),
-        ("resnet", (24, 24, 1), {}, "network resnet: image size 24 × 24 must be a power of two ≥ 8, squared"),
+        ("resnet", (17, 24, 1), {}, "network resnet: image size 17 × 24 must be .*; nearest: 16 × 24 and 20 × 24; "),
         ("resnet", (16, 16, 1), {"width": 0}, "width=0 must be an integer ≥ 1"),
         ("resnet", (16, 16, 1), {"width": "wide"}, "width=wide must be an integer ≥ 1"),
         ("resnet", (16, 16, 1), {"norm": "leyer"}, "norm=leyer must be one of spectral, layer, none; did you mean layer"),

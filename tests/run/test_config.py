@@ -59,7 +59,10 @@ def test_every_config_says_what_it_asks_and_how_it_is_run(path: Path):
 @pytest.mark.parametrize(
     ("key", "entry", "allowed"),
     [
-        ("data.image_size", 4, "an integer ≥ 8"),
+        ("data.image_size", 4, "an integer ≥ 6, or two, height and width"),
+        ("data.image_size", (32, 4), "an integer ≥ 6, or two"),
+        ("data.image_size", (32, 32, 32), "an integer, or two, height and width, such as 32,64, not tuple"),
+        ("data.image_size", "32x64", "an integer, or two, height and width, such as 32,64, not str"),
         ("batch_size", 0, "an integer ≥ 1"),
         ("latent_dim", 0, "an integer ≥ 1"),
         ("disc_steps", 0, "an integer ≥ 1"),
@@ -104,7 +107,10 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
     ("overrides", "message"),
     [
         ({"data.name": "ring"}, r"config\.network\.gen: network dcgan makes images.*choose mlp, or an image dataset"),
-        ({"data.image_size": 24}, r"config\.network\.gen: network dcgan: image size 24 × 24 must be a power of two ≥ 8"),
+        (
+            {"data.image_size": 30},
+            r"config\.network\.gen: network dcgan: image size 30 × 30 must be .*; nearest: 28 × 28 and 32 × 32; set config",
+        ),
         ({"network.name": "dcgn"}, r"config\.network\.gen: network dcgn must be one of dcgan, mlp.*; did you mean dcgan"),
         ({"network.disc.dcgan.base_width": 0}, r"config\.network\.disc: network dcgan: base_width=0 must be an integer ≥ 1"),
         (
@@ -123,7 +129,10 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
             {"penalty.r1": 1.0, "data.image_size": 16},
             r"config\.network\.disc\.dcgan\.norm=none \(or layer, spectral\), or the weights in config\.penalty to 0",
         ),
-        ({"network.name": "sndcgan"}, r"config\.network\.gen: network sndcgan: image size 8 × 8 must be a power of two ≥ 16"),
+        (
+            {"network.name": "sndcgan"},
+            r"config\.network\.gen: network sndcgan: image size 8 × 8 must be .*; nearest: 16 × 16; ",
+        ),
         ({"network.name": "resnet", "network.disc.resnet.width": 0}, r"config\.network\.disc: network resnet: width=0 must be"),
         (
             {"network.name": "r3gan", "network.r3gan.group_size": 7},
@@ -304,6 +313,17 @@ def test_a_config_that_lacks_an_entry_is_named():
     del config.objective
     with pytest.raises(InputError, match=r"config\.objective is missing"):
         check_config(config)
+
+
+def test_an_image_size_is_an_integer_or_a_pair_also_after_it_was_saved():
+    for size, shape in ((8, (8, 8, 1)), ((8, 16), (8, 16, 1))):
+        config = small_config(**{"data.image_size": size})
+        saved = resolve(config)
+        assert saved["data"]["image_size"] == (size if size == 8 else [8, 16])
+        for each in (config, ConfigDict(saved)):
+            check_config(each)
+            assert make_gan(each).sample_shape == make_configured_dataset(each).sample_shape == shape
+        assert differences(saved, resolve(config)) == []
 
 
 @pytest.mark.parametrize(

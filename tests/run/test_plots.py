@@ -26,6 +26,15 @@ def test_grid_holds_every_image_in_order(tmp_path, channels, mode):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["grid.png"]
 
 
+def test_images_of_two_sides_keep_their_shape(tmp_path):
+    images = random_images(2, 16)[:, :, :8]
+    plots.save_grid(images, tmp_path / "grid.png", columns=2)
+    with Image.open(tmp_path / "grid.png") as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (16 * 8 + 4, 2 * 8 * 8 + 6)
+    np.testing.assert_array_equal(pixels[2:130:8, 2:66:8], images[0, ..., 0])
+
+
 def test_pairs_stand_side_by_side(tmp_path):
     samples, neighbours = random_images(6, 64, 3), random_images(6, 64, 3, seed=1)
     plots.save_pairs(samples, neighbours, tmp_path / "pairs.png")
