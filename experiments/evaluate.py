@@ -12,8 +12,8 @@ A run on a folder, a file or a data.dir needs that once more, as --data=folder:P
 The defaults are the same on every machine; the expected time is printed first. On 2 cores it is two minutes with the
 classifier, and ten or more for each 10,000 images with Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer).
 Prints a table: each metric with its standard error, and beside it a perfect sampler's, or that of real images where --real was
-run with the same features. Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known: Ctrl-C loses
-the current one only.
+run with the same features. Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known: Ctrl-C
+loses the current one only.
 """
 
 from collections.abc import Iterator, Sized
