@@ -109,7 +109,8 @@ def usage(gan: GAN) -> list[str]:
 def _find_metrics(workdir: Path, state: TrainState, *, ema: bool) -> dict[str, Any]:
     """Find what the run's files say of these weights: during training, and the newest row of evaluate.py by features."""
     step = int(state.step)
-    evaluated = {} if state.ema is not None and not ema else {row["step"]: row for row in read_jsonl(workdir / "eval.jsonl")}
+    of_a_run = ema or state.ema is None  # a run evaluates the average where there is one
+    evaluated = {row.get("step"): row for row in read_jsonl(workdir / "eval.jsonl") if of_a_run}
     fields = {"step": step, "weights": "EMA" if ema else "raw"}
     rows = [row for row in read_jsonl(workdir / "results.jsonl") if fields.items() <= row.items()]
     by_features = {row.get("features"): {key: row[key] for key in _OF_RESULTS if key in row} for row in rows}
