@@ -7,8 +7,9 @@ Gaussian one, data N(0, 1), G(z) = μ + s z, D of x and x². The Jacobian is tha
 by automatic differentiation; beside it stand the radius of gan_jax/theory/games.py, and the rate of a real trajectory.
 
 Command: python experiments/theory/local_convergence.py [--full]      seconds: 20; long form 250 of CPU
-Expect: radii by formula to six digits for gradient steps. Without damping simultaneous steps leave and alternating ones circle;
-R1, R2 and both converge, for every objective; noise does for those with a curvature; WGAN-GP, DRAGAN and Adam (0, .99) never.
+Expect: radii by formula to six digits for gradient steps. Without damping simultaneous steps leave and alternating ones
+circle; R1, R2 and both converge, for every objective, by gradient steps; noise does for those with a curvature; WGAN-GP, DRAGAN
+and Adam (0, .99) never do.
 """
 
 from collections.abc import Callable, Mapping
