@@ -7,7 +7,7 @@ WORKDIR ?= runs/mnist
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev train sample inception mnist test lint format format-check typecheck theory bench bench-plot results reproduce torture build clean
+.PHONY: help install install-dev train sample inception mnist test lint format format-check typecheck theory bench bench-plot results reproduce torture slurm build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -79,6 +79,9 @@ reproduce: install ## train a short run twice, and once with kill -9 in the midd
 
 torture: install ## inject faults into real runs and print which they survived (ARGS=--kills=3 for the short form)
 	$(RUN) experiments/torture.py $(ARGS)
+
+slurm: install-dev ## start a Slurm of three nodes here (Debian: slurm-wlm, munge) and train, requeue and kill on it, 4 minutes
+	$(RUN) tests/launch/check_slurm.py
 
 build: install-dev ## build the wheel into dist/
 	$(RUN) -m build --wheel

@@ -1,4 +1,4 @@
-"""A Slurm of two nodes on one machine: its daemons are children of this process, run as its user, and write to one folder.
+"""A Slurm of three nodes on one machine: its daemons are children of this process, run as its user, and write to one folder.
 
 A node is a `slurmd` with a name; the first has the name of the machine, by which the processes of a run find one another. For
 Debian's packages slurm-wlm and munge, whose own services are neither needed nor changed.
@@ -27,18 +27,18 @@ class NoSlurmError(Exception):
 
 
 class Cluster:
-    """Two nodes, and the commands of their user."""
+    """Three nodes, and the commands of their user."""
 
     def __init__(self, folder: Path):
         self.folder, self.host = folder, socket.gethostname().partition(".")[0]
-        self.nodes = (self.host, f"{self.host}-b")
+        self.nodes = (self.host, f"{self.host}-b", f"{self.host}-c")
         # Within a job of another cluster, its variables would count as options of these commands.
         own = {name: text for name, text in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "SRUN"))}
         self.environment = own | {"PATH": _PATH, "SLURM_CONF": str(folder / "slurm.conf")}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Start munge, the controller and the nodes, and wait until both are idle."""
+        """Start munge, the controller and the nodes, and wait until all nodes are idle."""
         self.folder.chmod(0o711)  # munged insists on a socket that every user can reach
         (self.folder / "state").mkdir()
         (self.folder / "slurm.conf").write_text(self._configuration())
@@ -50,12 +50,12 @@ class Cluster:
         wait_for((self.folder / "munge.socket").exists, 20, "munged does not listen")
         self._start_daemon("slurmctld", "slurmctld", "-D")
         for node in self.nodes:
-            self.start_node(node)
+            self._start_daemon(node, "slurmd", "-D", "-N", node)
         idle = ("sinfo", "--noheader", "--Node", "--states=idle", "--format=%N")
-        wait_for(lambda: self.command(*idle, check=False).split() == [*self.nodes], 60, "the two nodes do not become idle")
+        wait_for(lambda: self.command(*idle, check=False).split() == [*self.nodes], 60, "the nodes do not become idle")
 
     def stop(self) -> None:
-        """Kill both nodes with all that runs there, and end the other daemons."""
+        """Kill the nodes with all that runs there, and end the other daemons."""
         for node in self.nodes:
             self.kill_node(node)
         for daemon in reversed(self._daemons.values()):
@@ -85,10 +85,6 @@ class Cluster:
         """Tell whether a job is over, and will not be queued again."""
         return self.job(job_id)["JobState"] in _ENDS
 
-    def start_node(self, node: str) -> None:
-        """Start the daemon of a node, also again after it was killed."""
-        self._start_daemon(node, "slurmd", "-D", "-N", node)
-
     def kill_node(self, node: str) -> None:
         """Kill all processes of a node at once, its daemon first: nothing there has the time to say that it ends."""
         if node in self._daemons:
@@ -115,11 +111,11 @@ class Cluster:
 
     def _configuration(self) -> str:
         user, folder = pwd.getpwuid(os.getuid()).pw_name, self.folder
-        port, *ports = free_ports(3)
+        port, *ports = free_ports(1 + len(self.nodes))
         machine = f"NodeHostname={self.host} NodeAddr=127.0.0.1 CPUs=8"  # more than it has, for several jobs at a time
         nodes = "\n".join(f"NodeName={node} {machine} Port={each}" for node, each in zip(self.nodes, ports, strict=True))
         return f"""
-ClusterName=two
+ClusterName=test
 SlurmctldHost={self.host}(127.0.0.1)
 SlurmctldPort={port}
 SlurmUser={user}
@@ -153,7 +149,7 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 @contextmanager
-def two_nodes(folder: Path) -> Iterator[Cluster]:
+def started_cluster(folder: Path) -> Iterator[Cluster]:
     """Yield a cluster whose nodes are idle, and end it.
 
     Raises:
