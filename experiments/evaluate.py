@@ -31,13 +31,11 @@ from gan_jax.data import (
     StackedDataset,
     Transform,
     has_splits,
-    is_known,
     is_stacked,
     load_images,
     read_numpy,
-    reads_folder,
 )
-from gan_jax.errors import InputError, shorten
+from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import check_comparable, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, hold_out, real_images
@@ -48,8 +46,8 @@ from gan_jax.evaluation.results import append_row, over_seeds
 from gan_jax.evaluation.stacks import evaluate_stacks, make_judge
 from gan_jax.memory import check_fits
 from gan_jax.run import cli, plots
-from gan_jax.run.config import check_config, check_recipe, load_configured_images, make_configured_dataset
-from gan_jax.run.restore import restore_run, restore_steps
+from gan_jax.run.config import check_config, load_configured_images, make_configured_dataset
+from gan_jax.run.restore import restore_run, restore_steps, trust
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
 
@@ -132,27 +130,6 @@ def restore(workdir: str) -> Iterator[Restored]:
             fields = {"workdir": workdir, "step": step, "which": which, "weights": "EMA" if ema else "raw"}
             name = f"step {step} ({which}), {fields['weights']} weights"
             yield Restored(name, fields | {"batch_norm": "running statistics"}, gan, state, ema)
-
-
-def trusted(config: ConfigDict) -> ConfigDict:
-    """Return the config of a run with the dataset that may be opened: a record may be a stranger's, a flag is the user's.
-
-    Raises:
-        InputError: the record names a path, which the user has to repeat.
-    """
-    data = config.data
-    paths = [(_DATA, "name")] if not (_DATA.value or is_known(data.name)) else []
-    paths += [(_DATA_DIR, "dir")] if data.dir and reads_folder(data.name) and not (_DATA.value or _DATA_DIR.value) else []
-    if paths:
-        flag, entry = paths[0]
-        repeated = f"--{flag.name}={shorten(data[entry])}"
-        raise InputError(
-            f"--workdir={_WORKDIR.value}: the run was trained on config.data.{entry}={shorten(data[entry])}, and a path in a "
-            f"record is opened only where you repeat it: add {repeated}"
-        )
-    config.data.name, config.data.dir = _DATA.value or data.name, _DATA_DIR.value
-    check_recipe(config.to_dict())
-    return config
 
 
 def load_trained_on(config: ConfigDict) -> TrainedOn:
@@ -323,7 +300,7 @@ def main() -> None:
     check_fits(_KEPT * (_NUM.value or 0), f"--num={_NUM.value}")
     path = Path(_OUT.value or Path(_WORKDIR.value) / "results.jsonl")
     if _WORKDIR.value:
-        config = trusted(restore_run(_WORKDIR.value)[0])
+        config = trust(restore_run(_WORKDIR.value)[0], _DATA.value, _DATA_DIR.value)
     else:
         config = _CONFIG.value
         check_config(config)

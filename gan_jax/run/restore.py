@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from gan_jax.errors import InputError
+from gan_jax.data import is_known, reads_folder
+from gan_jax.errors import InputError, shorten
 from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.config import check_recipe
 from gan_jax.run.orbax import check_path
@@ -45,3 +46,22 @@ def restore_steps(workdir: str | Path) -> dict[str, tuple[GAN, TrainState]]:
     except InputError as error:
         print(f"no best step: {error}", flush=True)
     return steps
+
+
+def trust(config: ConfigDict, data: str = "", data_dir: str = "") -> ConfigDict:
+    """Return the config of a run with the dataset that may be opened: a record may be a stranger's, the others are the user's.
+
+    Raises:
+        InputError: the record names a path, which the user has to repeat.
+    """
+    name, folder = config.data.name, config.data.dir
+    paths = [("--data", "name", name)] if not (data or is_known(name)) else []
+    paths += [("--data_dir", "dir", folder)] if folder and reads_folder(name) and not (data or data_dir) else []
+    for flag, entry, path in paths:
+        raise InputError(
+            f"the run was trained on config.data.{entry}={shorten(path)}, and a path in a record is opened only where you "
+            f"repeat it: add {flag}={shorten(path)}"
+        )
+    config.data.name, config.data.dir = data or name, data_dir
+    check_recipe(config.to_dict())
+    return config

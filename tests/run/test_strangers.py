@@ -2,21 +2,19 @@
 
 import json
 import os
-from types import SimpleNamespace
 
 import jax
 import pytest
 from ml_collections import ConfigDict
 from small import small_config
 
-import evaluate
 from gan_jax import create_state
 from gan_jax.data import is_known
 from gan_jax.errors import InputError
 from gan_jax.files import append_jsonl, read_jsonl
 from gan_jax.run.checkpoints import Checkpoints, _digest
 from gan_jax.run.config import make_gan, resolve
-from gan_jax.run.restore import restore_run
+from gan_jax.run.restore import restore_run, trust
 from gan_jax.run.runtime import lock_workdir
 
 CONFIG = {"network.name": "mlp", "network.mlp.hidden": (4,)}
@@ -180,14 +178,12 @@ def test_embedded_cached_and_registered_datasets_are_known(name):
         ("folder:/theirs", "", {"data": "folder:/mine"}, ("folder:/mine", "")),
     ],
 )
-def test_a_path_of_a_record_is_opened_where_it_is_repeated(monkeypatch, name, folder, flags, allowed):
-    for flag in ("workdir", "data", "data_dir"):
-        monkeypatch.setattr(evaluate, f"_{flag.upper()}", SimpleNamespace(name=flag, value=flags.get(flag, "")))
+def test_a_path_of_a_record_is_opened_where_it_is_repeated(name, folder, flags, allowed):
     overrides = {"data.name": name, "data.dir": folder} | ({"data.channels": 3} if name.startswith("stacked") else {})
     config = ConfigDict(small_config(**overrides, **CONFIG).to_dict())
     if isinstance(allowed, tuple):
-        data = evaluate.trusted(config).data
+        data = trust(config, **flags).data
         assert (data.name, data.dir) == allowed
     else:
         with pytest.raises(InputError, match=f"add {allowed}$"):
-            evaluate.trusted(config)
+            trust(config, **flags)
