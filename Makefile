@@ -7,7 +7,7 @@ WORKDIR ?= runs/mnist
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev train sample inception mnist test lint format format-check typecheck theory bench bench-plot results reproduce torture build clean
+.PHONY: help install install-dev train sample inception mnist test lint format format-check typecheck theory bench bench-plot results reproduce torture slurm build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -61,13 +61,14 @@ bench: install ## time the training step beside Flax's own layers, or ARGS='--si
 bench-plot: install ## draw the committed rows of the benchmark
 	$(RUN) experiments/benchmark.py --plot=experiments/results/benchmark.jsonl $(ARGS)
 
-theory: install ## run the numerical checks of the theory and write experiments/results/theory.md (FULL=1 for the long forms)
+theory: install ## run the numerical checks of the theory, below runs/theory (FULL=1: the long forms, whose results are committed)
 	$(RUN) experiments/theory/run_all.py $(if $(FULL),--full) $(ARGS)
 
 results: install ## draw every page and picture of experiments/results again, from the committed rows
 	$(RUN) experiments/ten_years.py --redraw
 	$(RUN) experiments/stacked_mnist.py --redraw
-	for table in losses few_images labels; do $(RUN) experiments/fashion_mnist.py --table=$$table --redraw || exit; done
+	for table in losses few_images labels; do \
+	  [ ! -e experiments/results/fashion_$$table.jsonl ] || $(RUN) experiments/fashion_mnist.py --table=$$table --redraw || exit; done
 	$(RUN) experiments/mnist_parzen.py
 	$(RUN) experiments/benchmark.py --plot=experiments/results/benchmark.jsonl
 	$(RUN) experiments/benchmark_layers.py --plot=experiments/results/benchmark_layers.jsonl
@@ -78,6 +79,9 @@ reproduce: install ## train a short run twice, and once with kill -9 in the midd
 
 torture: install ## inject faults into real runs and print which they survived (ARGS=--kills=3 for the short form)
 	$(RUN) experiments/torture.py $(ARGS)
+
+slurm: install-dev ## start a Slurm of three nodes here (Debian: slurm-wlm, munge) and train, requeue and kill on it, 4 minutes
+	$(RUN) tests/launch/check_slurm.py
 
 build: install-dev ## build the wheel into dist/
 	$(RUN) -m build --wheel

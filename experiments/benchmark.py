@@ -33,6 +33,7 @@ from ml_collections import ConfigDict
 from baselines.plain_flax import with_plain_layers
 from costs import model_flops
 from gan_jax import Batch
+from gan_jax.configs import default
 from gan_jax.data import Dataset, Fetched
 from gan_jax.errors import InputError
 from gan_jax.evaluation.results import append_row, hardware
@@ -45,7 +46,7 @@ from gan_jax.steps import example_keys, sample_latents, train_step
 from plot_benchmark import save_throughput
 
 BASELINES = ("flax", "torch")
-_CONFIG = cli.define_config("gan_jax/configs/default.py")
+_CONFIG = cli.define_config(default.__file__)
 _SIZE = flags.DEFINE_list("size", None, "Image sizes; default: the config's.")
 _BATCH = flags.DEFINE_list("batch", None, "Batch sizes; default: the config's.")
 _DTYPE = flags.DEFINE_list("dtype", None, "float32, bfloat16; default: the config's.")
@@ -344,6 +345,8 @@ def main() -> None:
         with config.unlocked():
             config.data.image_size, config.batch_size, config.network.dtype = size, batch, dtype
         check_config(config)
+        if not isinstance(size, int) or size & (size - 1):
+            raise InputError(f"--size={size}: must be powers of two: the FLOPs of squares of such sides are counted")
         if {config.network.gen.name, config.network.disc.name} != {"dcgan"}:
             raise InputError(f"config.network.name={config.network.name} must be dcgan for the benchmark")
         gan = make_gan(config)

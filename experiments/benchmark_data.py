@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from absl import flags
 
+from gan_jax.configs import default
 from gan_jax.data import Dataset, from_arrays
 from gan_jax.evaluation.results import append_row, hardware
 from gan_jax.parallel import make_step
@@ -27,7 +28,7 @@ from gan_jax.run import cli
 from gan_jax.run.config import check_config, make_gan, resolve
 from gan_jax.state import GAN, create_state
 
-_CONFIG = cli.define_config("gan_jax/configs/default.py")
+_CONFIG = cli.define_config(default.__file__)
 _IMAGES = flags.DEFINE_integer("images", 20_000, "Images in the dataset.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 10, "Steps in one timing.", lower_bound=1)
 _FETCHES = flags.DEFINE_integer("fetches", 200, "Steps' data in one timing of a path alone.", lower_bound=1)
@@ -117,8 +118,8 @@ def main() -> None:
         "streamed images / images the step takes": pairs("step, resident", "streamed path"),
         "step on streamed images / on resident ones": pairs("step, streamed", "step, resident"),
     }
-    size, width = config.data.image_size, config.network.dcgan.base_width
-    print(f"{config.network.name} {size}×{size}, width {width}, batch {config.batch_size}; {hardware()}")
+    (height, width, _), base_width = gan.sample_shape, config.network.dcgan.base_width
+    print(f"{config.network.name} {height}×{width}, width {base_width}, batch {config.batch_size}; {hardware()}")
     for name, values in seconds.items():
         print(
             f"{name:>15}: {1e3 * median[name]:8.3f} ms (min {1e3 * min(values):.3f}, max {1e3 * max(values):.3f}), "

@@ -7,7 +7,6 @@ Command: python experiments/benchmark_loop.py --config=gan_jax/configs/default.p
 Expect: 0.95 of the bare step's rate or more; about 5 minutes on 2 cores.
 """
 
-import json
 import statistics
 import tempfile
 import time
@@ -18,14 +17,16 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
+from gan_jax.configs import default
 from gan_jax.evaluation.results import append_row, hardware
+from gan_jax.files import read_jsonl
 from gan_jax.parallel import make_step
 from gan_jax.run import cli
 from gan_jax.run.config import check_config, make_configured_dataset, make_gan, resolve
 from gan_jax.run.loop import train
 from gan_jax.state import create_state
 
-_CONFIG = cli.define_config("gan_jax/configs/default.py")
+_CONFIG = cli.define_config(default.__file__)
 _STEPS = flags.DEFINE_integer("steps", 500, "Steps of a run; half as many in each bare timing.", lower_bound=2)
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Runs.", lower_bound=1)
 _OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lines.")
@@ -35,7 +36,7 @@ def time_run(config: ConfigDict) -> float:
     """Steps per second of a run in a folder of its own, its first step left out."""
     with tempfile.TemporaryDirectory() as folder:
         train(config, Path(folder))
-        (row,) = (json.loads(line) for line in (Path(folder) / "runs.jsonl").read_text().splitlines())
+        (row,) = read_jsonl(Path(folder) / "runs.jsonl")
     return (row["to_step"] - 1) / (row["seconds"] - row["compile_seconds"])
 
 

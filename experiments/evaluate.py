@@ -6,11 +6,14 @@ one on stacked digits its modes of 1,000 and their KL, of 26,000 samples, beside
 --features=inception gives FID and KID (`make inception` first); classifier and pixels give numbers under their own names.
 --npz=FILE or --folder=DIR: other images, compared with the dataset of the run or of --config.
 Images of a conditional run are of the classes that they have in its data, and have metrics by class too.
+A run on a folder, a file or a data.dir needs that once more, as --data=folder:PATH or --data_dir=DIR: see the README.
 --real: the baseline, real images that are not among those compared with. --neighbours: the samples nearest to a training image.
 
 The defaults are the same on every machine; the expected time is printed first. On 2 cores it is two minutes with the
 classifier, and ten or more for each 10,000 images with Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer).
-Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known: Ctrl-C loses the current one only.
+Prints a table: each metric with its standard error, and beside it a perfect sampler's, or that of real images where --real was
+run with the same features. Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known: Ctrl-C
+loses the current one only.
 """
 
 from collections.abc import Iterator, Sized
@@ -23,23 +26,38 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from gan_jax.data import DENSITIES, StackedDataset, Transform, has_splits, is_stacked, load_images, read_numpy
+from gan_jax.data import (
+    DENSITIES,
+    StackedDataset,
+    Transform,
+    has_splits,
+    is_stacked,
+    load_images,
+    read_numpy,
+)
 from gan_jax.errors import InputError
-from gan_jax.evaluation.comparison import evaluate, make_reference
+from gan_jax.evaluation.comparison import check_comparable, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, hold_out, real_images
 from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics
 from gan_jax.evaluation.neighbours import find_neighbours
-from gan_jax.evaluation.results import append_row, format_metrics, over_seeds
+from gan_jax.evaluation.report import find_baseline, format_table
+from gan_jax.evaluation.results import append_row, over_seeds
 from gan_jax.evaluation.stacks import evaluate_stacks, make_judge
+from gan_jax.memory import check_fits
 from gan_jax.run import cli, plots
 from gan_jax.run.config import check_config, load_configured_images, make_configured_dataset
-from gan_jax.run.restore import restore_run, restore_steps
+from gan_jax.run.restore import restore_run, restore_steps, trust
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
 
-_CONFIG = cli.define_config("experiments/configs/mnist.py")
+_MAX_SEEDS = 1000
+_KEPT = 1024  # bytes of each sample that stay, at least: its features, label or distances
+
+_CONFIG = cli.define_config(str(Path(__file__).parent / "configs" / "mnist.py"))
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run; its samples are evaluated unless other images are given.")
+_DATA = flags.DEFINE_string("data", "", "Dataset of the run, where its record names a folder or a file; see config.data.name.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of the run's dataset, where its record names one; see config.data.dir.")
 _NPZ = flags.DEFINE_string("npz", "", "Images to evaluate: .npy or .npz of uint8 [N, H, W, C].")
 _FOLDER = flags.DEFINE_string("folder", "", "Images to evaluate: a folder of files, decoded as the config says.")
 _REAL = flags.DEFINE_boolean("real", False, "Evaluate real images that are not among those compared with.")
@@ -53,13 +71,17 @@ _NUM = flags.DEFINE_integer(
     "num", None, "Samples a seed; of other images, at most as many; default: 10,000, of stacked digits 26,000.", lower_bound=1
 )
 _NUM_REAL = flags.DEFINE_integer("num_real", 10_000, "Real images to compare with, at most.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of samples; rows have mean and standard error over them.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Seeds of samples, of which rows have mean and error.", lower_bound=1, upper_bound=_MAX_SEEDS
+)
 _SPLIT = flags.DEFINE_string("split", "", "TFDS split of the real images; by default the one that the config trains on.")
 _NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save the samples nearest to a training image as neighbours.png.")
 _OUT = flags.DEFINE_string("out", "", "File of JSON lines for the rows; by default WORKDIR/results.jsonl.")
 
 _MAX_QUERIES = 2000  # samples whose neighbours are searched
 
+
+_LEARNED = ("classifier",)  # features that have learned from images: others may be compared with any, but for the baseline
 
 _DEFAULT_NUM, _DEFAULT_NUM_STACKS = 10_000, 26_000  # the latter is that of VEEGAN and PacGAN
 
@@ -146,6 +168,9 @@ def choose_real(config: ConfigDict, trained_on: TrainedOn, *, baseline: bool) ->
     select = partial(real_images, images, labels=labels, at_most=at_most)
     if has_splits(name):
         return select(), f"{name} {split}"
+    if _FEATURES.value not in _LEARNED and not _REAL.value:
+        chosen = select()
+        return chosen, f"{name}, {len(chosen)} images of {len(images)}"
     learned, held_out = hold_out(len(images))
     if baseline:
         return select(held_out), f"{name}, {len(held_out)} held-out images of {len(images)}"
@@ -186,10 +211,16 @@ def print_expected_time(extractor: Extractor, real: Sized, evaluated: list[Evalu
 def evaluate_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
     """Yield rows of the mode statistics of a run on points in the plane."""
     density = DENSITIES[config.data.name]()
+
+    def statistics(points: Any) -> dict[str, float]:
+        return mode_statistics(points, density.means, float(density.stddev))._asdict()
+
+    perfect = [statistics(density.sample(jax.random.key(seed), (num_samples(),))) for seed in range(_SEEDS.value)]
+    of_perfect = {"draws": len(perfect)} | {key: over_seeds(perfect).get(key, {}) for key in ("mean", "standard_error")}
     for name, fields, gan, state, ema in restore(_WORKDIR.value):
         points = [sample(gan, state, jax.random.key(seed), num_samples(), ema=ema) for seed in range(_SEEDS.value)]
-        by_seed = [mode_statistics(each, density.means, density.stddev)._asdict() for each in points]
-        yield fields | {"samples": name, "num": num_samples(), "real": config.data.name, **over_seeds(by_seed)}
+        row = fields | {"samples": name, "num": num_samples(), "real": config.data.name}
+        yield row | over_seeds([statistics(each) for each in points]) | {"perfect_sampler": of_perfect}
 
 
 def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
@@ -201,10 +232,13 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
     real, description = choose_real(config, trained_on, baseline=False)
     if _REAL.value:
         source, name = choose_real(config, trained_on, baseline=True)
-        evaluated = [Evaluated(name, {}, [source])]
+        evaluated = [Evaluated(name, {"baseline": True}, [source])]
     else:
         evaluated = choose_evaluated(config, num_samples(), trained_on.labels)
+    others = {each.name: each.sources for each in evaluated}
+    check_comparable(_METRICS.value, _FEATURES.value, real, others, description, num_classes=num_classes)
     extractor = EXTRACTORS[_FEATURES.value](*trained_on[:2])
+    check_fits(4 * extractor.dimensions * num_samples(), f"--num={num_samples()}: the features")
     print_expected_time(extractor, real, evaluated)
     reference = make_reference(_METRICS.value, extractor, real, description, num_classes=num_classes)
     for index, (name, fields, sources) in enumerate(evaluated):
@@ -234,8 +268,6 @@ def evaluate_stacked_digits(config: ConfigDict) -> Iterator[dict[str, Any]]:
     for name, fields, sources in evaluated:
         row = fields | evaluate_stacks(judge, dataset, sources, name, f"{config.data.name} {config.data.split}")
         yield row
-        perfect = row["perfect_sampler"]
-        print(f"perfect sampler, {row['num']} stacks: {format_metrics(perfect['mean'], perfect['standard_error'])}", flush=True)
 
 
 def save_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str, float]:
@@ -265,16 +297,18 @@ def main() -> None:
         raise InputError(f"--{given[0]} and --{given[1]}: only one can be given")
     if not (_WORKDIR.value or _OUT.value):
         raise InputError("--out: must be a file for the rows, such as --out=results.jsonl")
+    check_fits(_KEPT * (_NUM.value or 0), f"--num={_NUM.value}")
     path = Path(_OUT.value or Path(_WORKDIR.value) / "results.jsonl")
     if _WORKDIR.value:
-        config = restore_run(_WORKDIR.value)[0]
+        config = trust(restore_run(_WORKDIR.value)[0], _DATA.value, _DATA_DIR.value)
     else:
         config = _CONFIG.value
         check_config(config)
     for row in evaluate_configured(config, path, other_images=bool(given)):
         append_row(path, row)
         images = f"{row['num']} images" if row["seeds"] == 1 else f"{row['seeds']} × {row['num']} images"
-        print(f"{row['samples']}, {images}: {format_metrics(row['mean'], row.get('standard_error'))}", flush=True)
+        baseline = find_baseline(path, row)
+        print(f"{row['samples']}, {images}; real: {row['real']}\n{format_table(row, baseline)}", flush=True)
         print(*(f"warning: {warning}\n" for warning in row.get("warnings", ())), sep="", end="", flush=True)
     print(f"rows: {path}")
 

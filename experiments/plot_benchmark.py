@@ -1,12 +1,13 @@
 """The rows of the benchmark as a picture: throughput over batch size, beside the baselines and under the roofline."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from gan_jax.errors import InputError
+from gan_jax.evaluation.results import name_rows_in_errors
+from gan_jax.files import read_jsonl
 from gan_jax.run.plots import save_figure
 
 Panel = tuple[str, int, str]
@@ -30,7 +31,8 @@ def save_throughput(path: Path) -> None:
     """Draw the rows of a file beside it, as a PNG; one panel for each hardware, size and dtype."""
     if not path.is_file():
         raise InputError(f"--plot={path}: no such file; make one with experiments/benchmark.py --out={path}")
-    chosen = panels([json.loads(line) for line in path.read_text().splitlines()])
+    with name_rows_in_errors(path):
+        chosen = panels(read_jsonl(path))
     if not chosen:
         raise InputError(f"--plot={path} has no row of synthetic data")
     figure = Figure(figsize=(4.5 * len(chosen), 4), layout="constrained")

@@ -18,10 +18,11 @@ import jax
 import numpy as np
 from absl import flags
 
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, shorten
 from gan_jax.evaluation.results import append_row, hardware
 from gan_jax.files import sha256_of
 from gan_jax.run import cli
+from gan_jax.run.config import check_config
 from gan_jax.run.restore import restore_run
 from gan_jax.state import TrainState
 
@@ -30,6 +31,7 @@ _STEPS = flags.DEFINE_integer("steps", 60, "Steps of a run.", lower_bound=4)
 _DEVICES = flags.DEFINE_list("devices", ["2"], "Numbers of CPU devices to compare with one.")
 _OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lines.")
 
+_MAX_DEVICES = 256
 _TRAIN = Path(__file__).parent / "train.py"
 
 
@@ -71,6 +73,10 @@ def difference(state: TrainState, other: TrainState) -> float:
 
 
 def main() -> None:
+    for count in _DEVICES.value:
+        if not (count.isdecimal() and len(count) < 10 and 1 <= int(count) <= _MAX_DEVICES):
+            raise InputError(f"--devices={shorten(count)} must be integers from 1 to {_MAX_DEVICES}, such as 2,4")
+    check_config(_CONFIG.value)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         states = {

@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, shorten
+from gan_jax.memory import check_fits
 from gan_jax.run import cli
 from gan_jax.run.plots import save_samples
 from gan_jax.run.restore import restore_run
+from gan_jax.run.sizes import sample_bytes
 from gan_jax.sampling import generate, sample_grid, slerp
 from gan_jax.state import generator_variables
 from gan_jax.steps import example_keys, sample_latents
@@ -41,8 +43,8 @@ def parse_labels() -> np.ndarray | None:
     """Return the labels that the flag asks for, or None."""
     if not _LABELS.value:
         return None
-    if not all(label.isdecimal() for label in _LABELS.value):
-        raise InputError(f"--labels={','.join(_LABELS.value)} must be integers ≥ 0, such as 0,1,2")
+    if not all(label.isdecimal() and len(label) < 10 for label in _LABELS.value):
+        raise InputError(f"--labels={shorten(','.join(_LABELS.value))} must be integers ≥ 0, such as 0,1,2")
     return np.array([int(label) for label in _LABELS.value])
 
 
@@ -58,12 +60,15 @@ def main() -> None:
     if not _WORKDIR.value:
         raise InputError("--workdir must be the folder of a run, such as --workdir=runs/mnist")
     out = Path(_OUT.value or Path(_WORKDIR.value) / "grid.png")
+    if _NPZ.value and not Path(_NPZ.value).name:
+        raise InputError(f"--npz={_NPZ.value} must be a file, such as --npz=samples.npz")
     npz = Path(_NPZ.value).with_suffix(".npz") if _NPZ.value else None
     if out.suffix != ".png":
         raise InputError(f"--out={out} must end in .png")
     num, rng = _NUM.value, jax.random.key(_SEED.value)
     classes = parse_labels()
     config, gan, state = restore_run(_WORKDIR.value)
+    check_fits(sample_bytes(gan, num), f"--num={num}")
     ema = state.ema is not None and not _RAW.value
     columns: int | None = _COLUMNS
     if _INTERPOLATE.value:

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from configs import mnist_dcgan
 from games import GAMES
 from gan_jax.errors import InputError, NonFiniteError
-from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
+from gan_jax.evaluation.results import append_row, find_row, markdown, name_rows_in_errors, plus_minus
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.parallel import make_step
 from gan_jax.run import cli
@@ -127,7 +127,7 @@ def run(recipe: Recipe, learning_rate: float, seed: int, path: Path) -> dict[str
     except NonFiniteError as error:
         append_row(path, fields | {"ended": str(error), "distance": None})
     else:
-        evaluations = {row["step"]: row for row in read_jsonl(workdir / "eval.jsonl") if DISTANCE in row}
+        evaluations = {row["step"]: row for row in read_jsonl(workdir / "eval.jsonl", of_steps=True) if DISTANCE in row}
         distances = {str(step): row[DISTANCE] for step, row in evaluations.items()}
         final = evaluations[config.num_steps]
         others = {"classes": final["eval/classes_covered"], "confidence": final["eval/confidence"]}
@@ -223,11 +223,12 @@ def write_results(path: Path) -> None:
     """Write the page and the picture of the rows with these flags, and print the table."""
     settings = {"row": "run", "width": _WIDTH.value, "training_seconds": _SECONDS.value}
     rows = [row for row in read_jsonl(path) if settings.items() <= row.items()]
-    if missing := [recipe.name for recipe in RECIPES if not rows or not reported(rows, recipe)]:
-        raise InputError(f"{path} has no reported run of {', '.join(missing)} with these flags: run without --redraw")
-    text = make_page(rows)
+    with name_rows_in_errors(path):
+        if missing := [recipe.name for recipe in RECIPES if not rows or not reported(rows, recipe)]:
+            raise InputError(f"{path} has no reported run of {', '.join(missing)} with these flags: run without --redraw")
+        text = make_page(rows)
+        save_picture(rows, dict(np.load(path.with_name("ten_years_samples.npz"))), path.with_suffix(".png"))
     write_atomic(path.with_suffix(".md"), lambda file: file.write_text(text))
-    save_picture(rows, dict(np.load(path.with_name("ten_years_samples.npz"))), path.with_suffix(".png"))
     print(markdown(table(rows)))
 
 

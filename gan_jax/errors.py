@@ -2,7 +2,8 @@
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Any
 
 
 class InputError(ValueError):
@@ -45,3 +46,31 @@ def nearest(name: str, allowed: Iterable[str], *, count: int = 1) -> str:
     """'; did you mean …?' with the allowed names that are nearest, or nothing where none is near."""
     matches = difflib.get_close_matches(name, list(allowed), n=count, cutoff=0.5)
     return f"; did you mean {' or '.join(matches)}?" if matches else ""
+
+
+def nearest_key(key: str, keys: Collection[str]) -> str:
+    """The same for keys such as optimizer.gen.lr: those whose last part is alike, or has it as its initials, come first."""
+    last = {each: each.rpartition(".")[2] for each in keys}
+    wanted = key.rpartition(".")[2]
+    alike = {part for part in last.values() if "".join(word[:1] for word in part.split("_")) == wanted}
+    alike |= set(difflib.get_close_matches(wanted, set(last.values()), n=3, cutoff=0.6))
+    candidates = [each for each in keys if last[each] in alike]
+    if not candidates:
+        return nearest(key, keys)
+    return f"; did you mean {max(candidates, key=lambda each: difflib.SequenceMatcher(None, key, each).ratio())}?"
+
+
+def shorten(entry: Any, length: int = 100) -> str:
+    """Show any value in an error message: within a line, and not too long."""
+    if isinstance(entry, int) and entry.bit_length() > 64:
+        return f"an integer of {entry.bit_length()} bits"  # Python refuses to print the largest
+    try:
+        text = str(entry)
+    except Exception as error:  # whatever an object of the user does
+        text = f"{type(entry).__name__} ({type(error).__name__})"
+    return one_line(text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)")
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line, without what a terminal would obey."""
+    return "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))

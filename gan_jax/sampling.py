@@ -10,15 +10,19 @@ from flax import linen as nn
 
 from gan_jax.data.batch import to_uint8
 from gan_jax.errors import InputError
+from gan_jax.networks.conv import UNKNOWN_BATCH
 from gan_jax.state import GAN, TrainState, generator_variables
 from gan_jax.steps import example_keys, sample_latents
 
-# Every call runs batches of this one shape: rounding depends on it, and a picture must not depend on how many are drawn.
-_BATCH_SIZE = 64
+BATCH_SIZE = UNKNOWN_BATCH
+"""Of every call: rounding depends on it, and a picture must not depend on how many are drawn, or on where they are drawn."""
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _generate(network: nn.Module, is_image: bool, variables: Any, latents: jax.Array, labels: jax.Array | None) -> jax.Array:
+def generate_batch(
+    network: nn.Module, is_image: bool, variables: Any, latents: jax.Array, labels: jax.Array | None
+) -> jax.Array:
+    """Map latents `[B, Z]` to images uint8 `[B, H, W, C]`, or to points float32 `[B, D]`: the compiled part of `generate`."""
     samples = network.apply(variables, latents, labels, train=False)
     assert isinstance(samples, jax.Array)
     return to_uint8(samples) if is_image else samples
@@ -43,13 +47,13 @@ def generate(gan: GAN, variables: Any, latents: jax.Array, labels: Any = None) -
     labels = default_labels(gan, num) if labels is None else np.asarray(labels)
     _check_labels(gan, labels, num)
     labels = None if labels is None else labels.astype(np.int32)
-    padding = -num % _BATCH_SIZE
+    padding = -num % BATCH_SIZE
     inputs = jnp.pad(latents, ((0, padding), (0, 0))), None if labels is None else np.pad(labels, (0, padding))
-    batches = jax.tree.map(lambda leaf: leaf.reshape(-1, _BATCH_SIZE, *leaf.shape[1:]), inputs)
+    batches = jax.tree.map(lambda leaf: leaf.reshape(-1, BATCH_SIZE, *leaf.shape[1:]), inputs)
     outputs = []
     for index in range(len(batches[0])):
         batch = jax.tree.map(lambda leaf, index=index: leaf[index], batches)
-        outputs.append(np.asarray(_generate(gan.networks.gen, gan.is_image, variables, *batch)))
+        outputs.append(np.asarray(generate_batch(gan.networks.gen, gan.is_image, variables, *batch)))
     return np.concatenate(outputs)[:num]
 
 

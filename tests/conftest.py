@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-# Half the compile time, for steps that run a handful of times. Scripts, whose bits matter, run without it.
-_USER_FLAGS = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = f"{_USER_FLAGS} --xla_backend_optimization_level=0".strip()
+# A fifth of the compile time, for steps that run a handful of times. Scripts, whose bits matter, run without it.
+_FAST_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+_USER_FLAGS = os.environ.get("XLA_FLAGS", "").removesuffix(_FAST_FLAGS).strip()  # a worker of xdist inherits both
+os.environ["XLA_FLAGS"] = f"{_USER_FLAGS} {_FAST_FLAGS}".strip()
 
 # One fresh cache of compiled programs for the session: its workers and the scripts they run meet there.
 if "PYTEST_XDIST_WORKER" not in os.environ:

@@ -1,10 +1,13 @@
 """Small things that several tests train."""
 
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 from gan_jax import GAN, OBJECTIVES, Players, TrainState, create_state, make_network, warmed_up_decay
@@ -40,6 +43,27 @@ def small_gan(network: str = "dcgan", *, objective: str = "non_saturating", ema_
 @cache
 def small_state(gan: GAN) -> TrainState:
     return create_state(gan, jax.random.key(0))
+
+
+def drawn_variables(
+    module: nn.Module, inputs: jax.Array, labels: jax.Array | None = None, *, amount: float = 0.1, seed: int = 0
+) -> dict[str, Any]:
+    """Variables such as training leaves: no bias is 0 and no scale is 1; kernels are from N(0, amount²), a u has length 1.
+
+    The initialisers take longer to compile than all else in a small test.
+    """
+    shapes = jax.eval_shape(partial(module.init, train=False), jax.random.key(0), inputs, labels)
+    rng = np.random.default_rng(seed)
+
+    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        noise, name = rng.normal(size=leaf.shape), path[-1].key
+        if path[0].key == "params":
+            values = (name == "scale") + amount * noise
+        else:
+            values = noise / np.linalg.norm(noise) if name.endswith("_u") else np.full(leaf.shape, name == "var")
+        return jnp.asarray(values, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def random_images(count: int, size: int = 16, channels: int = 1, seed: int = 0) -> np.ndarray:

@@ -9,8 +9,9 @@ from conftest import ROOT
 
 # A module imports from ranks below its own only; those of one rank do not know one another.
 RANKS = [
-    {"errors", "configs", "schedules"},
-    {"objectives", "penalties", "augment", "theory", "files", "wheels"},
+    {"errors", "configs", "schedules", "interrupts"},
+    {"files", "memory"},
+    {"objectives", "penalties", "augment", "theory", "cached", "wheels"},
     {"data"},
     {"state"},
     {"networks", "steps"},
@@ -65,3 +66,10 @@ def test_the_core_imports_no_heavy_library():
     code = f"import gan_jax, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_training_imports_no_torch_where_it_is_installed():
+    """TensorBoard's writer would, for two seconds of every start; afterwards it can be imported as ever."""
+    code = "import gan_jax.run.__main__, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -8,8 +8,9 @@ from flax import linen as nn
 from gan_jax.state import GAN, Players
 
 
-def _conv(features: int, kernel_size: int = 4, stride: int = 2, padding: int = 1, **options: Any) -> nn.Conv:
-    return nn.Conv(features, (kernel_size, kernel_size), strides=stride, padding=padding, use_bias=False, **options)
+def _conv(features: int, kernel_size: int | tuple[int, int] = 4, stride: int = 2, padding: int = 1, **options: Any) -> nn.Conv:
+    window = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
+    return nn.Conv(features, window, strides=stride, padding=padding, use_bias=False, **options)
 
 
 def _conv_transpose(features: int, kernel_size: int = 4, stride: int = 2, padding: int = 1, **options: Any) -> nn.ConvTranspose:

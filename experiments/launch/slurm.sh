@@ -1,10 +1,11 @@
 #!/bin/bash
-# One run on many GPUs under Slurm: sbatch experiments/launch/slurm.sh, from the root of the checkout. Edit 1 and 2.
+# One run on many GPUs under Slurm, from the root of the checkout, with the arguments of train.py after the script:
+#   sbatch experiments/launch/slurm.sh --config=experiments/configs/celeba64.py --workdir=runs/celeba64 --config.batch_size=1024
 #
 # One process per GPU: Slurm tells each which one it is. The workdir is on a disk that the first node can reach; the same command
 # resumes a run that is there. Before its time is up, or when it is preempted, the run saves and is queued again.
 
-# 1. The machines: nodes, and the GPUs of each, which are as many as its tasks.
+# The machines: nodes, and the GPUs of each, which are as many as its tasks. Edit them, or give them to sbatch: --nodes=8.
 #SBATCH --nodes=2
 #SBATCH --gpus-per-node=4
 #SBATCH --ntasks-per-node=4
@@ -17,14 +18,7 @@
 #SBATCH --requeue
 #SBATCH --signal=TERM@180
 
-# 2. The run.
-arguments=(
-  --config=experiments/configs/celeba64.py
-  --workdir=runs/celeba64
-  --config.batch_size=1024
-)
-
-srun --kill-on-bad-exit=1 .venv/bin/python experiments/train.py --distributed "${arguments[@]}"
+srun --kill-on-bad-exit=1 .venv/bin/python experiments/train.py --distributed "$@"
 status=$?
 # 143: stopped by SIGTERM, with a checkpoint. Any other failure is left to a person.
 if [ "$status" -eq 143 ]; then scontrol requeue "$SLURM_JOB_ID"; fi

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from gan_jax.data import Batch
 from gan_jax.networks.mlp import Discriminator
-from gan_jax.objectives import OBJECTIVES, js_bound_of_value
+from gan_jax.objectives import OBJECTIVES, Objective, js_bound_of_value
 from gan_jax.state import GAN, Players, TrainState, create_state
 from gan_jax.steps import gen_update, train_step
 from gan_jax.theory.distributions import GaussianMixture
@@ -85,6 +85,12 @@ def make_gan(
 def logits(gan: GAN, state: TrainState, points: jax.Array) -> jax.Array:
     """Return D's logits `[N]` at points `[N, D]`."""
     return gan.networks.disc.apply({"params": state.params.disc}, points, None, train=False)
+
+
+def mean_over_pairs(objective: Objective, p: jax.Array, q: jax.Array, logits: jax.Array) -> jax.Array:
+    """Return the mean of D's formula over independent pairs of a real and a fake point, of probabilities `[K]`, exactly."""
+    real, fake = (entry.reshape(-1) for entry in jnp.broadcast_arrays(logits[:, None], logits[None, :]))
+    return jnp.sum((p[:, None] * q[None, :]).reshape(-1) * objective.disc(real, fake))
 
 
 class Quadrature(NamedTuple):

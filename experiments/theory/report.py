@@ -1,26 +1,44 @@
 """What the experiments share: a run gives a row of results; the table and the figure are functions of that row alone."""
 
 import inspect
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib as mpl
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
 from gan_jax.errors import InputError
-from gan_jax.evaluation.results import append_row, markdown
+from gan_jax.evaluation.results import append_row, markdown, name_rows_in_errors
+from gan_jax.files import read_jsonl
 from gan_jax.run import cli
 from gan_jax.run.plots import save_figure
 
+_COMMITTED, _SCRATCH = "experiments/results/theory", "runs/theory"
 _FULL = flags.DEFINE_boolean("full", False, "Run the long form, whose results are committed.")
-RESULTS = flags.DEFINE_string("results", "experiments/results/theory", "Folder for the row and the figure.")
+_RESULTS = flags.DEFINE_string(
+    "results", None, f"Folder for the row and the figure; {_COMMITTED} for --full and --redraw, {_SCRATCH} otherwise."
+)
 _REDRAW = flags.DEFINE_boolean("redraw", False, "Draw the newest row again, without running anything.")
 
 Row = dict[str, Any]
+
+mpl.rcParams.update(
+    {
+        "font.size": 9,
+        "axes.titlesize": 9.5,
+        "legend.fontsize": 7.5,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "lines.linewidth": 1.5,
+        "figure.dpi": 150,
+        "savefig.dpi": 150,
+    }
+)
 
 
 class Experiment(NamedTuple):
@@ -37,6 +55,21 @@ class Experiment(NamedTuple):
     def question(self) -> str:
         """Return the first line of the script."""
         return (inspect.getdoc(inspect.getmodule(self.run)) or "").partition("\n")[0]
+
+
+def make_figure(*, height: float) -> Figure:
+    """Make a figure as wide as a column of a page, of this height in inches."""
+    return Figure(figsize=(10, height), layout="constrained")
+
+
+def folder() -> Path:
+    """Return the folder of rows and figures, as the flags say."""
+    return Path(_RESULTS.value or (_SCRATCH if is_short() else _COMMITTED))
+
+
+def is_short() -> bool:
+    """Return whether the flags ask for a run of the short form."""
+    return not (_FULL.value or _REDRAW.value)
 
 
 def plain(results: Any) -> Any:
@@ -69,8 +102,10 @@ def newest_row(experiment: Experiment, folder: str | Path) -> Row:
     path = Path(folder) / f"{experiment.name}.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no such file; run experiments/theory/{experiment.name}.py --results={folder} first")
-    row: Row = json.loads(path.read_text().splitlines()[-1])
-    return row
+    rows = read_jsonl(path)
+    if not rows:
+        raise InputError(f"{path}: it has no row; run experiments/theory/{experiment.name}.py --results={folder} again")
+    return rows[-1]
 
 
 def _show(experiment: Experiment, row: Row, folder: str | Path) -> None:
@@ -83,9 +118,10 @@ def _show(experiment: Experiment, row: Row, folder: str | Path) -> None:
 def run(experiment: Experiment) -> None:
     """Run or redraw an experiment, as the flags say."""
     if _REDRAW.value:
-        _show(experiment, newest_row(experiment, RESULTS.value), RESULTS.value)
+        with name_rows_in_errors(folder() / f"{experiment.name}.jsonl"):
+            _show(experiment, newest_row(experiment, folder()), folder())
     else:
-        perform(experiment, full=_FULL.value, folder=RESULTS.value)
+        perform(experiment, full=_FULL.value, folder=folder())
 
 
 def main(experiment: Experiment) -> None:

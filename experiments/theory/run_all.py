@@ -1,15 +1,22 @@
-"""Run all numerical checks of the theory, and write a page of their tables and figures: experiments/results/theory.md.
+"""Run all numerical checks of the theory, and write a page of their tables and figures.
+
+The short forms write below runs/theory, and their page runs/theory.md; the long forms experiments/results/theory and theory.md.
 
 Command: make theory, or make theory FULL=1 for the long forms (python experiments/theory/run_all.py [--full] [--redraw])
 """
 
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import dirac_gan
 import disc_steps
+import divergences_of_objectives
 import jensen_shannon
+import local_convergence
 import maximum_likelihood
 import mixtures
+import mode_landscape
 import optimal_discriminator
 import report
 import saturation
@@ -17,17 +24,18 @@ from gan_jax.evaluation.results import markdown
 from gan_jax.run import cli
 
 SCRIPTS = (
-    *(optimal_discriminator, jensen_shannon, disc_steps, saturation),
-    *(maximum_likelihood, dirac_gan, mixtures),
+    *(optimal_discriminator, divergences_of_objectives, jensen_shannon, disc_steps, saturation),
+    *(maximum_likelihood, local_convergence, mode_landscape, mixtures),
 )
 EXPERIMENTS = tuple(script.EXPERIMENT for script in SCRIPTS)
 
 
 def page(folder: Path) -> str:
     """Return the newest row of each experiment in a folder as Markdown."""
+    scripts = os.path.relpath(Path(__file__).parent, folder.parent)
     parts = [
         "# Numerical checks of the theory",
-        "Made by `make theory` from the newest row of each experiment; [experiments/theory](../theory) explains them.",
+        f"Made by `make theory` from the newest row of each experiment; [experiments/theory]({scripts}) explains them.",
     ]
     for number, experiment in enumerate(EXPERIMENTS, 1):
         row = report.newest_row(experiment, folder)
@@ -36,16 +44,25 @@ def page(folder: Path) -> str:
             f"## {number}. {experiment.question}",
             markdown(experiment.table(row)),
             f"![{experiment.question}]({link}.png)",
-            f"[{name}.py](../theory/{name}.py), {row['form']} form, {row['seconds']} s on {row['hardware']}, "
+            f"[{name}.py]({scripts}/{name}.py), {row['form']} form, {row['seconds']} s on {row['hardware']}, "
             f"commit {row['commit']}: [row]({link}.jsonl)",
         ]
     return "\n\n".join(parts) + "\n"
 
 
+def _perform(index: int, folder: Path) -> None:
+    report.perform(EXPERIMENTS[index], full=False, folder=folder)
+
+
 def main() -> None:
-    folder = Path(report.RESULTS.value)
-    for experiment in EXPERIMENTS:
-        report.run(experiment)
+    folder = report.folder()
+    if report.is_short():
+        # Compiling is most of the short forms' time, and takes one core each.
+        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+            list(pool.map(_perform, range(len(EXPERIMENTS)), [folder] * len(EXPERIMENTS)))
+    else:
+        for experiment in EXPERIMENTS:
+            report.run(experiment)
     path = folder.with_suffix(".md")
     path.write_text(page(folder))
     print(f"\n{path}")

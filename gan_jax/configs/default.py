@@ -6,7 +6,7 @@ Command: python experiments/train.py --config=gan_jax/configs/default.py --workd
 
 from typing import Any
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict, FieldReference, config_dict
 
 
 def get_config() -> ConfigDict:
@@ -39,8 +39,10 @@ def experiment() -> dict[str, Any]:
         "schedule": {"shape": "cosine", "images": 0},  # or linear
         "data": {
             "name": "mnist5k",  # 5,000 MNIST digits, no download; or mnist, tfds:NAME, folder:PATH, numpy:FILE;
-            # or stacked:NAME: three digits as three channels; or ring, grid: Gaussian mixtures in the plane
-            "image_size": 32,  # a power of two ≥ 8
+            # or crossfire, emoji: colour images of Debian packages; or stacked:NAME: three digits as three channels;
+            # or ring, grid: Gaussian mixtures in the plane
+            # 4 to 7 times a power of two (28, 32, 48, 64, 96, …); or height and width: (32, 64), as a flag 32,64
+            "image_size": FieldReference(32, field_type=object),
             "channels": 1,  # or 3, as stacked:NAME has
             "resize": True,  # centre crop and antialiased resize; False puts images that are smaller in the middle
             "background": "black",  # under transparent pixels and around images that are not resized
@@ -85,7 +87,7 @@ def network() -> dict[str, Any]:
             "norm": "spectral",  # of D, or layer, none; G has batch norm
         },
         "r3gan": {  # for relativistic, r1 and r2, latent_dim 64; published sizes in brackets
-            "widths": (96,),  # channels from image_size to 4 × 4, or one number for all (768 for CIFAR-10)
+            "widths": (96,),  # channels from image_size to the smallest grid, or one number for all (768 for CIFAR-10)
             "blocks": 2,  # at each resolution
             "group_size": 16,  # channels in a group of the 3 × 3 convolutions, a divisor of 2 × width (16, or 32 for ImageNet)
         },
@@ -144,7 +146,8 @@ def host() -> dict[str, Any]:
     """Return what each host has for itself: where its data are, and how it reads them."""
     return {
         "data": {
-            "dir": "",  # of TFDS's datasets, or of MNIST's idx files; "" is $TFDS_DATA_DIR, by default ~/tensorflow_datasets
+            "dir": "",  # of TFDS's datasets, "" is $TFDS_DATA_DIR, by default ~/tensorflow_datasets; of MNIST's idx files;
+            # of the file of crossfire or emoji, or that file: "" is where Debian puts it
             "resident_mib": 4096,  # datasets up to this size live on the device, larger ones are streamed from the host
             "workers": 2,  # processes that read streamed images ahead; 0 reads in a thread
         }

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from gan_jax.data.batch import Batch, Dataset, to_float, to_uint8
 from gan_jax.data.cache import Images, load_decoded
 from gan_jax.data.datasets import RESIDENT_MIB, WHOLE_BATCH, DensityDataset, ImageDataset, StreamedDataset, from_arrays
-from gan_jax.data.decoding import Transform
+from gan_jax.data.decoding import ImageSize, Transform, height_and_width
 from gan_jax.data.digits import load_digits
 from gan_jax.data.mnist import load_mnist
+from gan_jax.data.packages import PACKAGES, packaged_source
 from gan_jax.data.sources import folder_source, load_numpy, read_numpy
 from gan_jax.data.stacked import CHANNELS, StackedDataset, stacked_from_arrays
 from gan_jax.data.streaming import Fetched
@@ -19,7 +20,7 @@ from gan_jax.theory.distributions import GaussianMixture, grid, ring
 
 
 class Named(NamedTuple):
-    """Images with a name: `load(image_size, channels, split=, data_dir=)` -> uint8 `[N, S, S, C]`, labels int32 `[N]`."""
+    """Images with a name: `load(image_size, channels, split=, data_dir=)` -> uint8 `[N, H, W, C]`, labels int32 `[N]`."""
 
     load: Callable[..., Images]
     splits: tuple[str, ...]
@@ -37,7 +38,7 @@ DENSITIES: dict[str, Callable[[], GaussianMixture]] = {"ring": ring, "grid": gri
 SCHEMES = {"tfds": "NAME", "folder": "PATH", "numpy": "FILE", "stacked": "NAME"}
 """Scheme -> what follows it in the name of an image dataset, such as tfds:cifar10."""
 
-DATASETS = (*IMAGES, *DENSITIES, *(f"{scheme}:{value}" for scheme, value in SCHEMES.items()))
+DATASETS = (*IMAGES, *PACKAGES, *DENSITIES, *(f"{scheme}:{value}" for scheme, value in SCHEMES.items()))
 """What `config.data.name` can be."""
 
 
@@ -46,12 +47,12 @@ def is_image_dataset(name: str) -> bool:
     scheme, _, value = name.partition(":")
     if scheme == "stacked":
         return not is_stacked(value) and is_image_dataset(value)
-    return name in IMAGES or (scheme in SCHEMES and bool(value))
+    return name in IMAGES or name in PACKAGES or (scheme in SCHEMES and bool(value))
 
 
 def may_have_labels(name: str) -> bool:
     """Tell whether a dataset of this name can have labels, without checking that it has them."""
-    return not name.startswith("folder:")
+    return name not in PACKAGES and not name.startswith("folder:")
 
 
 def is_stacked(name: str) -> bool:
@@ -59,12 +60,30 @@ def is_stacked(name: str) -> bool:
     return name.startswith("stacked:")
 
 
+def is_known(name: str) -> bool:
+    """Tell whether a name opens only what is embedded, cached, of a system's package or registered with TFDS: no path."""
+    scheme, _, value = name.partition(":")
+    if scheme == "stacked":
+        return is_known(value)
+    if scheme == "tfds":
+        from gan_jax.data.tfds import is_registered
+
+        return is_registered(value)
+    return name in IMAGES or name in PACKAGES or name in DENSITIES
+
+
+def reads_folder(name: str) -> bool:
+    """Tell whether a dataset of this name is looked for in `config.data.dir`."""
+    base = name.removeprefix("stacked:")
+    return base == "mnist" or base in PACKAGES or base.startswith("tfds:")
+
+
 def has_splits(name: str) -> bool:
     """Tell whether the dataset of a name has training images and others, or one split only."""
     return len(IMAGES[name].splits) > 1 if name in IMAGES else name.startswith("tfds:")
 
 
-def make_sample_shape(name: str, image_size: int, channels: int) -> tuple[int, ...]:
+def make_sample_shape(name: str, image_size: ImageSize, channels: int) -> tuple[int, ...]:
     """Return the shape of one example of a named dataset, known without loading it.
 
     Raises:
@@ -72,13 +91,13 @@ def make_sample_shape(name: str, image_size: int, channels: int) -> tuple[int, .
     """
     if is_stacked(name) and channels != CHANNELS:
         raise InputError(f"data.channels={channels} must be {CHANNELS} for {name}, which has an image in each channel")
-    return (image_size, image_size, channels) if is_image_dataset(name) else DENSITIES[name]().means.shape[1:]
+    return (*height_and_width(image_size), channels) if is_image_dataset(name) else DENSITIES[name]().means.shape[1:]
 
 
 def load_images(name: str, transform: Transform, *, split: str = "train", data_dir: str = "") -> Images:
-    """Load the images uint8 `[N, S, S, C]` of a dataset, which are decoded once and cached, and labels int32 `[N]` or None.
+    """Load the images uint8 `[N, H, W, C]` of a dataset, which are decoded once and cached, and labels int32 `[N]` or None.
 
-    split, data_dir: as in `tfds_source`, and as in `load_mnist`; other datasets have one split.
+    split, data_dir: as in `tfds_source`, `load_mnist` and `packaged_source`; other datasets have one split.
 
     Raises:
         InputError: the dataset does not exist, or has not what is asked of it.
@@ -94,6 +113,10 @@ def load_images(name: str, transform: Transform, *, split: str = "train", data_d
                 "data.resize true, data.background black"
             )
         return load(transform.image_size, transform.channels, split=split, data_dir=data_dir)
+    if name in PACKAGES:
+        if split != "train":
+            raise InputError(f"data.name={name} has one split only: data.split={split} must be train")
+        return load_decoded(packaged_source(name, data_dir), transform)
     if scheme == "numpy":
         return load_numpy(value, transform)
     if scheme == "folder":
@@ -107,7 +130,7 @@ def make_dataset(
     name: str,
     *,
     batch_size: int,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: int = 1,
     flip: bool = False,
     resize: bool = True,
@@ -152,6 +175,7 @@ __all__ = [
     "DATASETS",
     "DENSITIES",
     "IMAGES",
+    "PACKAGES",
     "SCHEMES",
     "Batch",
     "Dataset",
@@ -164,13 +188,16 @@ __all__ = [
     "Transform",
     "from_arrays",
     "has_splits",
+    "height_and_width",
     "is_image_dataset",
+    "is_known",
     "is_stacked",
     "load_images",
     "make_dataset",
     "make_sample_shape",
     "may_have_labels",
     "read_numpy",
+    "reads_folder",
     "stacked_from_arrays",
     "to_float",
     "to_uint8",

@@ -1,6 +1,7 @@
 """Batches, what training needs of a dataset, and the one place where uint8 becomes float32 in [-1, 1] and back."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -52,6 +53,14 @@ class Dataset(Protocol):
 
     def close(self) -> None:
         """Stop reading ahead; a later fetch starts it again."""
+
+
+class EndlessBatches:
+    """Lets `for batch in dataset` see the batches of steps 0, 1, 2, … of the run with seed 0, one each, for ever."""
+
+    def __iter__(self: Any) -> Iterator[Batch]:
+        for step in itertools.count():
+            yield jax.tree.map(lambda leaf: leaf[0], self.batches(0, step))
 
 
 def to_float(images: Any) -> Any:

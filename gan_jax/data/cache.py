@@ -14,12 +14,14 @@ import numpy as np
 from PIL import UnidentifiedImageError
 from tqdm import tqdm
 
+from gan_jax.cached import cache_dir, file_checksum, tell_damaged
 from gan_jax.data.decoding import Encoded, Transform, decode, pad
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir, sha256_of, write_atomic_bytes
+from gan_jax.files import format_row, parse_row, sha256_of, write_atomic_bytes
 
-_FORMAT = 1  # a change here rebuilds every cache
+_FORMAT = 2  # a change here rebuilds every cache
 _CHUNK = 1024  # images that are read before they are written
+_VERIFIED = 2**33  # bytes: verifying a larger file at every start, at 0.4 s for 1 GB and more from a disk, would be felt
 _SHOWN = 5  # files named on the console; the record beside the cache names all
 
 Images = tuple[np.ndarray, np.ndarray | None]
@@ -44,9 +46,10 @@ class Source(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """The JSON beside the images.
+    """The JSON beside the images, with a checksum of its own.
 
-    fingerprint: of their source and transform. written: size and time of the `.npy`. skipped: `[name, reason]` of each item.
+    fingerprint: of their source and transform. written: size, time and checksum of the `.npy`. skipped: `[name, reason]` of
+    each item.
     """
 
     fingerprint: str
@@ -93,14 +96,29 @@ def load_decoded(source: Source, transform: Transform) -> Images:
 
 
 def _valid_record(path: Path, fingerprint: str) -> _Record | None:
-    """Return the record of a cache that is whole and of these images, or None; a later write shows in its size or time."""
+    """Return the record of a cache that is whole and of these images, or None, after a line where it is damaged.
+
+    A later write shows in its size or time, a flipped bit in its checksum, which is verified up to `_VERIFIED` bytes.
+    """
+    described = path.with_suffix(".json")
     try:
-        record = _Record(**json.loads(path.with_suffix(".json").read_text()))
+        record = _Record(**parse_row(described.read_bytes(), sealed=True))
+        if record.fingerprint != fingerprint:
+            return None
+        size, time, checksum = record.written
         status = path.stat()
-    except (OSError, ValueError, TypeError):
+        if [status.st_size, status.st_mtime_ns] != [size, time]:
+            raise ValueError("it was changed after it was written")
+        if size <= _VERIFIED and file_checksum(path) != checksum:
+            raise ValueError("its checksum is wrong")
+    except FileNotFoundError as error:
+        if path.exists() or described.exists():
+            tell_damaged(path, error)
         return None
-    whole = record.written == [status.st_size, status.st_mtime_ns]
-    return record if whole and record.fingerprint == fingerprint else None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        tell_damaged(path, error)
+        return None
+    return record
 
 
 def _build(source: Source, transform: Transform, path: Path, fingerprint: str) -> _Record:
@@ -111,11 +129,12 @@ def _build(source: Source, transform: Transform, path: Path, fingerprint: str) -
         file.flush()
         os.fsync(file.fileno())
         status = os.fstat(file.fileno())  # of this file, even where another process has replaced it
+        written = [status.st_size, status.st_mtime_ns, file_checksum(Path(file.name))]
         known = None if None in labels else [label for label in labels if label is not None]
-        records.append(_Record(fingerprint, [status.st_size, status.st_mtime_ns], known, skipped))
+        records.append(_Record(fingerprint, written, known, skipped))
 
     write_atomic_bytes(path, write)
-    write_atomic_bytes(path.with_suffix(".json"), lambda file: file.write(json.dumps(records[0]._asdict()).encode()))
+    write_atomic_bytes(path.with_suffix(".json"), lambda file: file.write(format_row(records[0]._asdict()).encode()))
     return records[0]
 
 
@@ -167,12 +186,12 @@ def _check_size(
     if pixels.shape != first[1]:
         sizes = f"{first[0]} is {first[1][1]} × {first[1][0]}, {name} is {width} × {height}"
         raise InputError(f"{source.name}: {sizes}: data.resize must be true")
-    if max(height, width) > transform.image_size:
+    if height > transform.image_shape[0] or width > transform.image_shape[1]:
         size = f"{name} is {width} × {height}, data.image_size={transform.image_size}"
         raise InputError(f"{source.name}: {size}: data.resize must be true")
 
 
 def _write_header(file: IO[bytes], count: int, transform: Transform) -> None:
     """Write the header of the `.npy`; NumPy leaves room in it for any count, so that it can be rewritten at the end."""
-    shape = (count, transform.image_size, transform.image_size, transform.channels)
+    shape = (count, *transform.image_shape)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

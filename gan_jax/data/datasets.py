@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.batch import Batch, to_float
+from gan_jax.data.batch import Batch, EndlessBatches, to_float
 from gan_jax.data.streaming import Fetched, Stream
 from gan_jax.errors import InputError
 from gan_jax.theory.distributions import GaussianMixture
@@ -42,7 +42,7 @@ def epoch_indices(seed: int, start: int, count: int, size: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class ImageDataset:
+class ImageDataset(EndlessBatches):
     """Images that live on the device as uint8 and are indexed there, shuffled per epoch by `(seed, epoch)`.
 
     images: uint8 `[N, H, W, C]`. labels: int32 `[N]` from 0 to K - 1, or None. flip: mirror each image with probability 1/2.
@@ -150,7 +150,7 @@ def _make_batch(gathered: Mapping[str, Any]) -> Batch:
 
 
 @dataclass(frozen=True)
-class DensityDataset:
+class DensityDataset(EndlessBatches):
     """Fresh samples of a mixture, labelled by its components.
 
     Each example has its own key, so that however a batch is split, it has the same samples.

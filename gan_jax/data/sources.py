@@ -3,20 +3,23 @@
 import os
 import stat
 from pathlib import Path
-from zipfile import BadZipFile, is_zipfile
+from typing import Any
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
 from gan_jax.data.cache import Images, Item, Source, load_decoded
 from gan_jax.data.decoding import Transform
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, shorten
+from gan_jax.files import expand
+from gan_jax.memory import check_fits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
 
 def folder_source(path: str) -> Source:
     """Return the image files under a folder, in the order of their names."""
-    folder = Path(path).expanduser()
+    folder = expand(path)
     files = _image_files(folder)
     if not files:
         raise InputError(f"folder:{path} has no images: their names must end in {', '.join(SUFFIXES)}")
@@ -59,9 +62,7 @@ def load_numpy(path: str, transform: Transform) -> Images:
     An array of the shape that is asked for may have any number of channels; others are transformed and cached.
     """
     images, labels = read_numpy(path)
-    if labels is not None and labels.shape != images.shape[:1]:
-        raise InputError(f"numpy:{path}: labels {list(labels.shape)} for {len(images)} images must be one for each")
-    if images.shape[1:] == (transform.image_size, transform.image_size, transform.channels):
+    if images.shape[1:] == transform.image_shape:
         return images, labels
     if images.shape[-1] not in (1, 3, 4):
         raise InputError(f"numpy:{path}: images are {list(images.shape[1:])}: data.image_size and data.channels must match")
@@ -69,31 +70,61 @@ def load_numpy(path: str, transform: Transform) -> Images:
     def read(chunk: range) -> list[Item]:
         return [Item(f"image {index}", images[index], None if labels is None else int(labels[index])) for index in chunk]
 
-    file = Path(path).expanduser()
+    file = expand(path)
     status = file.stat()
     name = f"numpy:{file.resolve()}"
     return load_decoded(Source(name, [status.st_size, status.st_mtime_ns], len(images), read), transform)
 
 
 def read_numpy(path: str) -> Images:
-    """Read images uint8 `[N, H, W, C]` and labels or None, unchanged, of a `.npz` or of a `.npy`, which is memory-mapped."""
-    images, labels = _read_numpy(Path(path).expanduser())
+    """Read images uint8 `[N, H, W, C]` of a `.npz` or of a `.npy`, which is memory-mapped, and labels int32 `[N]` or None.
+
+    Raises:
+        InputError: no such file, or it holds something else.
+    """
+    images, labels = _read_numpy(expand(path))
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
         raise InputError(f"numpy:{path}: images {images.dtype} {list(images.shape)} must be uint8 [N, H, W, C] or [N, H, W]")
-    return images if images.ndim == 4 else images[..., None], labels
+    return images if images.ndim == 4 else images[..., None], _check_labels(path, labels, len(images))
+
+
+def _check_labels(path: str, labels: np.ndarray | None, num: int) -> np.ndarray | None:
+    if labels is None:
+        return None
+    if labels.shape != (num,) or labels.dtype.kind not in "iu":
+        must = f"must be one integer for each of {num} images"
+        raise InputError(f"numpy:{path}: labels {labels.dtype} {list(labels.shape)} {must}")
+    outside = labels[(labels < -(2**31)) | (labels >= 2**31)]
+    if len(outside):
+        raise InputError(f"numpy:{path}: label {outside[0]} must be an integer of 32 bits")
+    return labels.astype(np.int32)
 
 
 def _read_numpy(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
     try:
+        if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe would wait forever
+            raise InputError(f"numpy:{file}: FILE must be a regular .npy or .npz file")
         if not is_zipfile(file):
             return np.lib.format.open_memmap(file, mode="r"), None
+        with ZipFile(file) as archive:
+            check_fits(sum(member.file_size for member in archive.infolist()), f"numpy:{file}, unpacked,")
         with np.load(file) as content:
             names = content.files
             key = "images" if "images" in names else names[0]
             if key != "images" and len(names) > 1:
                 raise InputError(f"numpy:{file}: arrays {', '.join(names)}: the name of the images must be `images`")
-            return content[key], content["labels"] if "labels" in names else None
+            return _array(content, key), _array(content, "labels") if "labels" in names else None
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"numpy:{file}: {error.strerror or error}; FILE must be a .npy or .npz file") from error
-    except (ValueError, EOFError, BadZipFile, IndexError) as error:
-        raise InputError(f"numpy:{file}: FILE must be a .npy or .npz file of uint8 ({error})") from error
+    except Exception as error:  # damaged bytes can raise anything
+        text = shorten(error) or type(error).__name__
+        raise InputError(f"numpy:{file}: FILE must be a .npy or .npz file of uint8 ({text})") from error
+
+
+def _array(content: Any, name: str) -> np.ndarray:
+    array = content[name]
+    if not isinstance(array, np.ndarray):  # numpy returns what is no array as it is
+        raise ValueError(f"{name} is no array")
+    return array

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -15,9 +16,16 @@ from PIL import Image
 from gan_jax.data.cache import Item, Source
 from gan_jax.data.idx import IDX_SPLITS, has_idx_files, read_idx_split
 from gan_jax.errors import InputError, nearest
+from gan_jax.files import expand
 
 IDX_DATASETS = {"mnist": (), "fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
 """Datasets that come as idx files too -> where a system has them (Debian: the package dataset-fashion-mnist)."""
+
+
+def is_registered(name: str) -> bool:
+    """Tell whether a name is that of a dataset in TFDS itself; other names make it import files, or fetch from elsewhere."""
+    stem = re.fullmatch(r"([a-z0-9_]+)(/[A-Za-z0-9_.-]+)?(:[0-9.*]+)?", name)
+    return stem is not None and stem[1] in tfds.list_builders(with_community_datasets=False)
 
 
 def tfds_source(name: str, split: str, data_dir: str) -> Source:
@@ -29,7 +37,7 @@ def tfds_source(name: str, split: str, data_dir: str) -> Source:
     Raises:
         InputError: no such dataset or split, no images in it, or no way to prepare it here.
     """
-    folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    folder = expand(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     builder = _make_builder(name, folder)
     if not Path(builder.data_dir, "dataset_info.json").is_file():
         builder = _prepare(builder, folder)

@@ -1,7 +1,7 @@
 """Images of one kind compared with real ones: one row of results."""
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gan_jax.errors import InputError
@@ -23,6 +23,29 @@ class Reference(NamedTuple):
     image_shape: tuple[int, ...]
     statistics: Statistics
     num_classes: int
+
+
+def check_comparable(
+    metrics: Collection[str],
+    features: str,
+    real: ImageSource,
+    others: Mapping[str, Sequence[ImageSource]],
+    description: str,
+    *,
+    num_classes: int = 0,
+) -> None:
+    """Raise `InputError` where images cannot be compared, before an extractor is made. others: by their names."""
+    chosen = find_metrics(metrics, features, classes=features == "classifier", labelled=num_classes > 0)
+    for name, sources in {description: [real], **others}.items():
+        for images in sources:
+            _check_comparable(chosen, features, images, name, real[0:1].shape[1:], num_classes)
+
+
+def _check_comparable(
+    metrics: Sequence[Metric], features: str, images: ImageSource, name: str, shape: tuple[int, ...], num_classes: int
+) -> None:
+    check_num(metrics, len(images), name, labels_of(images), num_classes=num_classes)
+    _check_shape(name, images[0:1].shape[1:], shape, features)
 
 
 def make_reference(
@@ -49,8 +72,7 @@ def evaluate(reference: Reference, sources: Sequence[ImageSource], name: str) ->
     """
     metrics, extractor, description, shape, real, num_classes = reference
     for images in sources:
-        check_num(metrics, len(images), name, labels_of(images), num_classes=num_classes)
-        _check_shape(name, images[0:1].shape[1:], shape, extractor)
+        _check_comparable(metrics, extractor.name, images, name, shape, num_classes)
     by_seed = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -62,8 +84,8 @@ def evaluate(reference: Reference, sources: Sequence[ImageSource], name: str) ->
     return row | over_seeds(by_seed) | {"warnings": sorted({str(warning.message) for warning in caught})}
 
 
-def _check_shape(name: str, shape: tuple[int, ...], real: tuple[int, ...], extractor: Extractor) -> None:
+def _check_shape(name: str, shape: tuple[int, ...], real: tuple[int, ...], features: str) -> None:
     if shape[2] != real[2]:
         raise InputError(f"{name}: must have {real[2]} channels as the real images, not {shape[2]}")
-    if shape[:2] != real[:2] and extractor.name != "inception":
+    if shape[:2] != real[:2] and features != "inception":
         raise InputError(f"{name}: must be {real[0]} × {real[1]} as the real images, not {shape[0]} × {shape[1]}")

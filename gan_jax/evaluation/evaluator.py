@@ -81,12 +81,13 @@ def make_evaluator(gan: GAN, dataset: Dataset, *, num: int = 2000) -> Evaluator:
     labels = None if dataset.labels is None else np.asarray(dataset.labels)
     learned, held_out = hold_out(len(images))
     if has_classes(labels):
-        extractor, metrics, selection = make_classifier(images, labels), [METRICS["frechet"], METRICS["classes"]], "frechet"
+        metrics, selection = [METRICS["frechet"], METRICS["classes"]], "frechet"
     else:
         kid = replace(METRICS["kid"], compute=partial(METRICS["kid"].compute, subsets=10, subset_size=500))  # takes seconds
-        extractor, metrics, selection = make_pixels(images.shape[1:]), [kid], "kid"
+        metrics, selection = [kid], "kid"
     for name, each in (("samples for evaluation", num), ("held-out images", len(held_out))):
-        check_num(metrics, each, name)
+        check_num(metrics, each, name)  # refused before the classifier is trained
+    extractor = make_classifier(images, labels) if has_classes(labels) else make_pixels(images.shape[1:])
     compared = real_images(images, learned, labels=labels, at_most=_MAX_REAL)
     baseline = real_images(images, held_out, labels=labels, at_most=num)
     drawn = draw_labels(labels, num, seed=_SEED) if gan.num_classes and labels is not None else None

@@ -3,7 +3,8 @@
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from gan_jax.errors import InputError
 from gan_jax.evaluation.metrics import is_of_one_class
 from gan_jax.files import append_jsonl, read_jsonl
+
+QUALITY = {"high_quality": "of high quality", "confident": "confident"}
+"""Share of the samples that are worth counting as a mode's -> what they are."""
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -64,6 +69,17 @@ def find_row(path: str | Path, fields: Mapping[str, Any]) -> dict[str, Any] | No
     return rows[-1] if rows else None
 
 
+@contextmanager
+def name_rows_in_errors(path: str | Path) -> Iterator[None]:
+    """Within it, a row without what is read of it is an `InputError` that names their file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: a row must have what is read of it: {type(error).__name__}: {error}") from error
+
+
 def mean_and_error(numbers: Any) -> tuple[float, float]:
     """Return the mean over seeds `[S]` and its standard error, nan for one seed."""
     array = np.asarray(numbers, np.float64)
@@ -81,10 +97,17 @@ def over_seeds(by_seed: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 
 def format_metrics(metrics: Mapping[str, float], errors: Mapping[str, float] | None = None) -> str:
-    """Format metrics by name as 'fid 29.6 ± 0.4, precision 0.71'; the numbers of single classes are left out."""
+    """Format metrics by name as 'fid 29.6 ± 0.4, precision 0.71'; the numbers of single classes are left out.
+
+    Modes are quoted with the share of samples that are worth counting: a stray makes a mode count too.
+    """
     shown = {name: number for name, number in metrics.items() if not is_of_one_class(name)}
-    with_errors = {name: f" ± {error:.1g}" for name, error in (errors or {}).items()}
-    return ", ".join(f"{name} {number:.4g}{with_errors.get(name, '')}" for name, number in shown.items())
+    after = {name: f" ± {error:.1g}" for name, error in (errors or {}).items()}
+    for prefix in {name.removesuffix("modes") for name in shown if name.rpartition("/")[2] == "modes"}:
+        for quality, words in QUALITY.items():
+            if f"{prefix}{quality}" in shown:
+                after[f"{prefix}modes"] = f"{after.get(f'{prefix}modes', '')} ({shown.pop(f'{prefix}{quality}'):.1%} {words})"
+    return ", ".join(f"{name} {number:.4g}{after.get(name, '')}" for name, number in shown.items())
 
 
 def plus_minus(numbers: Any) -> str:

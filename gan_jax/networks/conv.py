@@ -17,9 +17,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
+from jax import export, lax
 
 from gan_jax.networks import im2col, winograd
+
+UNKNOWN_BATCH = 64
+"""What a batch counts as whose size is known when an exported program is called, and not before."""
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -53,7 +56,8 @@ def _choose(
     on_cpu = by_lax
     if jnp.finfo(inputs.dtype).bits >= 32:
         stride_and_padding = geometry.stride, geometry.padding
-        if geometry.groups == 1 and winograd.applies(len(inputs), geometry.image_size, *stride_and_padding, kernel):
+        batch = UNKNOWN_BATCH if export.is_symbolic_dim(inputs.shape[0]) else inputs.shape[0]
+        if geometry.groups == 1 and winograd.applies(batch, geometry.image_size, *stride_and_padding, kernel):
             on_cpu = by_winograd
         elif by_im2col is not None and im2col.applies(*stride_and_padding, kernel):
             on_cpu = by_im2col
@@ -185,10 +189,13 @@ _weight_gradient.defvjp(
 
 
 class Conv(nn.Module):
-    """Strided convolution without bias: `[B, H, W, I]` -> `[B, H', W', features]`. Parameters float32, arithmetic in dtype."""
+    """Strided convolution without bias: `[B, H, W, I]` -> `[B, H', W', features]`. Parameters float32, arithmetic in dtype.
+
+    kernel_size: of both sides, or (h, w).
+    """
 
     features: int
-    kernel_size: int = 4
+    kernel_size: int | tuple[int, int] = 4
     stride: int = 2
     padding: int = 1
     groups: int = 1
@@ -197,7 +204,8 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        shape = (self.kernel_size, self.kernel_size, images.shape[-1] // self.groups, self.features)
+        window = (self.kernel_size,) * 2 if isinstance(self.kernel_size, int) else self.kernel_size
+        shape = (*window, images.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         geometry = Geometry((images.shape[1], images.shape[2]), self.stride, self.padding, self.groups)
         return strided_conv(geometry, images.astype(self.dtype), kernel.astype(self.dtype))

@@ -1,7 +1,8 @@
 """DCGAN (Radford et al. 2016; notes 001, "Architecture guidelines"): strided convolutions, no pooling.
 
 For an image of size `4 * 2**n` the generator doubles the size n times from a 4 × 4 projection of the latent and the
-discriminator halves it n times; widths double towards 4 × 4. norm="batch" is the paper's: weights N(0, 0.02), batch-norm scales
+discriminator halves it n times; widths double towards 4 × 4. Other sizes have another smallest grid h × w in its place, see
+`layers.pyramid`. norm="batch" is the paper's: weights N(0, 0.02), batch-norm scales
 N(1, 0.02). norm="none" has biases in place of batch norm, and He's initialisation (He et al. 2015), which keeps the variance of
 activations without it: a penalty on D needs that. D alone also has norm="layer", in batch norm's places, and "spectral", with
 biases. Their weights start from N(0, 0.02) too, as those of SN-DCGAN do: either norm divides their scale out.
@@ -25,9 +26,9 @@ from gan_jax.networks.layers import (
     check_image,
     check_norm,
     check_width,
-    doublings,
     normalise,
     projection,
+    pyramid,
     spectrally_normalised,
 )
 
@@ -49,13 +50,13 @@ def _kernel_init(norm: str, *, in_axis: int = -2, stride: int = 1) -> nn.initial
 
 
 class Generator(nn.Module):
-    """Latents `[B, Z]`, labels `[B]` or None -> images `[B, S, S, C]`, float32 in [-1, 1]. S: power of two ≥ 8.
+    """Latents `[B, Z]`, labels `[B]` or None -> images `[B, H, W, C]`, float32 in [-1, 1].
 
     conv_transpose: the fractionally strided layer, called as `ConvTranspose` is. axis_name: of the mapped axis over which batch
     norm takes the statistics of a training batch, or None.
     """
 
-    image_size: int
+    image_size: tuple[int, int]
     channels: int
     base_width: int = 64
     dtype: Any = jnp.float32
@@ -66,14 +67,14 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array | None, train: bool) -> jax.Array:
-        blocks = doublings(self.image_size)
+        height, grid_width, blocks = pyramid(self.image_size)
         width = self.base_width * 2 ** (blocks - 1)
         normed = partial(normalise, norm=self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
         normed = partial(normed, labels=labels, num_classes=self.num_classes, scale_init=_scale_init)
         init = _kernel_init(self.norm, in_axis=-1, stride=2)
 
-        x = nn.Dense(4 * 4 * width, use_bias=False, dtype=self.dtype, kernel_init=_kernel_init(self.norm))(latents)
-        x = nn.relu(normed(x.reshape(-1, 4, 4, width)))
+        dense = nn.Dense(height * grid_width * width, use_bias=False, dtype=self.dtype, kernel_init=_kernel_init(self.norm))
+        x = nn.relu(normed(dense(latents).reshape(-1, height, grid_width, width)))
         for block in reversed(range(blocks - 1)):
             x = self.conv_transpose(self.base_width * 2**block, dtype=self.dtype, kernel_init=init)(x)
             x = nn.relu(normed(x))
@@ -82,12 +83,12 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images `[B, S, S, C]` in [-1, 1], labels `[B]` or None -> logits `[B]`, float32. S: power of two ≥ 8.
+    """Images `[B, H, W, C]` in [-1, 1], labels `[B]` or None -> logits `[B]`, float32.
 
     conv: the strided layer, called as `Conv` is. axis_name: as in `Generator`.
     """
 
-    image_size: int
+    image_size: tuple[int, int]
     base_width: int = 64
     dtype: Any = jnp.float32
     norm: str = "batch"
@@ -107,9 +108,10 @@ class Discriminator(nn.Module):
 
         x = conv(images, self.base_width)
         x = leaky_relu(x if self.norm in ("batch", "layer") else Bias(self.dtype)(x))  # the paper has no norm next to the image
-        for block in range(1, doublings(self.image_size)):
+        height, width, blocks = pyramid(self.image_size)
+        for block in range(1, blocks):
             x = leaky_relu(normed(conv(x, self.base_width * 2**block)))
-        logits = at_least_float32(conv(x, 1, stride=1, padding=0).reshape(-1))
+        logits = at_least_float32(conv(x, 1, kernel_size=(height, width), stride=1, padding=0).reshape(-1))
         if not self.num_classes:
             return logits
         return logits + projection(x, labels, self.num_classes, self.norm, train, _weights)
@@ -118,8 +120,8 @@ class Discriminator(nn.Module):
 def make_generator(
     sample_shape: tuple[int, ...], *, num_classes: int = 0, dtype: str = "float32", base_width: int = 64, norm: str = "batch"
 ) -> nn.Module:
-    """Make the generator of images `[S, S, C]`; base_width: channels next to the image, doubling towards 4 × 4."""
-    size, channels = check_image("dcgan", sample_shape, 8)
+    """Make the generator of images `[H, W, C]`; base_width: channels next to the image, doubling towards the smallest grid."""
+    size, channels = check_image("dcgan", sample_shape, 6)
     check_width("dcgan", "base_width", base_width)
     check_norm("dcgan", norm, GEN_NORMS, of_disc=DISC_NORMS[2:])
     return Generator(size, channels, base_width, dtype, norm, num_classes)
@@ -128,8 +130,8 @@ def make_generator(
 def make_discriminator(
     sample_shape: tuple[int, ...], *, num_classes: int = 0, dtype: str = "float32", base_width: int = 64, norm: str = "batch"
 ) -> nn.Module:
-    """Make the discriminator of images `[S, S, C]`; options as in `make_generator`."""
-    size, _ = check_image("dcgan", sample_shape, 8)
+    """Make the discriminator of images `[H, W, C]`; options as in `make_generator`."""
+    size, _ = check_image("dcgan", sample_shape, 6)
     check_width("dcgan", "base_width", base_width)
     check_norm("dcgan", norm, DISC_NORMS)
     return Discriminator(size, base_width, dtype, norm, num_classes)

@@ -6,7 +6,7 @@ fixed order.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -150,14 +150,54 @@ def projection(
     return jnp.sum(embedded * jnp.sum(features, axis=(1, 2)), axis=-1)
 
 
-def check_image(network: str, sample_shape: tuple[int, ...], smallest: int) -> tuple[int, int]:
-    """Return image size and channels, or raise `InputError` where the samples are not images `[S, S, C]`, S = 4 * 2**n."""
+class Pyramid(NamedTuple):
+    """The sizes of an image on its way through a network: the smallest grid, height × width, and how often it is doubled."""
+
+    height: int
+    width: int
+    doublings: int
+
+
+def pyramid(image_size: tuple[int, int]) -> Pyramid:
+    """Return h, w and n of H × W = h·2**n × w·2**n, so that 4 to 7 are left of the shorter side, or 3 of 6.
+
+    A square power of two begins at 4 × 4; 48 × 48 at 6 × 6, as SNGAN's does for STL-10 (Miyato et al. 2018, table 3).
+    """
+    doublings = max(1, min(image_size).bit_length() - 3)
+    height, width = (side >> doublings for side in image_size)
+    return Pyramid(height, width, doublings)
+
+
+def check_image(network: str, sample_shape: tuple[int, ...], smallest: int) -> tuple[tuple[int, int], int]:
+    """Return image size (H, W) and channels, or raise `InputError` where the samples are no images that `pyramid` is exact for.
+
+    smallest: the least that the shorter side can be.
+    """
     if len(sample_shape) != 3:
         raise InputError(f"network {network} makes images, and the samples are {sample_shape}: choose mlp, or an image dataset")
     height, width, channels = sample_shape
-    if height != width or height < smallest or height & (height - 1):
-        raise InputError(f"network {network}: image size {height} × {width} must be a power of two ≥ {smallest}, squared")
-    return height, channels
+    nearest_sizes = _nearest_sizes((height, width), smallest)
+    if (height, width) not in nearest_sizes:
+        near = " and ".join(f"{height} × {width}" for height, width in nearest_sizes)
+        raise InputError(
+            f"network {network}: image size {height} × {width} must be h·2^n × w·2^n with 4 to 7 for the smaller of h and w; "
+            f"nearest: {near}; set config.data.image_size"
+        )
+    return (height, width), channels
+
+
+def _nearest_sizes(image_size: tuple[int, int], smallest: int) -> list[tuple[int, int]]:
+    """Return the sizes that a network can have next to this one, below and above, or this one alone."""
+    at_least = max(image_size[0], smallest), max(image_size[1], smallest)
+    below = _to_multiples(at_least, round_up=False)
+    above = _to_multiples(_to_multiples(at_least, round_up=True), round_up=True)  # whose multiples may be twice as large
+    return [below] if below == above else [below, above]
+
+
+def _to_multiples(image_size: tuple[int, int], *, round_up: bool) -> tuple[int, int]:
+    unit = 2 ** pyramid(image_size).doublings
+    height, width = ((side + round_up * (unit - 1)) // unit * unit for side in image_size)
+    return height, width
 
 
 def check_width(network: str, option: str, width: int) -> None:
@@ -175,8 +215,3 @@ def check_norm(network: str, norm: str, norms: Sequence[str], *, of_disc: Sequen
         )
     if norm not in norms:
         raise InputError(f"network {network}: norm={norm} must be one of {', '.join(norms)}{nearest(norm, norms)}")
-
-
-def doublings(image_size: int) -> int:
-    """Return n of image_size = 4 * 2**n."""
-    return image_size.bit_length() - 3

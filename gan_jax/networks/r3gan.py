@@ -1,9 +1,10 @@
 """R3GAN, configuration E (Huang et al. 2024, §3 and table 9): residual networks without normalisation, for penalised training.
 
-At each resolution, from 4 × 4 to the image's, there are a few inverted bottlenecks with grouped convolutions. Fix-up
-initialisation (Zhang et al. 2019) keeps variances without a norm: the last convolution of a block starts at 0. The filter of
-`resample` is between resolutions. Meant for latents N(0, I) of 64 numbers, the relativistic objective, and r1 and r2 of equal
-weight at every step; there is no batch norm, as it would couple the examples, which these penalties take one by one.
+At each resolution, from 4 × 4 (for some sizes another grid, see `layers.pyramid`) to the image's, there are a few inverted
+bottlenecks with grouped convolutions. Fix-up initialisation (Zhang et al. 2019) keeps variances without a norm: the last
+convolution of a block starts at 0. The filter of `resample` is between resolutions. Meant for latents N(0, I) of 64 numbers,
+the relativistic objective, and r1 and r2 of equal weight at every step; there is no batch norm, as it would couple the
+examples, which these penalties take one by one.
 
 The paper computes in bfloat16 at the three or four highest resolutions alone; here dtype is that of all but D's head, whose
 logits bfloat16 would round to 1 part in 256: only their differences count, and their level is free.
@@ -19,7 +20,7 @@ from flax import linen as nn
 
 from gan_jax.errors import InputError
 from gan_jax.networks.conv import Conv
-from gan_jax.networks.layers import Bias, at_least_float32, check_image, check_width, doublings, projection
+from gan_jax.networks.layers import Bias, at_least_float32, check_image, check_width, projection, pyramid
 from gan_jax.networks.resample import downsample, upsample
 
 _EXPANSION = 2
@@ -68,11 +69,13 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latents `[B, Z]`, labels `[B]` or None -> images `[B, S, S, C]`, float32 and unbounded.
+    """Latents `[B, Z]`, labels `[B]` or None -> images `[B, H, W, C]`, float32 and unbounded.
 
-    widths: channels at each resolution, from the image's to 4 × 4. blocks: at each resolution. group_size: as in `Block`.
+    widths: channels at each resolution, from the image's to the smallest grid. blocks: at each resolution. group_size: as in
+    `Block`.
     """
 
+    image_size: tuple[int, int]
     channels: int
     widths: tuple[int, ...]
     blocks: int = 2
@@ -88,7 +91,7 @@ class Generator(nn.Module):
             embedded = dense(_EMBEDDED, name="embedding")(jax.nn.one_hot(labels, self.num_classes, dtype=latents.dtype))
             latents = jnp.concatenate([latents, embedded.astype(latents.dtype)], axis=-1)
         smallest = self.widths[-1]
-        basis = self.param("basis", nn.initializers.normal(1.0), (4, 4, smallest))
+        basis = self.param("basis", nn.initializers.normal(1.0), (*pyramid(self.image_size)[:2], smallest))
         x = basis[None].astype(self.dtype) * dense(smallest)(latents)[:, None, None]
         for stage, width in enumerate(reversed(self.widths)):
             if x.shape[-1] != width:
@@ -98,11 +101,12 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images `[B, S, S, C]`, labels `[B]` or None -> logits `[B]`, float32; fields as in `Generator`.
+    """Images `[B, H, W, C]`, labels `[B]` or None -> logits `[B]`, float32; fields as in `Generator`.
 
     With num_classes the head has a vector in place of a logit, whose product with the label's own vector is the logit.
     """
 
+    image_size: tuple[int, int]
     widths: tuple[int, ...]
     blocks: int = 2
     group_size: int = 16
@@ -117,8 +121,10 @@ class Discriminator(nn.Module):
             if x.shape[-1] != width or not stage:
                 x = _pointwise(width, self.dtype)(x)
             x = _blocks(self, x)
-        # The depthwise 4 × 4 convolution of a 4 × 4 image: one product of each channel.
-        kernel = self.param("head", nn.initializers.normal(0.25), (4, 4, x.shape[-1]))
+        # The depthwise h × w convolution of an h × w image: one product of each channel.
+        height, width, _ = pyramid(self.image_size)
+        init = nn.initializers.normal((height * width) ** -0.5)
+        kernel = self.param("head", init, (height, width, x.shape[-1]))
         x = jnp.sum(at_least_float32(x) * kernel[None], axis=(1, 2))
         x = nn.Dense(x.shape[-1] if self.num_classes else 1, use_bias=False, dtype=x.dtype, kernel_init=_init())(x)
         if not self.num_classes:
@@ -134,19 +140,22 @@ def _blocks(player: Generator | Discriminator, x: jax.Array) -> jax.Array:
     return x
 
 
-def _check(sample_shape: tuple[int, ...], widths: Sequence[int], blocks: int, group_size: int) -> tuple[int, tuple[int, ...]]:
-    """Return channels of the image, and the width at each resolution, or raise `InputError` at what an R3GAN cannot be."""
-    size, channels = check_image("r3gan", sample_shape, 8)
-    widths, resolutions = tuple(widths), doublings(size) + 1
+def _check(
+    sample_shape: tuple[int, ...], widths: Sequence[int], blocks: int, group_size: int
+) -> tuple[tuple[int, int], int, tuple[int, ...]]:
+    """Return image size, channels, and the width at each resolution, or raise `InputError` at what an R3GAN cannot be."""
+    size, channels = check_image("r3gan", sample_shape, 6)
+    grid = pyramid(size)
+    widths, resolutions = tuple(widths), grid.doublings + 1
     if len(widths) not in (1, resolutions) or not all(isinstance(width, int) and width >= 1 for width in widths):
-        allowed = f"{resolutions} integers ≥ 1, from {size} × {size} to 4 × 4, or one for all"
+        allowed = f"{resolutions} integers ≥ 1, from {size[0]} × {size[1]} to {grid.height} × {grid.width}, or one for all"
         raise InputError(f"network r3gan: widths={widths} must be {allowed}")
     check_width("r3gan", "blocks", blocks)
     check_width("r3gan", "group_size", group_size)
     for width in widths:
         if _EXPANSION * width % group_size:
             raise InputError(f"network r3gan: group_size={group_size} must divide {_EXPANSION} × {width}, of widths={widths}")
-    return channels, widths if len(widths) > 1 else widths * resolutions
+    return size, channels, widths if len(widths) > 1 else widths * resolutions
 
 
 def make_generator(
@@ -158,14 +167,14 @@ def make_generator(
     blocks: int = 2,
     group_size: int = 16,
 ) -> nn.Module:
-    """Make the generator of images `[S, S, C]`, S a power of two ≥ 8.
+    """Make the generator of images `[H, W, C]`.
 
-    widths: channels at each resolution, from S × S to 4 × 4, or one number for all. blocks: residual blocks at each.
-    group_size: channels in a group of the grouped convolutions, which have twice the width: the published "groups" are
+    widths: channels at each resolution, from H × W to the smallest grid, or one number for all. blocks: residual blocks at
+    each. group_size: channels in a group of the grouped convolutions, which have twice the width: the published "groups" are
     2 × width / group_size.
     """
-    channels, widths = _check(sample_shape, widths, blocks, group_size)
-    return Generator(channels, widths, blocks, group_size, dtype, num_classes)
+    size, channels, widths = _check(sample_shape, widths, blocks, group_size)
+    return Generator(size, channels, widths, blocks, group_size, dtype, num_classes)
 
 
 def make_discriminator(
@@ -177,6 +186,6 @@ def make_discriminator(
     blocks: int = 2,
     group_size: int = 16,
 ) -> nn.Module:
-    """Make the discriminator of images `[S, S, C]`; options as in `make_generator`."""
-    _, widths = _check(sample_shape, widths, blocks, group_size)
-    return Discriminator(widths, blocks, group_size, dtype, num_classes)
+    """Make the discriminator of images `[H, W, C]`; options as in `make_generator`."""
+    size, _, widths = _check(sample_shape, widths, blocks, group_size)
+    return Discriminator(size, widths, blocks, group_size, dtype, num_classes)

@@ -2,6 +2,7 @@
 
 For an image of size `4 * 2**n` the generator projects the latent to 4 × 4, and each of n blocks doubles the size. The
 discriminator's blocks halve it to 8 × 8 (an 8 × 8 image to 4 × 4), two more keep it, and features are summed over what is left.
+Other sizes have another smallest grid in place of 4 × 4, see `layers.pyramid`: 48 × 48, as of STL-10, the paper's 6 × 6.
 One width throughout each network: 256 in the paper's G, 128 in its D. G has batch norm; D's norm is "spectral" (SNGAN), "layer"
 (before the activations of all blocks but the first) or "none". Glorot's uniform initialisation, of gain √2 in the 3 × 3
 convolutions of blocks. Batch norm has ε = 1e-5, in the authors' code 2e-5.
@@ -23,9 +24,9 @@ from gan_jax.networks.layers import (
     check_image,
     check_norm,
     check_width,
-    doublings,
     normalise,
     projection,
+    pyramid,
     spectrally_normalised,
 )
 
@@ -102,12 +103,12 @@ class DiscBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latents `[B, Z]`, labels `[B]` or None -> images `[B, S, S, C]`, float32 in [-1, 1]. S: power of two ≥ 8.
+    """Latents `[B, Z]`, labels `[B]` or None -> images `[B, H, W, C]`, float32 in [-1, 1].
 
     axis_name: of the mapped axis over which batch norm takes the statistics of a training batch, or None.
     """
 
-    image_size: int
+    image_size: tuple[int, int]
     channels: int
     width: int = 128
     dtype: Any = jnp.float32
@@ -116,8 +117,10 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array | None, train: bool) -> jax.Array:
-        x = nn.Dense(4 * 4 * self.width, dtype=self.dtype, kernel_init=_glorot)(latents).reshape(-1, 4, 4, self.width)
-        for _ in range(doublings(self.image_size)):
+        height, width, doublings = pyramid(self.image_size)
+        x = nn.Dense(height * width * self.width, dtype=self.dtype, kernel_init=_glorot)(latents)
+        x = x.reshape(-1, height, width, self.width)
+        for _ in range(doublings):
             x = GenBlock(self.dtype, self.num_classes, self.axis_name)(x, labels, train)
         x = nn.relu(normalise(x, norm="batch", train=train, dtype=self.dtype, axis_name=self.axis_name))  # of every class
         x = _conv(x, self.channels, norm="none", train=train, dtype=self.dtype, init=_glorot)
@@ -125,9 +128,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images `[B, S, S, C]` in [-1, 1], labels `[B]` or None -> logits `[B]`, float32. S: power of two ≥ 8."""
+    """Images `[B, H, W, C]` in [-1, 1], labels `[B]` or None -> logits `[B]`, float32."""
 
-    image_size: int
+    image_size: tuple[int, int]
     width: int = 128
     dtype: Any = jnp.float32
     norm: str = "spectral"
@@ -136,7 +139,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, labels: jax.Array | None, train: bool) -> jax.Array:
         x = images.astype(self.dtype)
-        downs = max(1, doublings(self.image_size) - 1)
+        downs = max(1, pyramid(self.image_size).doublings - 1)
         for block in range(downs + 2):
             x = DiscBlock(self.width, block < downs, block == 0, self.dtype, self.norm)(x, train)
         x = at_least_float32(nn.relu(x))
@@ -147,17 +150,17 @@ class Discriminator(nn.Module):
         return logits + projection(x, labels, self.num_classes, self.norm, train, _glorot)
 
 
-def _check(sample_shape: tuple[int, ...], width: int, norm: str) -> tuple[int, int]:
+def _check(sample_shape: tuple[int, ...], width: int, norm: str) -> tuple[tuple[int, int], int]:
     """Return image size and channels, or raise `InputError` at what these networks cannot be."""
     check_width("resnet", "width", width)
     check_norm("resnet", norm, DISC_NORMS)
-    return check_image("resnet", sample_shape, 8)
+    return check_image("resnet", sample_shape, 6)
 
 
 def make_generator(
     sample_shape: tuple[int, ...], *, num_classes: int = 0, dtype: str = "float32", width: int = 128, norm: str = "spectral"
 ) -> nn.Module:
-    """Make the generator of images `[S, S, C]`; width: channels of all layers; norm: D's, which G does not have."""
+    """Make the generator of images `[H, W, C]`; width: channels of all layers; norm: D's, which G does not have."""
     size, channels = _check(sample_shape, width, norm)
     return Generator(size, channels, width, dtype, num_classes)
 
@@ -165,6 +168,6 @@ def make_generator(
 def make_discriminator(
     sample_shape: tuple[int, ...], *, num_classes: int = 0, dtype: str = "float32", width: int = 128, norm: str = "spectral"
 ) -> nn.Module:
-    """Make the discriminator of images `[S, S, C]`; options as in `make_generator`."""
+    """Make the discriminator of images `[H, W, C]`; options as in `make_generator`."""
     size, _ = _check(sample_shape, width, norm)
     return Discriminator(size, width, dtype, norm, num_classes)

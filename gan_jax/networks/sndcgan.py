@@ -2,7 +2,8 @@
 
 For an image of size `4 * 2**n` the generator projects the latent to 4 × 4 and doubles the size n times; the discriminator
 halves it n times, with a 3 × 3 convolution before each 4 × 4 one of stride 2, and one more at 4 × 4. Widths double towards
-4 × 4. G has batch norm; D's norm is "spectral", or "none" with biases alone. Weights N(0, 0.02), leaky ReLU 0.1.
+4 × 4. Other sizes have another smallest grid, see `layers.pyramid`: 48 × 48, as of STL-10, the paper's 6 × 6. G has batch
+norm; D's norm is "spectral", or "none" with biases alone. Weights N(0, 0.02), leaky ReLU 0.1.
 
 With num_classes, G's batch norm is conditional, and D a projection discriminator (Miyato and Koyama 2018).
 """
@@ -21,9 +22,9 @@ from gan_jax.networks.layers import (
     check_image,
     check_norm,
     check_width,
-    doublings,
     normalise,
     projection,
+    pyramid,
     spectrally_normalised,
 )
 
@@ -32,12 +33,12 @@ _weights = nn.initializers.normal(0.02)
 
 
 class Generator(nn.Module):
-    """Latents `[B, Z]`, labels `[B]` or None -> images `[B, S, S, C]`, float32 in [-1, 1]. S: power of two ≥ 16.
+    """Latents `[B, Z]`, labels `[B]` or None -> images `[B, H, W, C]`, float32 in [-1, 1].
 
     axis_name: of the mapped axis over which batch norm takes the statistics of a training batch, or None.
     """
 
-    image_size: int
+    image_size: tuple[int, int]
     channels: int
     base_width: int = 64
     dtype: Any = jnp.float32
@@ -46,13 +47,13 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array | None, train: bool) -> jax.Array:
-        blocks = doublings(self.image_size)
+        height, grid_width, blocks = pyramid(self.image_size)
         width = self.base_width * 2**blocks
         normed = partial(normalise, norm="batch", train=train, dtype=self.dtype, axis_name=self.axis_name)
         normed = partial(normed, labels=labels, num_classes=self.num_classes)
 
-        x = nn.Dense(4 * 4 * width, use_bias=False, dtype=self.dtype, kernel_init=_weights)(latents)
-        x = nn.relu(normed(x.reshape(-1, 4, 4, width)))
+        x = nn.Dense(height * grid_width * width, use_bias=False, dtype=self.dtype, kernel_init=_weights)(latents)
+        x = nn.relu(normed(x.reshape(-1, height, grid_width, width)))
         for block in reversed(range(blocks)):
             x = ConvTranspose(self.base_width * 2**block, dtype=self.dtype, kernel_init=_weights)(x)
             x = nn.relu(normed(x))
@@ -61,9 +62,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images `[B, S, S, C]` in [-1, 1], labels `[B]` or None -> logits `[B]`, float32. S: power of two ≥ 16."""
+    """Images `[B, H, W, C]` in [-1, 1], labels `[B]` or None -> logits `[B]`, float32."""
 
-    image_size: int
+    image_size: tuple[int, int]
     base_width: int = 64
     dtype: Any = jnp.float32
     norm: str = "spectral"
@@ -76,7 +77,7 @@ class Discriminator(nn.Module):
             x = Bias(self.dtype)(spectrally_normalised(conv, self.norm, train)(x))
             return nn.leaky_relu(x, negative_slope=0.1)
 
-        blocks = doublings(self.image_size)
+        blocks = pyramid(self.image_size).doublings
         x = images
         for block in range(blocks):
             x = layer(x, self.base_width * 2**block, 3, 1)
@@ -89,7 +90,7 @@ class Discriminator(nn.Module):
         return logits + projection(x, labels, self.num_classes, self.norm, train, _weights)
 
 
-def _check(sample_shape: tuple[int, ...], base_width: int, norm: str) -> tuple[int, int]:
+def _check(sample_shape: tuple[int, ...], base_width: int, norm: str) -> tuple[tuple[int, int], int]:
     """Return image size and channels, or raise `InputError` at what these networks cannot be."""
     check_width("sndcgan", "base_width", base_width)
     check_norm("sndcgan", norm, DISC_NORMS)
@@ -99,7 +100,7 @@ def _check(sample_shape: tuple[int, ...], base_width: int, norm: str) -> tuple[i
 def make_generator(
     sample_shape: tuple[int, ...], *, num_classes: int = 0, dtype: str = "float32", base_width: int = 64, norm: str = "spectral"
 ) -> nn.Module:
-    """Make the generator of images `[S, S, C]`; base_width: channels next to the image; norm: D's, which G does not have."""
+    """Make the generator of images `[H, W, C]`; base_width: channels next to the image; norm: D's, which G does not have."""
     size, channels = _check(sample_shape, base_width, norm)
     return Generator(size, channels, base_width, dtype, num_classes)
 
@@ -107,6 +108,6 @@ def make_generator(
 def make_discriminator(
     sample_shape: tuple[int, ...], *, num_classes: int = 0, dtype: str = "float32", base_width: int = 64, norm: str = "spectral"
 ) -> nn.Module:
-    """Make the discriminator of images `[S, S, C]`; options as in `make_generator`."""
+    """Make the discriminator of images `[H, W, C]`; options as in `make_generator`."""
     size, _ = _check(sample_shape, base_width, norm)
     return Discriminator(size, base_width, dtype, norm, num_classes)

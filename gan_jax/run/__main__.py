@@ -1,27 +1,37 @@
 """Train a GAN or resume its training: `python -m gan_jax.run --config=FILE --workdir=FOLDER`."""
 
+import json
+
 from absl import flags
 
 from gan_jax.configs import default
 from gan_jax.errors import InputError
 from gan_jax.run import cli, distributed
+from gan_jax.run.config import make_plan
 from gan_jax.run.loop import train
 
-_CONFIG = cli.define_config(default.__file__)
+_CONFIG = cli.define_config(default.__file__, resumes=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: its checkpoints, logs and pictures.")
+_PRINT_CONFIG = flags.DEFINE_boolean(
+    "print_config", False, "Print the whole config as JSON, once it is checked; train nothing."
+)
 _DISTRIBUTED = flags.DEFINE_boolean("distributed", False, "One of several processes, with the same command on each host.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster supplies it.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Their number, where no cluster supplies it.", lower_bound=1)
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one's, from 0, where no cluster supplies it.", lower_bound=0)
+_TIMEOUT = flags.DEFINE_integer("connect_timeout", 300, "Seconds until all processes must have connected.", lower_bound=1)
 
 
 def main() -> None:
     """Train as the flags say."""
+    if _PRINT_CONFIG.value:
+        print(json.dumps(make_plan(_CONFIG.value).resolved, indent=2))
+        return
     if not _WORKDIR.value:
         raise InputError("--workdir: give a folder for the run, such as --workdir=runs/mnist")
     place = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _DISTRIBUTED.value:
-        distributed.connect(*place)
+        distributed.connect(*place, timeout=_TIMEOUT.value)
     elif place != (None, None, None):
         raise InputError("--coordinator, --num_processes and --process_id need --distributed")
     train(_CONFIG.value, _WORKDIR.value)

@@ -1,13 +1,10 @@
 """Checkpoints of a run: Orbax writes and reads them, a sha256 of every array verifies them."""
 
+import errno
 import json
-import re
-import shutil
-import sys
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from uuid import uuid4
@@ -19,6 +16,8 @@ import orbax.checkpoint as ocp
 
 from gan_jax.errors import InputError, SaveError
 from gan_jax.files import sha256_of
+from gan_jax.run.orbax import check_path, reason_of, remove_partial_saves, silence_late_transfers
+from gan_jax.run.records import check_record
 from gan_jax.state import TrainState
 
 
@@ -59,9 +58,10 @@ class Checkpoints:
 
     def __init__(self, directory: str | Path, *, keep: int = 2, read_only: bool = False):
         self.directory, self._keep, self._read_only = Path(directory).absolute(), keep, read_only
+        check_path(self.directory)
         if not read_only:
             self.directory.mkdir(parents=True, exist_ok=True)
-        _silence_late_transfers()
+        silence_late_transfers()
         options = ocp.CheckpointManagerOptions(
             atomicity_options=ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE),
             enable_async_checkpointing=False,
@@ -71,9 +71,10 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "record"))
         if not read_only:
-            self._remove_partial_saves()
+            remove_partial_saves(self.directory)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: Future[None] | None = None
+        self._verified = False  # whether a save of this process has been read back
 
     def __enter__(self) -> Self:
         return self
@@ -154,21 +155,35 @@ class Checkpoints:
         record = {"config": config, "selection_metric": metric, "leaves": leaves}
         items = {"state": ocp.args.StandardSave(arrays), "record": ocp.args.JsonSave(record | {"sha256": _digest(record)})}
         try:
-            self._manager.save(step, args=ocp.args.Composite(**items))
+            self._manager.save(step, args=ocp.args.Composite(**items), force=True)  # also below a step that is set aside
+            if not self._verified:  # a file system that returns other bits, or none, shows now and not at the end of the run
+                self._verify(step)
             kept = {*self.steps()[-self._keep :], *list(self.selection_metrics())[:1]}
             for old in set(self.steps()) - kept:
-                self._manager.delete(old)
+                if not (self.directory / str(old)).is_symlink():  # a link is the user's
+                    self._manager.delete(old)
         except Exception as error:  # whatever Orbax and TensorStore raise for a full disk, a lost mount, a forbidden folder
-            reason = f"step {step} could not be saved: {_reason(error)}"
+            reason = f"step {step} could not be saved: {reason_of(error)}"
             raise SaveError(f"{self.directory}: {reason}; {self.describe_newest()}") from error
+
+    def _verify(self, step: int) -> None:
+        try:
+            self._read(step)
+        except DamagedError as damage:
+            self._set_aside(step)
+            raise OSError(errno.EIO, f"it is not what is read back: {damage}") from damage
+        self._verified = True
 
     def _read_record(self, step: int) -> dict[str, Any]:
         try:
             items = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))
             record: dict[str, Any] = items["record"]
             digest = record.pop("sha256")
-        except Exception as error:  # a file that is missing, truncated or not JSON
-            raise DamagedError(f"its record: {_reason(error)}") from error
+            check_record(record)
+        except InputError as error:
+            raise InputError(f"{self.directory}: step {step}: {error}") from error
+        except Exception as error:  # a file that is missing, truncated or not JSON, or says what no checkpoint is
+            raise DamagedError(f"its record: {reason_of(error)}") from error
         if digest != _digest(record):
             raise DamagedError("its record differs from its sha256")
         return record
@@ -179,34 +194,18 @@ class Checkpoints:
         try:
             arrays = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(empty)))["state"]
         except Exception as error:  # whatever TensorStore raises for a file that is missing, truncated or not its own
-            raise DamagedError(_reason(error)) from error
+            raise DamagedError(reason_of(error)) from error
         for path, leaf in record["leaves"].items():
             if _describe(arrays[path]) != leaf:
                 raise DamagedError(f"{path} differs from its sha256")
+        if (saved := int(arrays["step"])) != step:
+            raise DamagedError(f"it is a copy of that of step {saved}")
         return Checkpoint(step, record["config"], record["selection_metric"], arrays)
 
     def _set_aside(self, step: int) -> None:
         """Rename rather than delete: what cannot be read on this machine may be whole after all."""
         (self.directory / str(step)).rename(self.directory / f"damaged-{step}-{uuid4().hex[:8]}")
         self._manager.reload()
-
-    def _remove_partial_saves(self) -> None:
-        committed = {str(step) for step in self.steps()}
-        for entry in self.directory.iterdir():
-            if entry.is_dir() and entry.name not in committed and entry.name.split(".")[0].isdecimal():
-                shutil.rmtree(entry)
-
-
-@cache
-def _silence_late_transfers() -> None:
-    """When a save or a restore fails, its other transfers end after its event loop: each would print a traceback."""
-    report = sys.unraisablehook
-
-    def report_others(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            report(unraisable)
-
-    sys.unraisablehook = report_others
 
 
 def leaves_by_path(tree: Any) -> dict[str, Any]:
@@ -226,10 +225,3 @@ def _describe(array: np.ndarray) -> dict[str, Any]:
 
 def _digest(record: Mapping[str, Any]) -> str:
     return sha256_of(json.dumps(record, sort_keys=True))
-
-
-def _reason(error: BaseException) -> str:
-    """What a library raised, in a few words: the operating system's own message where it is quoted, else the first line."""
-    system = re.search(r"([^:]+) \[os_error_code", str(error))
-    lines = [system[1]] if system else str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0].strip()[:200]}" if lines else type(error).__name__

@@ -2,35 +2,42 @@
 
 import errno
 import runpy
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from gan_jax.errors import CollapseError, InputError, RunError, StoppedError, nearest
-from gan_jax.run import distributed
-from gan_jax.run.config import flatten
-from gan_jax.run.runtime import enable_compilation_cache, exit_on_signal, keep_freed_memory
+from gan_jax.errors import CollapseError, InputError, RunError, StoppedError, nearest, nearest_key, one_line, shorten
+from gan_jax.run import distributed, saved
+from gan_jax.run.checks import flatten
+from gan_jax.run.console import mend_console
+from gan_jax.run.runtime import enable_compilation_cache, exit_on_signals, keep_freed_memory
 
 _COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Keep compiled programs in the user's cache folder.")
 
 
 _default_configs: list[str] = []  # not the library's default, which it parses, with the overrides, where the flag is defined
+_resumes: list[bool] = [False]  # whether the config of the run in --workdir comes before that
 
 
-def define_config(default: str | None = None) -> flags.FlagHolder[ConfigDict]:
-    """Define the flag `--config=FILE`, whose entries `--config.key=value` overrides."""
+def define_config(default: str | None = None, *, resumes: bool = False) -> flags.FlagHolder[ConfigDict]:
+    """Define the flag `--config=FILE`, a config file or a config as JSON, whose entries `--config.key=value` overrides.
+
+    default: the file without the flag. resumes: where there is a run in `--workdir`, its config.json is that file.
+    """
     _default_configs[:] = [default] if default else []
-    holder: flags.FlagHolder[ConfigDict] = config_flags.DEFINE_config_file(
-        "config", None, "Config file; --config.key=value overrides an entry.", lock_config=True
-    )
+    _resumes[0] = resumes
+    try:
+        holder: flags.FlagHolder[ConfigDict] = config_flags.DEFINE_config_file(
+            "config", None, "Config file; --config.key=value overrides an entry.", lock_config=True
+        )
+    except flags.Error as error:  # the library opens a --flagfile here
+        fail(f"command line: {error}", 2)
     return holder
 
 
@@ -45,12 +52,11 @@ def run(main: Callable[..., None], *, positional: bool = False) -> None:
             fail(f"{argv[1]}: not a flag; flags begin with --, see --help", 2)
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.FATAL)  # what libraries log is not for the user; what they raise is
-        if _COMPILATION_CACHE.value:
-            enable_compilation_cache()
         keep_freed_memory()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, exit_on_signal)
+        exit_on_signals()
         try:
+            if _COMPILATION_CACHE.value:
+                enable_compilation_cache()
             _run(partial(main, list(argv[1:])) if positional else main)
         except (InputError, RunError) as error:
             fail(str(error), error.status)
@@ -61,11 +67,12 @@ def run(main: Callable[..., None], *, positional: bool = False) -> None:
         except Exception as error:
             if not distributed.is_connected():
                 raise
-            if isinstance(error, jax.errors.JaxRuntimeError):  # raised by a collective when another process is gone
+            if distributed.is_lost_connection(error):
                 fail(f"{error}; if another process exited, its output says why; rerun the same command on all to resume", 1)
             traceback.print_exc()
             fail(f"{type(error).__name__}: {error}", 1)
 
+    mend_console()
     app.run(guarded, flags_parser=_parse)
 
 
@@ -84,7 +91,7 @@ def fail(message: str, status: int) -> NoReturn:
     """Print one line on standard error and exit."""
     if distributed.is_connected():
         distributed.exit_process(message, status)
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -94,13 +101,15 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         if "config" in flags.FLAGS and not {"help", "helpfull", "helpshort"}.intersection(names):
             if "config" not in names:
-                argv[1:1] = [f"--config={path}" for path in _default_configs]
-            check_overrides(argv)
+                argv[1:1] = [f"--config={path}" for path in _saved_configs(argv) or _default_configs]
+            argv[:] = prepare(argv)
         rest: list[str] = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
         fail(f"--{error.flagname}: no such flag{nearest(error.flagname, list(flags.FLAGS))}", 2)
     except (InputError, flags.Error) as error:
         fail(str(error), 2)
+    except Exception as error:  # what the library raises from within; nothing but the command line is read here
+        fail(f"command line: {type(error).__name__}: {shorten(error)}", 2)
     return rest
 
 
@@ -108,33 +117,85 @@ def _flag_names(argv: Sequence[str]) -> list[str]:
     return [argument.lstrip("-").partition("=")[0] if argument.startswith("-") else "" for argument in argv]
 
 
-def check_overrides(argv: Sequence[str]) -> None:
-    """Raise `InputError` where `--config` names no config file, or an argument `--config.key` no entry of it.
+def _saved_configs(argv: Sequence[str]) -> list[str]:
+    """Return the config.json of the run in `--workdir`, where that alone resumes it."""
+    names = _flag_names(argv)
+    if not _resumes[0] or "workdir" not in names:
+        return []
+    path = Path(_last_value(argv, "workdir")) / "config.json"
+    return [str(path)] if path.is_file() else []
 
-    The library raises an `AttributeError` from within for a wrong key; a value of a wrong type it refuses in one line.
+
+def _last_value(argv: Sequence[str], name: str) -> str:
+    """Return what the last `--name=value`, or `--name value`, gives."""
+    names = _flag_names(argv)
+    position = len(names) - 1 - names[::-1].index(name)
+    return argv[position].partition("=")[2] or "".join(argv[position + 1 : position + 2])
+
+
+def prepare(argv: Sequence[str]) -> list[str]:
+    """Check the overrides, and return the arguments as the library reads them: JSON by a config file, 1e4 for an integer."""
+    config, prepared = check_overrides(argv), list(argv)
+    for position, (argument, name) in enumerate(zip(argv, _flag_names(argv), strict=True)):
+        has_value = "=" in argument
+        place = position if has_value else position + 1
+        if place == len(argv):
+            break
+        text = argument.partition("=")[2] if has_value else argv[place]
+        if name == "config" and text.endswith(".json"):
+            text = f"{saved.__file__}:{text}"
+        elif name.startswith("config.") and type(config[name.removeprefix("config.")]) is int:
+            text = _as_integer(text)
+        else:
+            continue
+        prepared[place] = f"--{name}={text}" if has_value else text
+    return prepared
+
+
+def _as_integer(text: str) -> str:
+    """Write a whole number such as 1e4 in digits; any other text stays as it is."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() and not text.lstrip("+-").isdecimal() and abs(number) < 2**53 else text
+
+
+def check_overrides(argv: Sequence[str]) -> dict[str, Any]:
+    """Return the flat config that `--config` names; raise `InputError` where it names none, or a `--config.key` no entry.
+
+    The library raises an error from within for a wrong key; a value of a wrong type it refuses in one line.
     """
     names = _flag_names(argv)
     if "config" not in names:
         raise InputError("--config: give a config file, such as --config=experiments/configs/mnist.py")
-    position = len(names) - 1 - names[::-1].index("config")
-    path = argv[position].partition("=")[2] or "".join(argv[position + 1 : position + 2])
-    config = flatten(load_config(path).to_dict())
+    config = flatten(load_config(_last_value(argv, "config")).to_dict())
     for name in names:
-        negated, _, key = name.partition("config.")
-        if key and negated in ("", "no") and key not in config:
+        negated, dot, key = name.partition("config.")
+        if dot and negated in ("", "no") and key not in config:
             entries = [entry for entry in config if entry.startswith(f"{key}.")]
-            known = f"; its entries are {', '.join(entries)}" if entries else nearest(key, config)
-            raise InputError(f"--{name}: no such entry{known}")
+            known = f"; its entries are {', '.join(entries)}" if entries else nearest_key(key, config)
+            raise InputError(f"--{shorten(name)}: no such entry{known}")
+    return config
 
 
 def load_config(path: str) -> ConfigDict:
-    """Return `get_config()` of a config file, or `get_config(ARGUMENT)` for FILE:ARGUMENT."""
+    """Return `get_config()` of a config file, or `get_config(ARGUMENT)` for FILE:ARGUMENT, or the config in FILE.json."""
     name, colon, argument = path.partition(":")
     file = Path(name)
-    if not file.is_file():
+    try:
+        exists = file.is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise InputError(f"--config={shorten(path)}: {getattr(error, 'strerror', None) or error}") from error
+    if not exists:
         folder = file if file.is_dir() else file.parent
         known = sorted(str(other) for other in folder.glob("*.py")) or ["experiments/configs/mnist.py"]
-        raise InputError(f"--config={path}: no such file; there is {', '.join(known)}")
+        raise InputError(f"--config={shorten(path)}: no such file; there is {', '.join(known)}")
+    if not colon and file.suffix == ".json":
+        try:
+            return saved.get_config(path)
+        except InputError as error:
+            raise InputError(f"--config={shorten(path)}: {error}") from error
     try:
         config = runpy.run_path(str(file))["get_config"](*[argument] if colon else [])
     except Exception as error:  # whatever a config file raises, the line names the file

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 from gan_jax.augment import diffaugment
 from gan_jax.configs import default
 from gan_jax.data import (
-    DATASETS,
     Dataset,
     Images,
     Transform,
@@ -21,15 +20,16 @@ from gan_jax.data import (
     load_images,
     make_dataset,
     make_sample_shape,
-    may_have_labels,
 )
-from gan_jax.errors import InputError, nearest
-from gan_jax.networks import DTYPES, make_network
+from gan_jax.errors import InputError, shorten
+from gan_jax.networks import make_network
 from gan_jax.objectives import OBJECTIVES
-from gan_jax.parallel import MODES, auto_steps_per_call, choose_devices, process_slice
+from gan_jax.parallel import auto_steps_per_call, choose_devices, process_slice
 from gan_jax.penalties import PENALTIES
+from gan_jax.run.checks import check_entries, flatten
+from gan_jax.run.sizes import check_sizes, check_state
 from gan_jax.schedules import SHAPES, Schedule, constant, half_life_decay, warmed_up_decay
-from gan_jax.state import GAN, Players, abstract_state
+from gan_jax.state import GAN, Players, TrainState, abstract_state
 
 
 def _adam(rate: Any, b1: float, b2: Any) -> optax.GradientTransformation:
@@ -42,16 +42,6 @@ OPTIMIZERS: dict[str, Callable[[Any, float, Any], optax.GradientTransformation]]
     "sgd": lambda rate, b1, b2: optax.sgd(rate),
 }
 """Name -> `make(learning rate, b1, b2)`; the rate and b2 are numbers, or functions of the optimiser's count."""
-
-WATCH_ACTIONS = ("warn", "stop")
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Map {"data": {"name": ...}} to {"data.name": ...}."""
-    flat: dict[str, Any] = {}
-    for key, entry in config.items():
-        flat |= flatten(entry, f"{prefix}{key}.") if isinstance(entry, Mapping) else {prefix + key: entry}
-    return flat
 
 
 def resolve(config: ConfigDict) -> dict[str, Any]:
@@ -87,68 +77,36 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
 
 
-class _Entries(dict[str, Any]):
-    """A flat config in which a missing entry is the user's mistake."""
-
-    def __missing__(self, key: str) -> Any:
-        raise InputError(f"config.{key} is missing: begin with gan_jax/configs/default.py, which has every entry")
-
-
 def check_config(config: ConfigDict) -> None:
-    """Raise `InputError` at the first entry that cannot be trained with: one line with the key and what is allowed."""
-    flat = _Entries(flatten(config.to_dict()))
+    """Raise `InputError` at entries that cannot be trained with: one line with the key and what is allowed."""
+    gan, state = _check_recipe(_to_dict(config))
+    check_sizes(config, gan, state, len(choose_devices(config.parallel, config.batch_size)[1]))
 
-    def check(key: str, good: bool, allowed: str) -> None:
-        if not good:
-            raise InputError(f"config.{key}={flat[key]} must be {allowed}")
 
-    def check_name(key: str, names: Iterable[str]) -> None:
-        check(key, flat[key] in names, f"one of {', '.join(names)}{nearest(flat[key], names)}")
+def check_recipe(config: Any) -> GAN:
+    """Return the recipe of a nested dict, whatever is in it; raise `InputError` where it has none, on any machine."""
+    return _check_recipe(config)[0]
 
-    for missing in flatten(default.get_config().to_dict()).keys() - flat.keys():
-        flat[missing]
-    check_name("objective", OBJECTIVES)
-    check_name("parallel", MODES)
-    check_name("watch.action", WATCH_ACTIONS)
-    check_name("schedule.shape", SHAPES)
-    check("watch.diversity", 0 <= flat["watch.diversity"] < 1, "a share in [0, 1)")
-    check("sync_batch_norm", isinstance(flat["sync_batch_norm"], bool), "true or false")
-    if not is_image_dataset(flat["data.name"]):
-        check_name("data.name", DATASETS)
-    for player in Players._fields:
-        optimizer = f"optimizer.{player}"
-        check_name(f"network.{player}.dtype", DTYPES)
-        check_name(f"{optimizer}.name", OPTIMIZERS)
-        check(f"{optimizer}.learning_rate", 0 < flat[f"{optimizer}.learning_rate"] < float("inf"), "a rate > 0")
-        for moment in ("b1", "b2", "final_b2"):
-            check(f"{optimizer}.{moment}", 0 <= (flat[f"{optimizer}.{moment}"] or 0) < 1, "a decay in [0, 1)")
-    for key in (
-        *("batch_size", "latent_dim", "disc_steps", "packing", "num_steps", "num_samples", "data.channels"),
-        *("log_every", "sample_every", "checkpoint_every", "keep_checkpoints", "watch.steps", "penalty.every"),
-    ):
-        check(key, flat[key] >= 1, "an integer ≥ 1")
-    for key in ("eval_every", "data.resident_mib", "data.workers", "num_classes", "schedule.images"):
-        check(key, flat[key] >= 0, "an integer ≥ 0")
-    for key, entry in flat.items():
-        final = key.rpartition(".")[2].startswith("final_")
-        if final or key.startswith(("penalty.", "ema_half_life", "ema_ramp_up")):
-            check(key, entry is None or 0 <= entry < float("inf"), "a number ≥ 0")
-        if final and entry is not None:
-            check("schedule.images", flat["schedule.images"] >= 1, f"≥ 1 where config.{key} is set")
-    for key in ("augment_probability", "final_augment_probability"):
-        check(key, 0 <= (flat[key] or 0) <= 1, "a probability in [0, 1]")
-    check("batch_size", flat["batch_size"] % flat["packing"] == 0, f"a multiple of config.packing={flat['packing']}")
-    check("seed", 0 <= flat["seed"] < 2**32, "an integer from 0 to 2**32 - 1")
-    check("ema_decay", 0 <= flat["ema_decay"] < 1, "a decay in [0, 1), where 0 keeps no average")
-    half_life = flat["ema_half_life"] or flat["final_ema_half_life"]
-    check("ema_decay", not (flat["ema_decay"] and half_life), "0 where config.ema_half_life is set: choose one of the two")
-    calls = flat["steps_per_call"]
-    check("steps_per_call", calls == "auto" or (calls.isdecimal() and int(calls) >= 1), "auto or an integer ≥ 1")
-    check("eval_num", flat["eval_num"] >= 100, "an integer ≥ 100")
-    check("num_classes", not flat["num_classes"] or may_have_labels(flat["data.name"]), "0: images in a folder have no labels")
-    check("data.image_size", flat["data.image_size"] >= 8, "an integer ≥ 8")
-    choose_devices(flat["parallel"], flat["batch_size"])
-    abstract_state(make_gan(config))  # what a network, or the whole recipe, cannot be
+
+def _check_recipe(config: Any) -> tuple[GAN, TrainState]:
+    check_entries(config, OPTIMIZERS)
+    try:
+        gan = make_gan(ConfigDict(config))
+        state = abstract_state(gan)  # what a network, or the whole recipe, cannot be
+    except InputError:
+        raise
+    except Exception as error:  # of shapes that no array has
+        raise InputError(f"config: this recipe cannot be built: {type(error).__name__}: {shorten(error)}") from error
+    check_state(state)
+    return gan, state
+
+
+def _to_dict(config: ConfigDict) -> dict[str, Any]:
+    try:
+        entries: dict[str, Any] = config.to_dict()
+    except Exception as error:  # a placeholder that was not filled in, a section that contains itself
+        raise InputError(f"config: {type(error).__name__}: {shorten(error)}") from error
+    return entries
 
 
 def make_schedules(config: ConfigDict) -> dict[str, Schedule]:
@@ -162,9 +120,9 @@ def make_schedules(config: ConfigDict) -> dict[str, Schedule]:
     return {name: make(start, final, num_steps) for name, (start, final) in finals.items() if final is not None}
 
 
-def make_gan(config: ConfigDict) -> GAN:
-    """Make the static recipe that a config describes."""
-    sample_shape = make_sample_shape(config.data.name, config.data.image_size, config.data.channels)
+def make_gan(config: ConfigDict, sample_shape: tuple[int, ...] | None = None) -> GAN:
+    """Make the static recipe that a config describes, for its data or for samples of another shape."""
+    sample_shape = sample_shape or make_sample_shape(config.data.name, config.data.image_size, config.data.channels)
     schedules = make_schedules(config)
 
     def optimizer(player: str) -> optax.GradientTransformation:
@@ -270,7 +228,7 @@ def make_configured_dataset(config: ConfigDict) -> Dataset:
 
 
 def load_configured_images(config: ConfigDict, split: str = "") -> Images:
-    """Load uint8 images `[N, S, S, C]` and labels `[N]` or None of a split, by default the one that the config trains on.
+    """Load uint8 images `[N, H, W, C]` and labels `[N]` or None of a split, by default the one that the config trains on.
 
     Raises:
         InputError: no such split, or the data are no images.

@@ -1,22 +1,31 @@
 """A run over several processes: they connect, compare their configs, and stop together."""
 
+import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
+import time
+from contextlib import suppress
 from itertools import count
 from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src import distributed as distributed_service  # the one place that has the coordinator's keys
 from jax.experimental import multihost_utils
 
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, one_line, shorten
 from gan_jax.files import sha256_of
 
 _connected, _shut_down = threading.Event(), threading.Event()
+_leaving = threading.Lock()  # held by the thread that ends this process
+_SECONDS_TO_NOTE = 20.0  # of silence, before a line says what is waited for
+_SECONDS_TO_LEAVE = 10.0  # in which the others end too, before process 0 takes the coordinator away
+_ENDED, _LEFT = "gan_jax/ended", "gan_jax/left"  # keys at the coordinator
 
 
 def connect(
@@ -33,14 +42,18 @@ def connect(
     timeout: seconds until all processes must have connected. heartbeat_timeout: seconds without a heartbeat from one process
     after which the others exit.
     """
-    if coordinator and not re.fullmatch(r".+:\d+", coordinator):
-        raise InputError(f"--coordinator={coordinator}: must be HOST:PORT")
+    if coordinator:
+        _check_address(coordinator, listens=process_id == 0)
     where = f"the coordinator {coordinator}" if coordinator else "the coordinator of the cluster"
     message = f"timeout: not all processes connected to {where} within {timeout:.0f} s; is process 0 running and its port open?"
     # The library's own timeout ends the process with a page of C++ messages; this one comes first.
-    timer = threading.Timer(timeout, exit_process, (message, 1))
-    timer.daemon = True
-    timer.start()
+    others = f"{num_processes or 'all'} processes at {where}, each with a --process_id of its own"
+    note = f"waiting for {others}; this one gives up after {timeout:.0f} s (--connect_timeout)"
+    timers = [threading.Timer(timeout, exit_process, (message, 1))]
+    timers += [threading.Timer(_SECONDS_TO_NOTE, print, (note,), {"file": sys.stderr, "flush": True})]
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
     # The library waits in C++, where no Python handler runs; and its preemption service would take SIGTERM from the loop.
     handlers = {signum: signal.signal(signum, signal.SIG_DFL) for signum in (signal.SIGTERM, signal.SIGINT)}
     jax.config.update("jax_enable_preemption_service", False)
@@ -57,7 +70,8 @@ def connect(
         remedy = "give --coordinator=HOST:PORT --num_processes=N --process_id=I, or start it under Slurm, Open MPI or on TPUs"
         raise InputError(f"--distributed: {str(error) or type(error).__name__}; {remedy}") from error
     finally:
-        timer.cancel()
+        for timer in timers:
+            timer.cancel()
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
     print(f"process {jax.process_index()} of {jax.process_count()}: all processes are connected", file=sys.stderr, flush=True)
@@ -65,6 +79,25 @@ def connect(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     _connected.set()
     threading.Thread(target=_exchange_heartbeats, args=(heartbeat_timeout,), daemon=True).start()
+    threading.Thread(target=_follow, daemon=True).start()
+
+
+def _check_address(coordinator: str, *, listens: bool) -> None:
+    """Raise `InputError` where an address is none, or where process 0 could not listen at it: the library would crash."""
+    host, _, port = coordinator.rpartition(":")
+    if not (host and port.isdecimal() and len(port) <= 5 and 1 <= int(port) < 2**16):
+        raise InputError(f"--coordinator={shorten(coordinator)}: must be HOST:PORT")
+    if not listens:
+        return
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("", int(port)))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(
+                f"--coordinator={coordinator}: process 0 cannot listen there: {reason}; give a free port"
+            ) from error
 
 
 def is_connected() -> bool:
@@ -114,10 +147,51 @@ def shutdown() -> None:
         jax.distributed.shutdown()
 
 
-def exit_process(message: str, status: int) -> NoReturn:
-    """Print the reason on standard error and exit at once; the other processes notice and exit too."""
+def exit_process(message: str, status: int, *, wait: float = _SECONDS_TO_LEAVE) -> NoReturn:
+    """Print the reason on standard error, tell the other processes, and exit; they exit too, each with a line."""
+    _leaving.acquire()  # a thread that comes second waits here for the end
     name = f"process {jax.process_index()}: " if is_connected() else ""
-    print(f"error: {name}{' '.join(message.split())}", file=sys.stderr, flush=True)
+    line = one_line(f"{name}{message}")
+    print(f"error: {line}", file=sys.stderr, flush=True)
+    if is_connected():
+        _tell_others(line, status, wait)
+    os._exit(status)
+
+
+def is_lost_connection(error: Exception) -> bool:
+    """Tell whether an error is that of a collective when another process is gone; Gloo raises it as a ValueError."""
+    return isinstance(error, jax.errors.JaxRuntimeError) or bool(re.search(r"gloo|connection (closed|reset)", str(error), re.I))
+
+
+def _client() -> Any:
+    return distributed_service.global_state.client
+
+
+def _tell_others(line: str, status: int, wait: float) -> None:
+    """Let the others end too; process 0 waits for them, as they would crash without the coordinator that it runs."""
+    end = time.monotonic() + wait
+    with suppress(Exception):  # another process may have been the first to tell, or the coordinator is gone
+        _client().key_value_set(_ENDED, json.dumps([line, status]))
+    for index in range(1, jax.process_count()) if is_primary() else ():
+        with suppress(Exception):  # a process that is gone
+            _client().blocking_key_value_get(f"{_LEFT}/{index}", max(1, int(1000 * (end - time.monotonic()))))
+    if is_primary():
+        time.sleep(0.2)  # their last words reach the coordinator before their connections end
+
+
+def _follow() -> None:
+    """Exit when another process has ended with an error, and say which and why."""
+    try:
+        line, status = json.loads(_client().blocking_key_value_get(_ENDED, 2**31 - 1))
+    except Exception:  # the coordinator is gone, or this process has shut down: the heartbeats tell
+        return
+    if _shut_down.is_set() or not _leaving.acquire(blocking=False):
+        return
+    print(f"error: process {jax.process_index()}: stopped, as the run has ended: {one_line(line)}", file=sys.stderr, flush=True)
+    with suppress(Exception):
+        _client().key_value_set(f"{_LEFT}/{jax.process_index()}", "")
+    if is_primary():
+        _tell_others(line, status, _SECONDS_TO_LEAVE)
     os._exit(status)
 
 
@@ -133,9 +207,8 @@ def _exchange_heartbeats(timeout: float) -> None:
             missing = re.search(r"task names:\s*([\d\s,]+)", str(error))
             who = f"process {', '.join(missing[1].split())}" if missing else "another process"
             if not _shut_down.is_set():
-                exit_process(
-                    f"missed heartbeat: no answer from {who} within {timeout:g} s; rerun the same command to resume", 1
-                )
+                message = f"missed heartbeat: no answer from {who} within {timeout:g} s; rerun the same command to resume"
+                exit_process(message, 1, wait=timeout / 4)  # the library's own heartbeat must not come first
             return
         if _shut_down.wait(timeout / 4):
             return

@@ -23,10 +23,12 @@ from gan_jax.files import write_atomic
 from gan_jax.parallel import check_dataset, make_step
 from gan_jax.run import distributed
 from gan_jax.run.checkpoints import Checkpoints
-from gan_jax.run.config import Plan, differences, make_configured_dataset, make_plan, shared_entries
+from gan_jax.run.config import Plan, check_recipe, differences, make_configured_dataset, make_plan, shared_entries
 from gan_jax.run.finite import check_finite, naming_bad_leaf
+from gan_jax.run.orbax import check_path
 from gan_jax.run.plots import save_run_plots, save_samples
-from gan_jax.run.recorder import Recorder
+from gan_jax.run.recorder import Recorder, has_ended
+from gan_jax.run.records import check_folder
 from gan_jax.run.runtime import StopSignals, lock_workdir
 from gan_jax.sampling import sample_grid
 from gan_jax.state import TrainState, abstract_state, create_state, run_keys
@@ -56,7 +58,9 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         SaveError: a checkpoint could not be written.
         StoppedError: SIGTERM or SIGINT; the state of the last step is saved.
     """
-    plan, workdir = make_plan(config), Path(workdir)
+    workdir = Path(workdir)
+    check_path(workdir)
+    plan = make_plan(config)
     with closing(make_configured_dataset(config)) as dataset, ExitStack() as opened:
         check_dataset(plan.gan, dataset)  # before anything is written
         checkpoints = opened.enter_context(_open_workdir(workdir, config.keep_checkpoints))
@@ -64,7 +68,8 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         distributed.assert_same(shared_entries(plan.resolved), num_images)
         state = _restore_or_create(plan, workdir, checkpoints)
         start = int(state.step)
-        if start < config.num_steps:
+        unreported = start == config.num_steps and checkpoints is not None and not has_ended(workdir, start)
+        if start < config.num_steps or distributed.max_over_processes(unreported):
             begins = f"resuming at step {start}" if start else "a new run"
             print(f"{workdir}: {begins}, {config.num_steps} steps in all", flush=True)
             state = _Session(plan, workdir, dataset, checkpoints, start).run(state)
@@ -83,6 +88,8 @@ def _open_workdir(workdir: Path, keep: int) -> Iterator[Checkpoints | None]:
         return
     with lock_workdir(workdir):
         try:
+            if (workdir / "checkpoints").exists():
+                check_folder(workdir / "checkpoints")
             with Checkpoints(workdir / "checkpoints", keep=keep) as checkpoints:
                 yield checkpoints
         except NonFiniteError as error:
@@ -92,6 +99,8 @@ def _open_workdir(workdir: Path, keep: int) -> Iterator[Checkpoints | None]:
 def _restore_or_create(plan: Plan, workdir: Path, checkpoints: Checkpoints | None) -> TrainState:
     """Return the newest state in the workdir, or a new one, the same on all processes; write config.json."""
     checkpoint = checkpoints.find() if checkpoints else None
+    if checkpoint:
+        check_recipe(checkpoint.config)
     if checkpoint and (changes := differences(checkpoint.config, plan.resolved)):
         changed = ", ".join(changes)
         raise InputError(f"{workdir} has a run with another config ({changed}): give another --workdir, or these values")
@@ -120,6 +129,8 @@ class _Session:
         with self.recorder, StopSignals() as signals:
             if self.start == 0:
                 self.recorder.add_evaluation(0, self._save_samples(state, 0))
+            if self.start == self.total:
+                self._make_up_end(state)
             state, stop = self._train_steps(state, signals)
             if self.checkpoints:
                 self.checkpoints.save(state, self.plan.resolved)
@@ -133,6 +144,15 @@ class _Session:
             symptom = next(iter(self.recorder.watch.episodes[-1:]), "seen by another process")
             raise CollapseError(f"stopped at step {step} and saved it: {symptom}; --config.watch.action=warn continues the run")
         return state
+
+    def _make_up_end(self, state: TrainState) -> None:
+        """Evaluate the last step, and save its samples, as far as the process that reached it was killed before it did so."""
+        metrics = self.recorder.evaluation_of(self.total)
+        self.evaluation = {name: number for name, number in metrics.items() if name.startswith("eval/")}
+        if not metrics:
+            self._at_intervals(state, self.total)
+        elif self.checkpoints and not self._samples_path(self.total).exists():
+            self._save_samples(state, self.total)
 
     def _train_steps(self, state: TrainState, signals: StopSignals) -> tuple[TrainState, StopReason]:
         config = self.config
@@ -186,10 +206,13 @@ class _Session:
         if not self.checkpoints:
             return {}
         samples, labels, columns = sample_grid(self.gan, state, run_keys(self.config.seed).sample, self.config.num_samples)
-        path, name = self.workdir / "samples" / f"{step:08d}.png", self.config.data.name
+        path, name = self._samples_path(step), self.config.data.name
         save_samples(self.gan, state, samples, path, dataset_name=name, labels=labels, columns=columns)
         distance = _mean_distance(to_float(samples) if self.gan.is_image else samples)
         return {"samples/diversity": distance / self.real_distance} if self.real_distance and len(samples) > 1 else {}
+
+    def _samples_path(self, step: int) -> Path:
+        return self.workdir / "samples" / f"{step:08d}.png"
 
     def _check(self, state: TrainState) -> None:
         """Record all metrics, and raise `NonFiniteError` where the state itself is not finite."""

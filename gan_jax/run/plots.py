@@ -1,6 +1,8 @@
 """Pictures of a run: grids of images, points over their density, curves, an animation."""
 
 import json
+import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from gan_jax.data import DENSITIES
 from gan_jax.files import read_jsonl, write_atomic
@@ -35,7 +37,7 @@ def save_grid(images: np.ndarray, path: str | Path, *, columns: int | None = Non
     count = len(images)
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
-    scale = max(1, _MIN_TILE // images.shape[1])
+    scale = max(1, _MIN_TILE // min(images.shape[1:3]))
     tiles = _as_tiles(images).repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = tiles.shape[1] + 2, tiles.shape[2] + 2
     canvas = np.full((rows * height + 2, columns * width + 2, *tiles.shape[3:]), 255, np.uint8)
@@ -122,6 +124,7 @@ def save_points(
 
 def _plot_series(axes: Axes, rows: Sequence[dict[str, Any]], names: dict[str, str]) -> None:
     """Each named metric, faint, and its running median over a twentieth of the run."""
+    rows = [row for row in rows if names.keys() <= row.keys()]
     width = max(1, len(rows) // 20)
     for name, label in names.items():
         steps = np.array([row["step"] for row in rows])
@@ -140,12 +143,12 @@ _PANELS = (
 )
 
 
-def save_curves(rows: Sequence[dict[str, Any]], path: str | Path, objective: Objective | None = None) -> None:
-    """Save curves of the rows of metrics.jsonl: V, losses, D(x) and logits, as far as the rows have them.
+def draw_curves(rows: Sequence[dict[str, Any]], objective: Objective | None = None) -> Figure:
+    """Draw curves of the rows of metrics.jsonl: V, losses, D(x) and logits, as far as the rows have them.
 
     With the objective, the losses have dashed lines where it puts them at equilibrium.
     """
-    panels = [names for names in _PANELS if all(name in row for row in rows for name in names)]
+    panels = [names for names in _PANELS if any(names.keys() <= row.keys() for row in rows)]
     figure = Figure(figsize=(8, 2.7 * len(panels)), layout="constrained")
     for names, axes in zip(panels, figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0], strict=True):
         _plot_series(axes, rows, names)
@@ -158,7 +161,7 @@ def save_curves(rows: Sequence[dict[str, Any]], path: str | Path, objective: Obj
             axes.set_ylim(-0.02, 1.02)
         axes.legend(loc="best", fontsize=8)
     axes.set_xlabel("step (updates of G)")
-    save_figure(figure, path)
+    return figure
 
 
 def _mark_value(axes: Axes) -> None:
@@ -181,15 +184,20 @@ def _mark_losses(axes: Axes, objective: Objective) -> None:
 
 def save_run_plots(workdir: Path) -> list[Path]:
     """Save curves and animation from the files of a run; return the paths of the newest pictures."""
-    frames, rows = sorted((workdir / "samples").glob("*.png")), read_jsonl(workdir / "metrics.jsonl")
+    frames, rows = _find_frames(workdir / "samples"), read_jsonl(workdir / "metrics.jsonl", of_steps=True)
     pictures = frames[-1:]
-    if rows:
-        save_curves(rows, workdir / "curves.png", _saved_objective(workdir))
+    if any({"loss/disc", "loss/gen"} <= row.keys() for row in rows):
+        save_figure(draw_curves(rows, _saved_objective(workdir)), workdir / "curves.png")
         pictures.append(workdir / "curves.png")
-    if frames:
-        save_animation(frames, workdir / "training.gif")
+    if frames and save_animation(frames, workdir / "training.gif"):
         pictures.append(workdir / "training.gif")
     return pictures
+
+
+def _find_frames(folder: Path) -> list[Path]:
+    """Find the pictures that the run has saved, by step; other files there are the user's."""
+    frames = [path for path in folder.glob("*.png") if re.fullmatch(r"\d{8,}", path.stem)]
+    return sorted(frames, key=lambda path: int(path.stem))
 
 
 def _saved_objective(workdir: Path) -> Objective | None:
@@ -197,16 +205,33 @@ def _saved_objective(workdir: Path) -> Objective | None:
     return OBJECTIVES.get(json.loads((workdir / "config.json").read_text())["objective"])
 
 
-def save_animation(frames: Sequence[Path], path: str | Path, *, seconds: float = 8.0) -> None:
-    """Pictures of equal size as a looping GIF, at most 60 of them, evenly chosen; the last one is held."""
+def save_animation(frames: Sequence[Path], path: str | Path, *, seconds: float = 8.0) -> bool:
+    """Pictures of equal size as a looping GIF, at most 60 of them, evenly chosen; the last one is held.
+
+    Those that cannot be read are named and left out; returns whether there is any other.
+    """
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _MAX_FRAMES)).round().astype(int))
-    images = [Image.open(frames[index]).convert("P", palette=Image.Palette.ADAPTIVE) for index in chosen]
+    images = [image for image in (_open_frame(frames[index]) for index in chosen) if image is not None]
+    if not images:
+        return False
     each = int(1000 * seconds / len(images))
     durations = [each] * (len(images) - 1) + [max(each, 2000)]
     write_atomic(
         path,
         lambda file: images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0),
     )
+    return True
+
+
+def _open_frame(path: Path) -> Image.Image | None:
+    """Open a picture with a palette; print a line and return None where it is damaged or none."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("P", palette=Image.Palette.ADAPTIVE)
+    except Exception as error:  # Pillow raises anything on damaged bytes
+        reason = "not a picture" if isinstance(error, UnidentifiedImageError) else (str(error) or type(error).__name__)
+        print(f"{path}: damaged ({reason}); training.gif is without it", file=sys.stderr, flush=True)
+        return None
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

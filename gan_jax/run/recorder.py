@@ -9,10 +9,17 @@ import numpy as np
 
 from gan_jax.errors import NonFiniteError
 from gan_jax.evaluation import format_metrics
+from gan_jax.files import read_jsonl
 from gan_jax.run.config import Plan
 from gan_jax.run.watch import CollapseWatch, Episode
 from gan_jax.run.writers import MetricBuffer, MetricWriter, Progress
 from gan_jax.steps import Metrics
+
+
+def has_ended(workdir: Path, step: int) -> bool:
+    """Whether runs.jsonl has the row of a run's end at this step, or the process was killed after the last save."""
+    ends = [row.get("to_step") for row in read_jsonl(workdir / "runs.jsonl") if row.get("ended", "complete") == "complete"]
+    return step in ends
 
 
 class Recorder:
@@ -67,6 +74,11 @@ class Recorder:
             self._warn(self.watch.add_evaluation(step, metrics))
             if shown := {name: number for name, number in metrics.items() if name.startswith("eval/")}:
                 self._progress.print(f"step {step}: {format_metrics(shown)}")
+
+    def evaluation_of(self, step: int) -> dict[str, float]:
+        """Return the row of eval.jsonl that a process before this one has written of a step; empty where there is none."""
+        rows = self._writer.evaluations.rows if self._writer else []
+        return next((row for row in rows if row["step"] == step), {})
 
     def summary(self) -> dict[str, Any]:
         """Return the rates and the episodes of collapse, for runs.jsonl."""

@@ -4,24 +4,38 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from gan_jax.errors import InputError
+from gan_jax.data import is_known, reads_folder
+from gan_jax.errors import InputError, shorten
 from gan_jax.run.checkpoints import Checkpoints
-from gan_jax.run.config import make_gan
+from gan_jax.run.config import check_recipe
+from gan_jax.run.orbax import check_path
+from gan_jax.run.records import check_folder
 from gan_jax.state import GAN, TrainState, abstract_state
 
 
 def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, GAN, TrainState]:
-    """Return config, recipe and state of the newest checkpoint of a run ("final"), or of its best one ("best")."""
+    """Return config, recipe and state of the newest checkpoint of a run ("final"), or of its best one ("best").
+
+    The run may be a stranger's: it is checked before it is used, and nothing that its config names is opened.
+
+    Raises:
+        InputError: no run is there, or it is not one that can be restored.
+    """
     directory = Path(workdir) / "checkpoints"
+    check_path(directory)
     if not directory.is_dir():
         raise InputError(f"--workdir={workdir}: no run is there; train one with experiments/train.py --workdir={workdir}")
+    check_folder(directory)  # before another library opens what is there
     with Checkpoints(directory, read_only=True) as checkpoints:
         checkpoint = checkpoints.find(which)
     if checkpoint is None:
         raise InputError(f"--workdir={workdir}: the run there has no checkpoint yet; train it to config.checkpoint_every")
-    config = ConfigDict(checkpoint.config)
-    gan = make_gan(config)
-    return config, gan, checkpoint.restore(abstract_state(gan))
+    try:
+        gan = check_recipe(checkpoint.config)
+        state = checkpoint.restore(abstract_state(gan))
+    except InputError as error:
+        raise InputError(f"--workdir={workdir}: the record of step {checkpoint.step}: {error}") from error
+    return ConfigDict(checkpoint.config), gan, state
 
 
 def restore_steps(workdir: str | Path) -> dict[str, tuple[GAN, TrainState]]:
@@ -32,3 +46,22 @@ def restore_steps(workdir: str | Path) -> dict[str, tuple[GAN, TrainState]]:
     except InputError as error:
         print(f"no best step: {error}", flush=True)
     return steps
+
+
+def trust(config: ConfigDict, data: str = "", data_dir: str = "") -> ConfigDict:
+    """Return the config of a run with the dataset that may be opened: a record may be a stranger's, the others are the user's.
+
+    Raises:
+        InputError: the record names a path, which the user has to repeat.
+    """
+    name, folder = config.data.name, config.data.dir
+    paths = [("--data", "name", name)] if not (data or is_known(name)) else []
+    paths += [("--data_dir", "dir", folder)] if folder and reads_folder(name) and not (data or data_dir) else []
+    for flag, entry, path in paths:
+        raise InputError(
+            f"the run was trained on config.data.{entry}={shorten(path)}, and a path in a record is opened only where you "
+            f"repeat it: add {flag}={shorten(path)}"
+        )
+    config.data.name, config.data.dir = data or name, data_dir
+    check_recipe(config.to_dict())
+    return config

@@ -13,9 +13,12 @@ from typing import Self, TextIO
 
 import jax
 
+from gan_jax.cached import cache_dir
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir
+from gan_jax.files import is_partial, open_regular
+from gan_jax.interrupts import exit_on_signal
 
+_MAX_LOCK = 2**12  # bytes of the line in it
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # glibc, malloc.h
 
@@ -78,19 +81,30 @@ class StopSignals:
                 print(f"{signal.Signals(signum).name}: saving at the end of this step", file=sys.stderr, flush=True)
 
 
-def exit_on_signal(signum: int, frame: object) -> None:
-    """Handle a signal outside of the training loop, where there is nothing to save."""
-    del frame
-    line = f"{signal.Signals(signum).name}: stopped; rerun the same command to resume from the newest checkpoint, if any\n"
-    os.write(sys.stderr.fileno(), line.encode())
-    os._exit(128 + signum)
+def exit_on_signals() -> None:
+    """Let SIGTERM and SIGINT end this process at once, in one line, also while it waits for the device."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    signal.set_wakeup_fd(sender.detach())  # open for as long as the process lives
+    for signum in _STOP:
+        signal.signal(signum, lambda *_: None)
+
+    def receive() -> None:
+        while received := receiver.recv(1):
+            if received[0] in _STOP:
+                exit_on_signal(received[0])
+
+    threading.Thread(target=receive, daemon=True).start()
 
 
 @contextmanager
 def lock_workdir(workdir: Path) -> Iterator[None]:
     """Keep other runs out of a folder. The system releases the lock however this process ends; its children do not hold it."""
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("a+") as file:
+    for entry in workdir.iterdir():
+        if entry.is_symlink():
+            raise InputError(f"{entry}: must be no link: a run writes to its own folder alone; --workdir itself may be a link")
+    with os.fdopen(open_regular(workdir / ".lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, at_most=_MAX_LOCK), "a+") as file:
         try:
             _lock(file)
         except (BlockingIOError, PermissionError):
@@ -98,7 +112,8 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
             holder = file.read().strip() or "another process"
             raise InputError(f"{workdir}: {holder} is training there; wait for it, or give another --workdir") from None
         for partial in workdir.rglob(".*.partial"):  # left by a process that was killed while it wrote
-            partial.unlink()
+            if is_partial(partial):
+                partial.unlink()
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

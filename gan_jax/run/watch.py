@@ -38,7 +38,7 @@ class CollapseWatch:
 
         Logits and V mean something only where D's output is a probability: the metrics then have "value".
         """
-        if "value" not in metrics:
+        if not {"value", "logits/real", "logits/fake"} <= metrics.keys():  # a row of a file may lack any
             return []
         saturated = min(metrics["logits/real"], -metrics["logits/fake"]) > _SATURATED_LOGIT
         return [

@@ -4,17 +4,33 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TextIO
 
 import jax
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2, summary_pb2
 
 from gan_jax.files import JsonlWriter, name_in_errors
 from gan_jax.steps import Metrics
+
+
+@contextmanager
+def _no_new_import_of(name: str) -> Iterator[None]:
+    """Let an import of a module that is not yet imported fail inside, as if it were not installed."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+with _no_new_import_of("torch"):  # tensorboardX imports it where it finds it, for annotations: two seconds at every start
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto import event_pb2, summary_pb2
 
 _SECONDS_BETWEEN_LINES = 5.0
 

@@ -78,8 +78,10 @@ def test_images_stay_uint8_on_the_device():
 def test_flip_mirrors_half_of_the_images_and_only_left_to_right():
     images = random_images(64)
     plain, flipped = (from_arrays(images, batch_size=64, flip=flip).batches(0, 0).images[0] for flip in (False, True))
-    mirrored = [bool(np.all(after == before[:, ::-1])) for before, after in zip(plain, flipped, strict=True)]
-    same = [bool(np.all(after == before)) for before, after in zip(plain, flipped, strict=True)]
+    mirrored, same = (
+        [bool(np.allclose(after, before, atol=1e-6)) for before, after in zip(each, flipped, strict=True)]
+        for each in (plain[:, :, ::-1], plain)
+    )
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
     assert 16 < sum(mirrored) < 48
 
@@ -111,7 +113,7 @@ def test_the_embedded_digits_refuse_what_they_do_not_honour(options):
 
 def test_names_of_datasets():
     assert {name for name in DATASETS if not is_image_dataset(name)} == {*DENSITIES, "stacked:NAME"}
-    known = "mnist5k, mnist, ring, grid, tfds:NAME, folder:PATH, numpy:FILE, stacked:NAME"
+    known = "mnist5k, mnist, crossfire, emoji, ring, grid, tfds:NAME, folder:PATH, numpy:FILE, stacked:NAME"
     for name in ("mnist6k", "tfds:", "tfd:mnist", ""):
         assert not is_image_dataset(name)
         with pytest.raises(InputError, match=f"dataset {name} must be one of {known}$"):
@@ -149,12 +151,19 @@ def test_digits_of_other_sizes_and_channels():
     full, _ = digits_module.load_digits()
     means = [images.astype(float).mean(axis=(1, 2, 3)) for images in (small, full)]
     np.testing.assert_allclose(*means, rtol=0.15, atol=2)
+    own, wide, flat = (digits_module.load_digits(size)[0] for size in (28, (32, 64), (24, 16)))
+    np.testing.assert_array_equal(own, full[:, 2:-2, 2:-2])  # their own size: neither padded nor resized
+    np.testing.assert_array_equal(wide[:, :, 16:-16], full)
+    assert not wide[:, :, :16].any()
+    assert not wide[:, :, -16:].any()
+    assert flat.shape == (5000, 24, 16, 1)
+    assert not flat[:, :2].any()  # no digit is stretched
 
 
 def test_digits_survive_a_damaged_and_an_unwritable_cache(tmp_path, monkeypatch):
     expected, _ = digits_module.load_digits(8)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    cached = tmp_path / "gan_jax" / "mnist5k.npy"
+    cached = tmp_path / "gan_jax" / "mnist5k.arrays"
     np.testing.assert_array_equal(digits_module.load_digits(8)[0], expected)
     whole = cached.read_bytes()
     for damage in (whole[:1000], b"", b"not an array"):

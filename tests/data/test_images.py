@@ -5,6 +5,7 @@ import io
 import json
 import os
 import struct
+import zipfile
 import zlib
 
 import numpy as np
@@ -41,6 +42,42 @@ def encoded(image, kind="PNG"):
     file = io.BytesIO()
     image.save(file, kind)
     return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"labels": np.array(["a"] * 4)}, r"labels <U1 \[4\] must be one integer for each of 4 images"),
+        ({"labels": np.array([0, 1, np.nan, 2])}, r"labels float64 \[4\] must be one integer"),
+        ({"labels": np.array([0, 1, 2, 2**40])}, "label 1099511627776 must be an integer of 32 bits"),
+        ({"labels": np.zeros((4, 1), np.int32)}, r"labels int32 \[4, 1\] must be one integer"),
+        ({"images": np.array("text")}, "must be uint8"),
+        ({"images": np.array([object()])}, "must be a .npy or .npz file of uint8"),
+    ],
+)
+@pytest.mark.parametrize("size", [8, 16])
+def test_arrays_that_are_no_images_or_labels_are_one_line(tmp_path, arrays, message, size):
+    """Also where they are resized and cached."""
+    np.savez(tmp_path / "bad.npz", **{"images": random_images(4, 8, 3)} | arrays)
+    with pytest.raises(InputError, match=message):
+        load_images(f"numpy:{tmp_path / 'bad.npz'}", Transform(size, 3))
+
+
+def test_files_that_hold_no_arrays_are_one_line(tmp_path, monkeypatch):
+    """A member that is no array, a pipe, a folder, and an archive that unpacks to more than the memory."""
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("images.npy", "no array")
+    os.mkfifo(tmp_path / "pipe.npy")
+    np.savez_compressed(tmp_path / "large.npz", images=np.zeros((100, 8, 8, 1), np.uint8))
+    monkeypatch.setattr("gan_jax.memory.host_bytes", lambda: 4096)
+    for name, message in [
+        ("text.npz", "images is no array"),
+        ("pipe.npy", "must be a regular .npy or .npz file"),
+        ("", "must be a regular .npy or .npz file"),
+        ("large.npz", "unpacked, takes 6.38 KiB, and this machine has 4 KiB of memory"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            load_images(f"numpy:{tmp_path / name}", Transform(8, 1))
 
 
 def cached_files(tmp_path):
@@ -102,6 +139,32 @@ def test_the_largest_centred_square_is_resized_with_antialiasing(folder):
     cut, smooth = load(folder)
     np.testing.assert_array_equal(cut, np.broadcast_to(GREEN, cut.shape))
     assert np.abs(smooth.astype(int) - 127).max() < 16
+
+
+def test_a_size_may_be_height_and_width(folder, tmp_path):
+    """The largest centred rectangle of that shape is resized, and a square is the same image, and the same file, either way."""
+    wide = plain(RED, (90, 30))
+    wide.paste(GREEN, (15, 0, 75, 30))
+    wide.paste(BLUE, (30, 0, 60, 30))
+    wide.save(folder / "wide.png")
+    (cut,) = load(folder, (8, 16))
+    assert cut.shape == (8, 16, 3)
+    for column, colour in ((0, GREEN), (8, BLUE), (15, GREEN)):
+        np.testing.assert_allclose(cut[:, column], np.broadcast_to(colour, (8, 3)), atol=6)
+    (tall,) = load(folder, (16, 8))
+    assert tall.shape == (16, 8, 3)
+    np.testing.assert_array_equal(load(folder, 8), load(folder, [8, 8]))
+    assert Transform(8, 3) == Transform((8, 8), 3)
+
+
+def test_smaller_images_are_in_the_middle_of_a_background_of_two_sides(folder):
+    pixels = random_images(1, 6, 3)
+    Image.fromarray(pixels[0]).save(folder / "0.png")
+    images = load(folder, (8, 12), resize=False)
+    np.testing.assert_array_equal(images[:, 1:7, 3:9], pixels)
+    assert int(images.sum()) == int(pixels.sum())
+    with pytest.raises(InputError, match=r"0\.png is 6 × 6, data\.image_size=\(12, 4\): data\.resize must be true"):
+        load(folder, (12, 4), resize=False)
 
 
 def test_without_a_resize_pixels_stay_as_they_are_in_the_middle_of_the_background(folder):
@@ -318,7 +381,10 @@ def test_arrays_in_files(tmp_path):
         (np.zeros((0, 8, 8), np.uint8), r"uint8 \[0, 8, 8\] must be uint8"),
         (np.zeros((4, 8, 8, 2), np.uint8), r"images are \[8, 8, 2\]: data.image_size and data.channels must match"),
         (np.array([np.zeros((8, 8)), np.zeros((9, 9))], object), "FILE must be a .npy or .npz file of uint8"),
-        ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(3, int)}, r"labels \[3\] for 4 images"),
+        (
+            {"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(3, int)},
+            r"labels int64 \[3\] must be one integer for",
+        ),
         ({"a": np.zeros((4, 8, 8), np.uint8), "b": np.zeros(3)}, "arrays a, b: the name of the images must be `images`"),
         ({}, "FILE must be a .npy or .npz file of uint8"),
         (b"not an array", "FILE must be a .npy or .npz file of uint8"),

@@ -39,7 +39,7 @@ def archive_of(images, labels):
 
 
 def gzipped(content):
-    return gzip.compress(pickle.dumps(content, protocol=3).replace(b"numpy._core.", b"numpy.core."), 1)
+    return gzip.compress(pickle.dumps(content, protocol=3).replace(b"numpy._core.", b"numpy.core."), 1, mtime=0)
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def test_a_killed_worker_ends_the_run_with_its_reason_and_the_checkpoint_stays(t
     small = {"batch_size": 8, "num_steps": 1_000_000, "checkpoint_every": 20, "sample_every": 1_000_000}
     small |= {"data.image_size": 16, "data.resident_mib": 0, "data.workers": 1, "network.name": "mlp"}
     arguments += [f"--config.{key}={entry}" for key, entry in small.items()]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.Popen(
         [sys.executable, "experiments/train.py", *arguments],
         cwd=ROOT,

@@ -30,20 +30,27 @@ def run(run_script, tmp_path_factory):
 
 def test_evaluate_a_run_other_images_and_the_real_baseline(run, run_script, tmp_path):
     workdir = f"--workdir={run / 'run'}"
-    done = run_script("evaluate.py", workdir, *FLAGS, "--neighbours", fast=True)
+    data = f"--data=numpy:{run / 'stripes.npy'}"
+    done = run_script("evaluate.py", workdir, data, *FLAGS, "--neighbours", fast=True)
     rows = read_jsonl(run / "run" / "results.jsonl")
     assert [(row["weights"], row["which"]) for row in rows] == [("EMA", "best and final"), ("raw", "best and final")]
-    assert [rows[0][key] for key in ("step", "num", "num_real", "seeds")] == [20, 60, 180, 2]
+    assert [rows[0][key] for key in ("step", "num", "num_real", "seeds")] == [20, 60, 300, 2]
     assert rows[0]["neighbours"]["median"] > rows[0]["neighbours"]["real_median"] > 0
     assert "neighbours" not in rows[1]
     assert (run / "run" / "neighbours.png").stat().st_size > 500
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("features=pixels: 420 images at ")
-    assert any(line.startswith("step 20 (best and final), raw weights, 2 × 60 images: pixels_frechet ") for line in lines)
+    assert lines[0].startswith("features=pixels: 540 images at ")
+    (start,) = (
+        number for number, line in enumerate(lines) if line.startswith("step 20 (best and final), raw weights, 2 × 60 im")
+    )
+    assert lines[start + 1].split("  ")[0] == "metric"
+    assert "mean ± standard error over 2 seeds of samples" in lines[start + 1]
+    assert lines[start + 2].startswith("pixels_frechet ")
+    assert " ± " in lines[start + 2]
     assert "warning: fake: 60 samples of 64 dimensions" in done.stdout
     np.save(tmp_path / "other.npy", striped(90, seed=1)[0])
     for images in (f"--npz={tmp_path}/other.npy", "--real"):
-        run_script("evaluate.py", workdir, images, f"--out={tmp_path}/rows.jsonl", "--features=pixels", fast=True)
+        run_script("evaluate.py", workdir, data, images, f"--out={tmp_path}/rows.jsonl", "--features=pixels", fast=True)
     other, baseline = read_jsonl(tmp_path / "rows.jsonl")
     assert (other["num"], baseline["num"]) == (90, 120)  # not more than there are
     assert baseline["samples"].endswith("120 held-out images of 300")
@@ -61,17 +68,19 @@ def test_evaluate_stacked_digits(run_script, tmp_path):
         "--config.data.image_size=8",
     )
     run, rows = f"--workdir={tmp_path / 'run'}", tmp_path / "rows.jsonl"
+    trusted = f"--data=stacked:numpy:{tmp_path}/stripes.npz"
     run_script("train.py", "--config=experiments/configs/mnist.py", run, *small, *data, fast=True)
     for flags in (("--num=70", "--seeds=2"), ("--real", "--num=500")):
-        done = run_script("evaluate.py", run, f"--out={rows}", *flags, fast=True)
+        done = run_script("evaluate.py", run, trusted, f"--out={rows}", *flags, fast=True)
         assert "the classifier is right on 100.00% of 120 held-out digits" in done.stdout
-        assert "perfect sampler, " in done.stdout
+        assert "perfect sampler" in done.stdout
+        assert "one sample makes a mode count; " in done.stdout
     ema, raw, real = read_jsonl(rows)
     assert [(row["step"], row["weights"]) for row in (ema, raw)] == [(2, "EMA"), (2, "raw")]
     assert [(row["num"], row["seeds"]) for row in (ema, raw, real)] == [(70, 2), (70, 2), (500, 3)]
     assert ema["mean"].keys() == real["mean"].keys() == {"modes", "kl", "modes_twice", "modes_confident", "confident"}
     assert real["mean"]["kl"] == pytest.approx(real["perfect_sampler"]["mean"]["kl"], abs=0.03) != ema["mean"]["kl"]
-    done = run_script("evaluate.py", run, "--features=inception", status=2, fast=True)
+    done = run_script("evaluate.py", run, trusted, "--features=inception", status=2, fast=True)
     assert "--features: must be left out for stacked:numpy:" in done.stderr
     assert done.stderr.count("\n") == 1
 
@@ -88,11 +97,16 @@ def test_evaluate_points(run_script, tmp_path):
 def test_bad_input_is_one_line_and_status_2(run, run_script, tmp_path):
     np.save(tmp_path / "floats.npy", np.zeros((9, 8, 8, 1), np.float32))
     np.save(tmp_path / "ones.npy", np.ones((9, 8, 8, 1), np.uint8))
-    workdir = f"--workdir={run / 'run'}"
+    workdir, data = f"--workdir={run / 'run'}", f"--data=numpy:{run / 'stripes.npy'}"
+    pixels = (workdir, data, "--features=pixels")
     for arguments, message in [
-        ((workdir, "--features=pixels", f"--npz={tmp_path}/ones.npy"), "grey levels must be from 0 to 255, not from 1 to 1"),
-        ((workdir, "--features=pixels", f"--npz={tmp_path}/floats.npy"), "float32 [9, 8, 8, 1]"),
-        ((workdir, "--features=pixels", "--metrics=kids"), "metrics=kids: must be one of classes, diversity"),
+        ((workdir, "--real"), f"a path in a record is opened only where you repeat it: add {data}"),
+        (
+            (*pixels, f"--npz={tmp_path}/ones.npy"),
+            "grey levels must be from 0 to 255, not from 1 to 1",
+        ),
+        ((*pixels, f"--npz={tmp_path}/floats.npy"), "float32 [9, 8, 8, 1]"),
+        ((*pixels, "--metrics=kids"), "metrics=kids: must be one of classes, diversity"),
         (("--real",), "--out: must be a file for the rows"),
     ]:
         done = run_script("evaluate.py", *arguments, status=2, fast=True)
@@ -130,3 +144,27 @@ def test_parzen_in_small(run_script, tmp_path):
     run_script("mnist_parzen.py", *small, fast=True)
     assert len(read_jsonl(path)) == 2  # rows that exist are not made again
     assert "| DCGAN, seed 0 | 20 | 0.5 |" in (tmp_path / "mnist_parzen.md").read_text()
+
+
+def test_bad_flags_are_one_line_before_any_work(run_script, tmp_path):
+    config = "--config=gan_jax/configs/default.py"
+    for script, arguments, message in [
+        ("sample.py", (f"--workdir={tmp_path}", "--npz=."), "--npz=. must be a file"),
+        ("sample.py", (f"--workdir={tmp_path}", f"--labels={'1' * 5000}"), "must be integers"),
+        ("reproduce.py", (config, "--devices=x"), "--devices=x must be integers from 1 to 256"),
+        ("evaluate.py", ("--npz=.", f"--out={tmp_path}/rows"), "numpy:.: FILE must be a regular"),
+    ]:
+        done = run_script(script, *arguments, status=2, fast=True)
+        assert message in done.stderr
+        assert (done.stderr.startswith("error: "), done.stderr.count("\n"), done.stdout) == (True, 1, "")
+
+
+def test_images_that_cannot_be_compared_are_refused_before_a_classifier_is_trained(run_script, tmp_path):
+    images, labels = striped(300)
+    np.savez(tmp_path / "real.npz", images=images, labels=labels)
+    np.save(tmp_path / "other.npy", np.repeat(images, 2, axis=1))
+    config = ("--config=experiments/configs/mnist.py", f"--config.data.name=numpy:{tmp_path}/real.npz")
+    arguments = (*config, "--config.data.image_size=8", f"--npz={tmp_path}/other.npy", f"--out={tmp_path}/rows", "--num=100")
+    done = run_script("evaluate.py", *arguments, status=2, fast=True)
+    assert "must be 8 × 8 as the real images, not 16 × 8" in done.stderr
+    assert done.stdout == ""

@@ -107,7 +107,7 @@ def test_bad_input_is_one_line_and_status_2(straight_run, run_script, tmp_path):
 
 def readme_example():
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return example.replace("range(1000)", "range(3)")
+    return example.replace("num_steps=1000", "num_steps=3")
 
 
 def test_the_wheel_holds_the_package_and_runs_the_readmes_example(tmp_path):

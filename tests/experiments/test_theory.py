@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import dirac_gan
 import disc_steps
+import divergences_of_objectives
 import jensen_shannon
+import local_convergence
 import maximum_likelihood
 import mixtures
+import mode_landscape
 import optimal_discriminator
 import report
 import run_all
@@ -29,23 +31,50 @@ def perform(experiment, folder, **changes):
     return row
 
 
-def test_dirac_gan(tmp_path):
-    """Spectral radii by the formulas of Mescheder et al. 2018, and the distances that they lead to."""
-    row = perform(dirac_gan.EXPERIMENT, tmp_path, rates=(0.2, 2.0), steps=300)  # at η = 2, kc² > 4
-    assert row["largest_error"] < 1e-12
-    radii = {name: play["radius"] for name, play in row["plays"].items()}
-    formulas = {
-        "simultaneous": np.sqrt(1 + 0.2**2 / 4),
-        "alternating": 1.0,
-        "k = 5": 1.0,
-        "R1": np.sqrt(1 - 0.2 * 0.3 + 0.1**2),
-        "extra-gradient": np.sqrt(1 - 0.1**2 + 0.1**4),
+def test_local_convergence(tmp_path):
+    """Radii of the package's own updates are those of the linearised game; R3GAN's theorem is one of them; rates follow."""
+    row = perform(local_convergence.EXPERIMENT, tmp_path, steps=300, regularisers=("none", "R1 + R2"))
+    assert row["largest_error"] < 1e-6
+    of_pairs = row["games"]["dirac"]["relativistic"]
+    radii = {name: of_pairs[name]["alternating"]["radius"] for name in of_pairs}
+    assert radii == pytest.approx({"none": 1.0, "R1 + R2": np.sqrt(1 - 0.2 * 0.6)}, abs=1e-5)
+    assert of_pairs["none"]["simultaneous"]["radius"] == pytest.approx(np.sqrt(1 + 0.2**2 / 4), abs=1e-5)
+    assert of_pairs["R1 + R2"]["alternating"]["measured"] == pytest.approx(radii["R1 + R2"], abs=0.01)
+    assert of_pairs["R1 + R2"]["alternating"]["end"] < 1e-4 < 0.2 < of_pairs["none"]["alternating"]["end"]
+
+
+def test_divergences_of_objectives(tmp_path):
+    """A table reaches each closed form; KL covers two modes, the JSD takes one; one real in a thousand moves only RaGAN."""
+    changes = {
+        "table_steps": 1500,
+        "densities": ("minimax",),
+        "mlp_steps": 20,
+        "batch_size": 32,
+        "cells_of_line": 100,
+        "descents": 100,
     }
-    assert radii == pytest.approx(formulas, abs=1e-5)
-    distance = {name: play["final_distance"] for name, play in row["plays"].items()}
-    assert distance["simultaneous"] > 2
-    assert 0.9 < distance["alternating"] < 1.1
-    assert distance["R1"] < 1e-2
+    row = perform(divergences_of_objectives.EXPERIMENT, tmp_path, **changes)
+    for name, case in row["tables"].items():
+        assert case["learned"] == pytest.approx(case["optimum"], abs=1e-4), name
+    assert row["tables"]["relativistic"]["gradient"] < 1e-8
+    assert abs(row["tables"]["relativistic"]["certified_less_formula"]) < 1e-8
+    assert row["fits"]["KL(p‖q)"]["mean"] == pytest.approx(0.0, abs=0.05)
+    assert row["fits"]["JSD"]["least"] == pytest.approx(0.75 * np.log(4 / 3), abs=1e-2)
+    outlier = {name: np.ptp(values) for name, values in row["outlier"].items()}
+    assert outlier["relativistic_average"] > 0.6
+    assert max(outlier["minimax"], outlier["relativistic"]) < 2e-3
+
+
+def test_mode_landscape(tmp_path):
+    """n^n − n! bad minima of separable losses and of independent pairs, none of fixed pairs (Sun et al. 2020) or of hinge."""
+    row = perform(mode_landscape.EXPERIMENT, tmp_path, count=3, starts=20, moves=300, steps=20)
+    bad = {name: case["bad_minima"] for name, case in row["landscapes"].items()}
+    assert bad == {"minimax": 21, "least_squares": 21, "relativistic": 21, "hinge": 0, mode_landscape._FIXED: 0}
+    assert {case["global_minima"] for case in row["landscapes"].values()} == {6}
+    for name, case in row["landscapes"].items():
+        assert (case["trapped"] > 0.1) == (bad[name] > 0)
+        assert case["covered"][3] > (0.0 if bad[name] else 0.9)
+        assert sum(case["covered"]) == pytest.approx(1.0)
 
 
 def test_optimal_discriminator(tmp_path):
@@ -127,8 +156,8 @@ def test_the_committed_page_is_made_of_the_committed_rows():
 
 def test_a_script_draws_the_newest_row_again(run_script, tmp_path):
     with pytest.raises(InputError, match="no such file; run experiments"):
-        report.newest_row(dirac_gan.EXPERIMENT, tmp_path)
-    shutil.copy(ROOT / "experiments/results/theory/dirac_gan.jsonl", tmp_path)
-    done = run_script("theory/dirac_gan.py", "--redraw", f"--results={tmp_path}")
-    assert "| simultaneous | 1.004990 | 1.004990 |" in done.stdout
-    assert (tmp_path / "dirac_gan.png").is_file()
+        report.newest_row(saturation.EXPERIMENT, tmp_path)
+    shutil.copy(ROOT / "experiments/results/theory/saturation.jsonl", tmp_path)
+    done = run_script("theory/saturation.py", "--redraw", f"--results={tmp_path}")
+    assert "| 10000 | 0.00514 ± 0.0009 | 1.07 ± 0.2 | 528 ± 50 |" in done.stdout
+    assert (tmp_path / "saturation.png").is_file()

@@ -1,12 +1,14 @@
 """The step and sampling lower for accelerators on a machine without one; Winograd's sums are the CPU's alone."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
 
-from gan_jax import GAN, OBJECTIVES, Batch, Players, make_networks, sampling, train_step
-from gan_jax.networks import winograd
+from gan_jax import GAN, OBJECTIVES, Batch, Players, make_network, make_networks, sampling, train_step
+from gan_jax.networks import NETWORKS, winograd
 from gan_jax.penalties import r1
 from gan_jax.schedules import constant
 from gan_jax.state import abstract_state
@@ -52,10 +54,27 @@ def test_sampling_lowers_for_every_platform():
     gan = recipe("batch")
     variables = jax.eval_shape(lambda: {"params": abstract_state(gan).params.gen, "batch_stats": abstract_state(gan).stats.gen})
     latents = jax.ShapeDtypeStruct((64, 100), jnp.float32)
-    generate = jax.jit(lambda variables, latents: sampling._generate(gan.networks.gen, True, variables, latents, None))
+    generate = jax.jit(lambda variables, latents: sampling.generate_batch(gan.networks.gen, True, variables, latents, None))
     counts = [
         count(jax.export.export(generate, platforms=[platform])(variables, latents).mlir_module()) for platform in PLATFORMS
     ]
     assert counts[1] == counts[2]
     assert (counts[1]["convolution"], counts[1]["dot_general"]) == (3, 1)  # the projection, and three layers
     assert (counts[0]["convolution"], counts[0]["dot_general"]) == (1, 1 + 2 * 9)  # but for the last, of too few channels
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_batch_of_any_size_is_lowered_as_the_batch_of_sampling(name):
+    """So that an exported generator has the bits of `generate`."""
+    size = {"mlp": {"hidden": (8,)}, "dcgan": {"base_width": 32}, "resnet": {"width": 8}, "r3gan": {"widths": (16,)}}
+    gen = make_network("gen", name, SHAPE, num_classes=2, **size.get(name, {"base_width": 8}))
+    variables = jax.eval_shape(partial(gen.init, train=False), jax.random.key(0), jnp.ones((1, 4)), jnp.zeros((1,), jnp.int32))
+    generate = jax.jit(lambda *inputs: sampling.generate_batch(gen, True, *inputs))
+
+    def lowered(batch):
+        inputs = jax.ShapeDtypeStruct((batch, 4), jnp.float32), jax.ShapeDtypeStruct((batch,), jnp.int32)
+        exported = jax.export.export(generate, platforms=["cpu"])(variables, *inputs)
+        assert exported.out_avals[0].shape == (batch, *SHAPE)
+        return count(exported.mlir_module())
+
+    assert lowered(*jax.export.symbolic_shape("batch")) == lowered(sampling.BATCH_SIZE)

@@ -36,9 +36,9 @@ def test_shapes_for_every_size_channels_and_width(size, channels, base_width):
 @pytest.mark.parametrize(
     ("name", "sample_shape", "options", "message"),
     [
-        ("dcgan", (24, 24, 1), {}, "image size 24 × 24 must be a power of two ≥ 8"),
-        ("dcgan", (4, 4, 1), {}, "image size 4 × 4 must be a power of two ≥ 8"),
-        ("dcgan", (16, 8, 1), {}, "image size 16 × 8 must be a power of two ≥ 8, squared"),
+        ("dcgan", (30, 30, 1), {}, "image size 30 × 30 must be .*; nearest: 28 × 28 and 32 × 32; set config.data.image_size"),
+        ("dcgan", (4, 4, 1), {}, "image size 4 × 4 must be .*; nearest: 6 × 6; "),
+        ("dcgan", (70, 62, 1), {}, "image size 70 × 62 must be .*; nearest: 64 × 56 and 80 × 64; "),
         ("dcgan", (2,), {}, "makes images, and the samples are \\(2,\\): choose mlp"),
         ("dcgan", (16, 16, 1), {"base_width": 0}, "base_width=0 must be an integer ≥ 1"),
         ("dcgan", (16, 16, 1), {"norm": "bach"}, "norm=bach must be one of batch, none.*; did you mean batch"),
@@ -193,11 +193,13 @@ def test_layers_compute_in_dtype(dtype):
         assert variables["params"]["kernel"].dtype == jnp.float32
 
 
-def test_same_outputs_and_gradients_as_plain_flax_layers():
+@pytest.mark.parametrize("shape", [(16, 16, 2), (20, 12, 1)], ids=str)
+def test_same_outputs_and_gradients_as_plain_flax_layers(shape):
     """The benchmark's other side computes the same function of the same parameters."""
-    gan = GAN(players(16, 2), Players(None, None), OBJECTIVES["minimax"], (16, 16, 2))
+    networks = make_networks("dcgan", shape, base_width=4)
+    gan = GAN(networks, Players(None, None), OBJECTIVES["minimax"], shape)
     plain = with_plain_layers(gan)
-    for ours, theirs, inputs in zip(gan.networks, plain.networks, (jnp.ones((4, 7)), jnp.ones((4, 16, 16, 2))), strict=True):
+    for ours, theirs, inputs in zip(gan.networks, plain.networks, (jnp.ones((4, 7)), jnp.ones((4, *shape))), strict=True):
         inputs = jax.random.normal(jax.random.key(1), inputs.shape)
         variables = init(ours, inputs)
         assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, init(theirs, inputs))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small import drawn_variables
 
 from gan_jax import Players, make_network, make_networks
 from gan_jax.errors import InputError
@@ -21,15 +22,6 @@ LABELS = jnp.array([0, 2, 1, 2])
 
 def players(size=8, channels=3, **options):
     return make_networks("r3gan", (size, size, channels), **(SMALL | options))
-
-
-def init(network, inputs, labels=None, *, randomised=False):
-    """Initial variables; randomised: with the kernels that start at 0, and the biases, drawn from N(0, 0.1²)."""
-    variables = jax.jit(partial(network.init, train=True))(jax.random.key(0), inputs, labels)
-    assert set(variables) == {"params"}
-    rng = np.random.default_rng(0)
-    at_first_0 = lambda leaf: leaf if np.any(leaf) else jnp.asarray(0.1 * rng.normal(size=leaf.shape), leaf.dtype)  # noqa: E731
-    return jax.tree.map(at_first_0, variables) if randomised else variables
 
 
 def drawn(*shape, seed=1):
@@ -72,8 +64,8 @@ def test_shapes(size, channels, widths):
 @pytest.mark.parametrize(
     ("sample_shape", "options", "message"),
     [
-        ((24, 24, 1), {}, "image size 24 × 24 must be a power of two ≥ 8"),
-        ((4, 4, 1), {}, "image size 4 × 4 must be a power of two ≥ 8"),
+        ((26, 26, 1), {}, "image size 26 × 26 must be .*; nearest: 24 × 24 and 28 × 28; set config.data.image_size"),
+        ((4, 4, 1), {}, "image size 4 × 4 must be .*; nearest: 6 × 6; "),
         ((2,), {}, r"makes images, and the samples are \(2,\): choose mlp"),
         ((16, 16, 1), {"widths": (8, 8)}, r"widths=\(8, 8\) must be 3 integers ≥ 1, from 16 × 16 to 4 × 4, or one for all"),
         ((16, 16, 1), {"widths": ()}, r"widths=\(\) must be 3 integers"),
@@ -141,7 +133,7 @@ def test_variances_are_those_of_resampling_alone(player, shape, resample):
 def test_examples_are_independent(player, num_classes):
     network, x = getattr(players(num_classes=num_classes), player), drawn(*getattr(INPUTS, player))
     labels = LABELS if num_classes else None
-    variables = init(network, x, labels, randomised=True)
+    variables = drawn_variables(network, x, labels)
     apply = jax.jit(partial(network.apply, train=True))
     one = apply(variables, x, labels)
     other = apply(variables, x.at[1].set(7.0), labels)
@@ -153,8 +145,9 @@ def test_examples_are_independent(player, num_classes):
 @pytest.mark.parametrize("player", Players._fields)
 def test_a_label_changes_its_own_output(player):
     network, x = getattr(players(num_classes=3), player), drawn(*getattr(INPUTS, player))
-    variables = init(network, x, LABELS)
-    one, other = (network.apply(variables, x, labels, train=True) for labels in (LABELS, LABELS.at[1].set(0)))
+    variables = drawn_variables(network, x, LABELS)
+    apply = jax.jit(partial(network.apply, train=True))
+    one, other = (apply(variables, x, labels) for labels in (LABELS, LABELS.at[1].set(0)))
     differs = np.any((one != other).reshape(4, -1), axis=1)
     np.testing.assert_array_equal(differs, np.arange(4) == 1)
 
@@ -162,9 +155,10 @@ def test_a_label_changes_its_own_output(player):
 def test_logits_are_products_with_the_vectors_of_the_labels():
     """Twice the vectors, twice the logits; and where all labels have the vector of the first, so have their logits."""
     disc, x = players(num_classes=3).disc, drawn(*INPUTS.disc)
-    params = init(disc, x, LABELS)["params"]
+    params = drawn_variables(disc, x, LABELS)["params"]
     table = params["embedding"]["kernel"]
 
+    @jax.jit
     def logits(table, labels):
         return disc.apply({"params": params | {"embedding": {"kernel": table}}}, x, labels, train=True)
 
@@ -178,29 +172,32 @@ def test_initial_vectors_of_labels():
     gen, disc = players(widths=(width,), num_classes=num_classes)
     labels = jnp.zeros(1, int)
     for network, x, gain in ((gen, jnp.ones((1, 5)), 1), (disc, jnp.ones((1, 8, 8, 3)), width**-0.5)):
-        table = init(network, x, labels)["params"]["embedding"]["kernel"]
+        variables = jax.jit(partial(network.init, train=True))(jax.random.key(0), x, labels)
+        assert set(variables) == {"params"}
+        table = variables["params"]["embedding"]["kernel"]
         assert table.shape == (num_classes, 64)
         assert float(jnp.std(table)) == pytest.approx(gain / num_classes**0.5, rel=0.05)
 
 
 def test_the_gradient_of_a_penalty_is_that_of_differences_and_reaches_every_kernel():
     disc, x = players(num_classes=3).disc, drawn(*INPUTS.disc)
-    params = init(disc, x, LABELS, randomised=True)["params"]
+    params = drawn_variables(disc, x, LABELS)["params"]
     with jax.enable_x64(True):
         exact = replace(disc, dtype=jnp.float64)
         params, x = jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), (params, x))
         keys = {"real": jax.random.split(jax.random.key(0), 4)}
 
         @jax.jit
+        @jax.value_and_grad
         def penalty(params):
             return jnp.mean(r1(lambda images, _: exact.apply({"params": params}, images, LABELS, train=True), x, x, keys))
 
-        gradient = jax.jit(jax.grad(penalty))(params)
+        _, gradient = penalty(params)
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
             assert bool(jnp.any(leaf != 0)) != (path[-1].key == "bias"), path  # D is linear but for the signs
         rng = np.random.default_rng(0)
         direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), params)
-        ahead, behind = (penalty(jax.tree.map(lambda a, b, by=by: a + by * b, params, direction)) for by in (1e-6, -1e-6))
+        ahead, behind = (penalty(jax.tree.map(lambda a, b, by=by: a + by * b, params, direction))[0] for by in (1e-6, -1e-6))
         slope = sum(float(jnp.vdot(a, b)) for a, b in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True))
         assert slope == pytest.approx(float(ahead - behind) / 2e-6, rel=1e-5)
 
@@ -209,9 +206,10 @@ def test_without_biases_both_players_scale_with_their_inputs():
     """No tanh and no norm: 100 times the latents are 100 times the images, far beyond [-1, 1]."""
     for network, shape in zip(players(), INPUTS, strict=True):
         x = drawn(*shape)
-        variables = init(network, x, randomised=True)
+        variables = drawn_variables(network, x, amount=0.3)
         variables = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * (path[-1].key != "bias"), variables)
-        outputs, scaled = (network.apply(variables, scale * x, None, train=True) for scale in (1, 100))
+        apply = jax.jit(partial(network.apply, train=True))
+        outputs, scaled = (apply(variables, scale * x, None) for scale in (1, 100))
         np.testing.assert_allclose(scaled, 100 * outputs, rtol=1e-4, atol=1e-3)
         assert float(jnp.max(jnp.abs(scaled))) > 10
 
@@ -222,12 +220,13 @@ def test_bfloat16_is_the_arithmetic_alone(player, num_classes):
     shape, labels = getattr(INPUTS, player), LABELS if num_classes else None
     exact, rough = (getattr(players(num_classes=num_classes, dtype=dtype), player) for dtype in ("float32", "bfloat16"))
     x = drawn(*shape)
-    variables = init(rough, x, labels, randomised=True)
+    variables = drawn_variables(rough, x, labels)
     is_block = lambda module, _: isinstance(module, Block)  # noqa: E731
-    outputs, captured = rough.apply(variables, x, labels, train=True, capture_intermediates=is_block)
+    captured_apply = partial(rough.apply, train=True, capture_intermediates=is_block)
+    outputs, captured = jax.jit(captured_apply)(variables, x, labels)
     assert {leaf.dtype for leaf in jax.tree.leaves(captured)} == {jnp.dtype(jnp.bfloat16)}
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((outputs, variables)))
-    expected = exact.apply(variables, x, labels, train=True)
+    expected = jax.jit(partial(exact.apply, train=True))(variables, x, labels)
     assert 0 < float(jnp.max(jnp.abs(outputs - expected))) < 0.05 * float(jnp.max(jnp.abs(expected)))
     assert bool(jnp.any(outputs != outputs.astype(jnp.bfloat16))) == (player == "disc")  # logits are not rounded again
     text = str(jax.make_jaxpr(lambda x: rough.apply(variables, x, labels, train=True))(x))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small import drawn_variables
 
 from gan_jax import make_network
 
@@ -18,7 +19,7 @@ LABELS = np.arange(BATCH, dtype=np.int32) % K
 
 
 class Ported:
-    """Weights of ours, moved off their initial values, in the modules of a PyTorch network: each in its own layout."""
+    """Weights of ours in the modules of a PyTorch network: each in its own layout."""
 
     def __init__(self, variables):
         self.params, self.stats = variables["params"], variables.get("batch_stats", {})
@@ -173,15 +174,6 @@ CASES = [
 ]
 
 
-def our_variables(network, inputs, labels):
-    """Initial ones with noise on every parameter: no bias is zero, no scale is one."""
-    variables = jax.jit(partial(network.init, train=False))(jax.random.key(0), inputs, labels)
-    leaves, structure = jax.tree.flatten(variables["params"])
-    rngs = jax.random.split(jax.random.key(7), len(leaves))
-    noisy = [leaf + 0.1 * jax.random.normal(rng, leaf.shape) for leaf, rng in zip(leaves, rngs, strict=True)]
-    return {**variables, "params": jax.tree.unflatten(structure, noisy)}
-
-
 def both(player, name, norm, num_classes):
     """Our network with its variables, and theirs with the same weights; inputs and labels."""
     options = {"width": WIDTH} if name == "resnet" else {"base_width": WIDTH}
@@ -189,7 +181,7 @@ def both(player, name, norm, num_classes):
     shape = (BATCH, LATENT_DIM) if player == "gen" else (BATCH, SIZE, SIZE, CHANNELS)
     inputs = jax.random.normal(jax.random.key(1), shape)
     labels = jnp.asarray(LABELS) if num_classes else None
-    variables = our_variables(network, inputs, labels)
+    variables = drawn_variables(network, inputs, labels)
     module, ported = their_module(player, name, norm, num_classes), Ported(variables)
     PORT[player, name](module, ported, norm, num_classes)
     if player == "disc" and num_classes:

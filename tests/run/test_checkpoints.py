@@ -1,16 +1,23 @@
 """A checkpoint returns every bit or says what is damaged, exists only once it is whole, and old ones are deleted."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import assert_trees_equal, small_gan, small_state
+from conftest import ROOT
+from small import assert_trees_equal, small_config, small_gan, small_state
 
 from gan_jax.errors import InputError, SaveError
 from gan_jax.run.checkpoints import Checkpoints
+from gan_jax.run.loop import train
+from gan_jax.run.orbax import reason_of
+from gan_jax.run.restore import restore_run
 from gan_jax.state import abstract_state
 
 CONFIG = {"objective": "minimax", "network": {"hidden": [8, 8]}}
@@ -203,3 +210,118 @@ def test_a_failed_save_is_named_with_the_newest_checkpoint(tmp_path, monkeypatch
         monkeypatch.undo()
         checkpoints.save(at_step(20), CONFIG)
     assert find(tmp_path).step == 20
+
+
+@pytest.mark.parametrize("name", ["lr[1e-3]", "a*b", "a?b", "a]b", "a\\b"])
+def test_a_path_that_orbax_would_take_for_a_pattern_is_refused_before_any_work(tmp_path, name):
+    match = r"a folder of checkpoints must have no .* in its path; rename it, or give a link to it"
+    for act in (
+        lambda path: save(path / "checkpoints", 1),
+        lambda path: train(small_config(**{"data.name": "numpy:nowhere"}), path / "below"),
+        restore_run,
+    ):
+        with pytest.raises(InputError, match=match):
+            act(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / name)
+    save(tmp_path / "link", 3)
+    assert find(tmp_path / "link").step == 3
+
+
+@pytest.mark.parametrize("name", ["ünï b#c%d;e&f", "{a,b}", "a:b$c~d", "a'b\"c", "a\nb", "1234"])
+def test_other_paths_lose_nothing(tmp_path, name):
+    save(tmp_path / name, 3)
+    assert find(tmp_path / name).step == 3
+
+
+def test_the_first_save_of_a_process_is_read_back(tmp_path, monkeypatch):
+    damaged = []
+    with Checkpoints(tmp_path) as checkpoints:
+        real_save = checkpoints._manager.save
+
+        def save_badly(step, **options):
+            real_save(step, **options)
+            flip_bits(files_of(tmp_path / str(step))["arrays"])
+            damaged.append(step)
+
+        monkeypatch.setattr(checkpoints._manager, "save", save_badly)
+        checkpoints.save(at_step(10), CONFIG)
+        with pytest.raises(SaveError, match=r"step 10 could not be saved: .*not what is read back: .*; there is no checkpoint"):
+            checkpoints.wait()
+        monkeypatch.undo()
+        checkpoints.save(at_step(20), CONFIG)
+        checkpoints.wait()
+        read = []
+        monkeypatch.setattr(checkpoints, "_read", read.append)
+        checkpoints.save(at_step(30), CONFIG)
+    assert read == []
+
+
+def test_copies_links_and_notes_of_the_user_are_left_alone_and_a_link_to_another_step_is_not_resumed(tmp_path, capsys):
+    save(tmp_path, 10, 20)
+    for name in ("5000.bak", "20.bak", "020", "best"):
+        shutil.copytree(tmp_path / "20", tmp_path / name)
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "notes").write_text("")
+    (tmp_path / "notes.txt").write_text("")
+    links = {"latest": "20", "5": "10", "6": "nowhere", "99": "99", "8": "notes.txt"}
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    theirs = {path.name for path in tmp_path.iterdir()} - {"10", "20"}
+    assert find(tmp_path).step == 20
+    save(tmp_path, 30, 40, keep=2)
+    assert {path.name for path in tmp_path.iterdir()} == theirs | {"30", "40"}
+    shutil.copytree(tmp_path / "40", tmp_path / "50")
+    assert find(tmp_path).step == 40
+    assert "the checkpoint of step 50 is damaged (it is a copy of that of step 40); it is ignored" in capsys.readouterr().out
+    find(tmp_path, read_only=False)  # sets it aside
+    save(tmp_path, 50)
+    assert find(tmp_path).step == 50
+
+
+def test_a_checkpoint_that_was_moved_and_linked_is_resumed_and_not_deleted(tmp_path):
+    save(tmp_path / "run", 10, 20)
+    (tmp_path / "run" / "20").rename(tmp_path / "elsewhere")
+    (tmp_path / "run" / "20").symlink_to(tmp_path / "elsewhere")
+    assert find(tmp_path / "run").step == 20
+    save(tmp_path / "run", 30, 40, keep=1)
+    assert (tmp_path / "run" / "20").is_symlink()
+    assert (tmp_path / "elsewhere" / "commit_success.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device", "file"), "No space left on device"),
+        (ValueError("RESOURCE_EXHAUSTED: x [tensorstore_spec='{true}'] [os_error_code='28']"), "No space left on device"),
+        (ValueError("INTERNAL: file: Disk quota exceeded [os_error_code='122'] [source locations='a']"), os.strerror(122)),
+        (KeyError(), "KeyError"),
+        (ValueError("first\nsecond"), "ValueError: first"),
+    ],
+)
+def test_a_failure_is_told_in_the_systems_own_words(error, reason):
+    assert reason_of(error) == reason
+
+
+def test_late_failures_of_a_save_are_silent_and_others_are_not(tmp_path):
+    code = """
+import asyncio, logging, sys, threading
+from gan_jax.run.orbax import silence_late_transfers
+silence_late_transfers()
+def late(): raise ValueError("x [os_error_code='28']")
+def full(): raise OSError(28, "No space left on device")
+class Late:
+    def __del__(self): full()
+async def main(): asyncio.get_running_loop().create_task(fail())
+async def fail(): late()
+asyncio.run(main())
+del (each := [Late()])[0]
+for target in (late, full):
+    thread = threading.Thread(target=target); thread.start(); thread.join()
+print("silent until here", file=sys.stderr)
+thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("silent until here\n")
+    assert "ZeroDivisionError" in done.stderr

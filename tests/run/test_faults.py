@@ -5,6 +5,7 @@ Processes killed at random moments are the subject of `make torture`.
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,16 +16,19 @@ from contextlib import ExitStack, contextmanager
 import jax.numpy as jnp
 import pytest
 from conftest import ROOT
+from PIL import Image
 from small import assert_trees_equal, small_config
 
 from gan_jax import parallel
 from gan_jax.errors import CollapseError, InputError, NonFiniteError, SaveError, StoppedError
+from gan_jax.evaluation import format_metrics
 from gan_jax.files import read_jsonl
 from gan_jax.run import loop
 from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.loop import train
+from gan_jax.run.plots import save_run_plots
 from gan_jax.run.restore import restore_run
-from gan_jax.run.runtime import StopSignals, is_training
+from gan_jax.run.runtime import StopSignals, is_training, lock_workdir
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +103,7 @@ def test_a_signal_during_the_last_save_is_not_lost(tmp_path, monkeypatch):
 def test_a_second_interrupt_exits_at_once_also_while_python_waits_for_the_device():
     code = """
 import jax
-from gan_jax.run.runtime import StopSignals
+from gan_jax.run.runtime import StopSignals, lock_workdir
 forever = jax.jit(lambda x: jax.lax.fori_loop(0, 2**31 - 1, lambda _, x: jax.numpy.sin(x), x))
 with StopSignals():
     print("ready", flush=True)
@@ -233,3 +237,65 @@ def test_signals_are_left_alone_in_a_thread_that_may_not_have_them():
     thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
+
+
+def test_the_end_is_made_up_where_a_run_was_killed_between_its_last_checkpoint_and_its_last_rows(tmp_path, monkeypatch, capsys):
+    few = {"num_steps": 2, "sample_every": 2, "checkpoint_every": 2, "eval_every": 2}
+    config = small_config(**few, eval_num=100, **{"data.name": "ring", "network.name": "mlp"})
+    killed = tmp_path / "killed"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "append_row", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, killed)
+    evaluations = read_jsonl(killed / "eval.jsonl")
+    for lost in ("samples", "eval.jsonl"):
+        workdir = tmp_path / lost
+        shutil.copytree(killed, workdir)
+        for path in workdir.glob(lost):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        train(config, workdir)
+        printed = capsys.readouterr().out
+        (row,) = read_jsonl(workdir / "runs.jsonl")
+        assert (row["from_step"], row["to_step"], row["ended"]) == (2, 2, "complete")
+        assert f"real-vs-real baseline: {format_metrics(row['real_baseline'])}" in printed
+        numbers = {name: evaluations[-1][name] for name in row["real_baseline"]}
+        assert f"step 2, raw weights: {format_metrics(numbers)}" in printed
+        assert read_jsonl(workdir / "eval.jsonl") == (evaluations[-1:] if lost == "eval.jsonl" else evaluations)
+        assert all((workdir / name).exists() for name in ("samples/00000002.png", "curves.png", "training.gif"))
+        train(config, workdir)
+        assert "the run is complete at step 2" in capsys.readouterr().out
+        assert read_jsonl(workdir / "runs.jsonl") == [row]
+
+
+def kill(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_starts_that_reach_no_checkpoint_leave_one_row_of_step_0(tmp_path, undisturbed, monkeypatch):
+    for _ in range(3):
+        with after_step(3, kill, monkeypatch), pytest.raises(KeyboardInterrupt):
+            train(small_config(), tmp_path)
+        assert [row["step"] for row in read_jsonl(tmp_path / "eval.jsonl")] == [0]
+    assert_same_run(tmp_path, undisturbed)
+    assert [row["step"] for row in read_jsonl(tmp_path / "eval.jsonl")] == [0, 10, 20]
+
+
+def test_pictures_that_are_damaged_or_the_users_are_left_out_of_the_animation_and_left_alone(tmp_path, capsys):
+    train(small_config(), tmp_path)
+    samples = tmp_path / "samples"
+    (samples / "notes.png").write_text("mine")
+    (tmp_path / ".mine.partial").write_text("mine")
+    (tmp_path / f".ours.{'0' * 32}.partial").write_text("")
+    with lock_workdir(tmp_path):
+        assert [path.name for path in tmp_path.glob(".*.partial")] == [".mine.partial"]
+    whole = (samples / "00000010.png").read_bytes()
+    for damaged in (b"", b"text", whole[: len(whole) // 2], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
+        (samples / "00000010.png").write_bytes(damaged)
+        capsys.readouterr()
+        save_run_plots(tmp_path)
+        error = capsys.readouterr().err
+        assert error.startswith(f"{samples / '00000010.png'}: damaged (")
+        assert error.count("\n") == 1
+        with Image.open(tmp_path / "training.gif") as gif:
+            assert gif.n_frames == 2
+    assert (samples / "notes.png").read_text() == (tmp_path / ".mine.partial").read_text() == "mine"

@@ -26,6 +26,15 @@ def test_grid_holds_every_image_in_order(tmp_path, channels, mode):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["grid.png"]
 
 
+def test_images_of_two_sides_keep_their_shape(tmp_path):
+    images = random_images(2, 16)[:, :, :8]
+    plots.save_grid(images, tmp_path / "grid.png", columns=2)
+    with Image.open(tmp_path / "grid.png") as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (16 * 8 + 4, 2 * 8 * 8 + 6)
+    np.testing.assert_array_equal(pixels[2:130:8, 2:66:8], images[0, ..., 0])
+
+
 def test_pairs_stand_side_by_side(tmp_path):
     samples, neighbours = random_images(6, 64, 3), random_images(6, 64, 3, seed=1)
     plots.save_pairs(samples, neighbours, tmp_path / "pairs.png")
@@ -55,8 +64,8 @@ def test_animation_shows_the_frames_in_order_and_few_of_many(tmp_path):
 def test_curves_have_a_panel_for_each_kind_of_metric(tmp_path, names):
     names = (*names, "loss/disc", "loss/gen", "logits/real", "logits/fake")
     rows = [{"step": step, **dict.fromkeys(names, np.sin(step))} for step in range(1, 40)]
-    plots.save_curves(rows, tmp_path / "curves.png")
-    plots.save_curves(rows[:1], tmp_path / "one.png")
+    plots.save_figure(plots.draw_curves(rows), tmp_path / "curves.png")
+    plots.save_figure(plots.draw_curves(rows[:1]), tmp_path / "one.png")
     for name in ("curves.png", "one.png"):
         with Image.open(tmp_path / name) as picture:
             assert picture.height == 270 * (4 if "value" in names else 2)
@@ -71,12 +80,10 @@ def test_curves_have_a_panel_for_each_kind_of_metric(tmp_path, names):
         ("hinge", {"D": 2}),
     ],
 )
-def test_losses_are_marked_where_the_objective_puts_them_at_equilibrium(tmp_path, monkeypatch, objective, expected):
-    figures = []
-    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+def test_losses_are_marked_where_the_objective_puts_them_at_equilibrium(objective, expected):
     rows = [{"step": step, "loss/disc": 0.1, "loss/gen": 3.0} for step in range(1, 40)]
-    plots.save_curves(rows, tmp_path / "curves.png", OBJECTIVES[objective])
-    lines = [line for line in figures[0].axes[0].lines if "equilibrium" in line.get_label()]
+    figure = plots.draw_curves(rows, OBJECTIVES[objective])
+    lines = [line for line in figure.axes[0].lines if "equilibrium" in line.get_label()]
     assert {line.get_label()[len("loss of ")]: pytest.approx(line.get_ydata()[0]) for line in lines} == expected
 
 

@@ -13,7 +13,8 @@ from gan_jax.evaluation import evaluator, format_metrics
 from gan_jax.evaluation.features import classifier, make_classifier
 from gan_jax.files import read_jsonl
 from gan_jax.run import loop
-from gan_jax.run.config import flatten, make_gan, resolve
+from gan_jax.run.checks import flatten
+from gan_jax.run.config import make_gan, resolve
 from gan_jax.run.loop import train
 from gan_jax.run.restore import restore_run
 
@@ -94,7 +95,7 @@ def test_pictures_of_a_conditional_run_have_a_class_in_each_row_and_its_evaluati
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("folder:nowhere", r"config\.num_classes=2 must be 0: images in a folder have no labels"),
+        ("folder:nowhere", r"config\.num_classes=2 must be 0: images of folder:nowhere have no labels"),
         ("numpy:{}/images.npy", "num_classes=2, and the dataset has 0 classes: set 0, or choose a dataset with labels"),
         ("mnist5k", "num_classes=2, and the dataset has 10 classes: set 10"),
     ],

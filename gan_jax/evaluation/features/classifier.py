@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +15,12 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from gan_jax.cached import cache_dir, load_arrays, save_arrays
 from gan_jax.data import Images, to_float
 from gan_jax.errors import InputError
 from gan_jax.evaluation.features.extractor import Extractor
 from gan_jax.evaluation.images import hold_out
-from gan_jax.files import cache_dir, sha256_of, write_to_cache
+from gan_jax.files import sha256_of
 from gan_jax.networks.conv import Conv
 
 RECIPE = {"width": 16, "dimensions": 64, "steps": 3000, "batch_size": 64, "learning_rate": 3e-3, "shift": 2, "seed": 0}
@@ -69,15 +69,14 @@ def make_classifier(images: Any, labels: Any, *, test: Images | None = None, rec
     classes, targets = np.unique(labels, return_inverse=True)
     network = _Network(len(classes), recipe["width"], recipe["dimensions"])
     whole = () if test is None else ("all are learned from",)
-    path = cache_dir() / "classifiers" / f"{sha256_of(json.dumps(recipe, sort_keys=True), images, labels, *whole)}.npz"
+    path = cache_dir() / "classifiers" / f"{sha256_of(json.dumps(recipe, sort_keys=True), images, labels, *whole)}.arrays"
     learned, (judged, known) = _divide(images, labels, test)
     variables = _read(path, jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *images.shape[1:]))))
     is_new = variables is None
     if is_new:
         print(f"training a classifier of {len(classes)} classes on {len(learned)} images, once: a minute or less", flush=True)
         variables = jax.device_get(_train(network, images[learned], targets[learned], recipe))
-        named = {jax.tree_util.keystr(name): leaf for name, leaf in jax.tree_util.tree_leaves_with_path(variables)}
-        write_to_cache(path, lambda file: np.savez(file, **named))
+        save_arrays(path, _by_name(variables))
     kernel, bias = (variables["params"]["head"][name].astype(np.float64) for name in ("kernel", "bias"))
 
     def extract(images: np.ndarray) -> np.ndarray:
@@ -143,13 +142,12 @@ def _train(network: _Network, images: np.ndarray, targets: np.ndarray, recipe: M
     return variables
 
 
+def _by_name(tree: Any) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
 def _read(path: Path, template: Any) -> Any:
-    """Read the variables of that shape from a file of arrays by name; None where it is absent or damaged."""
-    paths, structure = jax.tree_util.tree_flatten_with_path(template)
-    try:
-        with path.open("rb") as file, np.load(file) as cached:
-            return jax.tree.unflatten(
-                structure, [cached[jax.tree_util.keystr(name)].reshape(leaf.shape) for name, leaf in paths]
-            )
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None
+    """Read the variables of that structure, shapes and dtypes from the cache; None where they are absent or damaged."""
+    expected = {name: (leaf.dtype, leaf.shape) for name, leaf in _by_name(template).items()}
+    arrays = load_arrays(path, expected)
+    return None if arrays is None else jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected])

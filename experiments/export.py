@@ -1,0 +1,35 @@
+"""Export the generator of a run, for use where this package is not: on a CPU, an NVIDIA GPU or a TPU, by JAX alone.
+
+Command: python experiments/export.py --workdir=runs/mnist --out=exported
+Writes to the folder, in seconds:
+generator.jax: the program, by `jax.export`, from weights, latents [B, Z] and, of a conditional run, labels [B] to images uint8
+    [B, H, W, C], or to points; for any B.
+generator.safetensors: the weights, with running statistics, by name.
+card.json: config, step, metrics, sha256 of both files, versions, and the lines of Python that sample.
+In batches of 64 on the same machine the samples are those of sample.py to the bit. `pip install flatbuffers` first.
+"""
+
+from absl import flags
+
+from gan_jax.errors import InputError
+from gan_jax.run import cli
+from gan_jax.run.export import export_run
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
+_OUT = flags.DEFINE_string("out", None, "Folder for the files.")
+_WHICH = flags.DEFINE_enum("which", "final", ["final", "best"], "The newest checkpoint, or the best by its selection metric.")
+_RAW = flags.DEFINE_boolean("raw", False, "The generator's own weights, where the run keeps an average of them too.")
+
+
+def main() -> None:
+    if not _WORKDIR.value:
+        raise InputError("--workdir must be the folder of a run, such as --workdir=runs/mnist")
+    if not _OUT.value:
+        raise InputError("--out must be a folder for the files, such as --out=exported")
+    card = export_run(_WORKDIR.value, _OUT.value, which=_WHICH.value, raw=_RAW.value)
+    files = ", ".join((*card["sha256"], "card.json"))
+    print(f"step {card['step']} ({card['which']}), {card['weights']} weights, for {', '.join(card['platforms'])}: {files}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

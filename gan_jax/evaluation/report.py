@@ -1,0 +1,84 @@
+"""A row of results as a table for people: digits that mean something, the baseline beside them, and what a number hides."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gan_jax.evaluation.metrics import is_of_one_class
+from gan_jax.evaluation.results import QUALITY, find_row
+
+_FEW = 0.05  # a recall below which precision says nothing
+_THOUSANDTHS = "kid"  # what ends so is quoted × 10³
+
+
+class Baseline(NamedTuple):
+    """What a perfect generator would have: how it is called, and its numbers by metric."""
+
+    title: str
+    mean: Mapping[str, float]
+
+
+def find_baseline(path: str | Path, row: Mapping[str, Any]) -> Baseline | None:
+    """Find the baseline of a row: in itself, or in the newest row of a file that `--real` has made with its features."""
+    if "perfect_sampler" in row:
+        return Baseline("perfect sampler", row["perfect_sampler"]["mean"])
+    fields = {key: row.get(key) for key in ("features", "weights_sha256")} | {"baseline": True}
+    found = None if row.get("baseline") else find_row(path, fields)
+    return Baseline(f"real vs real, {found['num']}", found["mean"]) if found else None
+
+
+def format_table(row: Mapping[str, Any], baseline: Baseline | None = None) -> str:
+    """Format a row of results: a line for each metric, with its error, the baseline's number and a note where there is one.
+
+    The numbers of single classes are left out. Kernel distances are quoted × 10³.
+    """
+    mean, errors = row["mean"], dict(row.get("standard_error", {}))
+    of_subsets = {name: f"{name}_standard_error" for name in mean if f"{name}_standard_error" in mean}
+    if row["seeds"] == 1:
+        errors |= {name: mean[of] for name, of in of_subsets.items()}
+    header = ["metric", _describe_error(row), *([baseline.title] if baseline else []), ""]
+    lines = [header]
+    for name, number in mean.items():
+        if is_of_one_class(name) or name in of_subsets.values():
+            continue
+        scale = 1000 if name.endswith(_THOUSANDTHS) else 1
+        cells = [f"{name} × 10³" if scale > 1 else name, format_number(scale * number, scale * errors.get(name, math.nan))]
+        if baseline:
+            cells.append(format_number(scale * baseline.mean[name]) if name in baseline.mean else "")
+        lines.append([*cells, _NOTES[name](mean) if name in _NOTES else ""])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def format_number(number: float, error: float = math.nan) -> str:
+    """Format a number to the first digit of its standard error, '29.6 ± 0.4'; to three digits where the error is nan or 0."""
+    if not math.isfinite(number):
+        return str(number)
+    of = error if error > 0 and math.isfinite(error) else abs(number) / 100
+    places = max(0, -math.floor(math.log10(of))) if of else 0
+    text = f"{number:.{0 if number == int(number) and not error > 0 else places}f}"
+    return f"{text} ± {error:.{places}f}" if error > 0 and math.isfinite(error) else text
+
+
+def _describe_error(row: Mapping[str, Any]) -> str:
+    if row["seeds"] > 1:
+        return f"mean ± standard error over {row['seeds']} seeds of samples"
+    return "number, of a kernel distance ± standard error over its subsets"
+
+
+def _note_on_precision(mean: Mapping[str, float]) -> str:
+    recall = mean.get("recall", 1.0)
+    return f"says nothing: with recall {recall:.2g} the samples may all be alike" if recall < _FEW else ""
+
+
+def _note_on_modes(mean: Mapping[str, float]) -> str:
+    share = next((f"{mean[name]:.1%} of samples are {words}" for name, words in QUALITY.items() if name in mean), "")
+    return f"one sample makes a mode count; {share}" if share else ""
+
+
+_NOTES: dict[str, Callable[[Mapping[str, float]], str]] = {
+    "precision": _note_on_precision,
+    "density": _note_on_precision,
+    "modes": _note_on_modes,
+}

@@ -1,0 +1,29 @@
+"""A signal that comes while a script imports its libraries, which takes seconds, ends it in one line."""
+
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+
+def exit_on_signal(signum: int, frame: object = None) -> None:
+    """Handle a signal outside of the training loop, where there is nothing to save."""
+    del frame
+    line = f"{signal.Signals(signum).name}: stopped; rerun the same command to resume from the newest checkpoint, if any\n"
+    with suppress(OSError):  # where nobody reads it
+        os.write(2, line.encode())
+    os._exit(128 + signum)
+
+
+def _is_own_script() -> bool:
+    """Whether this process runs `python -m gan_jax.…` or a script of the checkout, not a program that imports the package."""
+    package = Path(__file__).parent
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    as_module = sys.argv[:1] == ["-m"] and any(word.startswith(package.name) for word in sys.orig_argv)
+    return as_module or (script is not None and (package.parent / "experiments") in Path(script).resolve().parents)
+
+
+if _is_own_script() and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, exit_on_signal)

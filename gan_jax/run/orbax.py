@@ -1,0 +1,64 @@
+"""What Orbax does not do by itself: refuse paths that it misreads, clean up after a kill, and fail in one line."""
+
+import errno
+import logging
+import os
+import re
+import shutil
+import sys
+import threading
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from gan_jax.errors import InputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_PARTIAL_SAVE = re.compile(r"(0|[1-9]\d*)(\.orbax-checkpoint-tmp.*)?")
+_PARTS = {"state", "record", "metrics", "_CHECKPOINT_METADATA"}  # of a save that is not committed; anything else is the user's
+
+
+def check_path(path: Path) -> None:
+    """Raise `InputError` where Orbax would take the path for a pattern of others, or TensorStore for an URL."""
+    bad = [letter for letter in "[]*?\\" if letter in str(path.absolute()) and letter not in (os.sep, os.altsep)]
+    if bad:
+        raise InputError(f"{path}: a folder of checkpoints must have no {bad[0]} in its path; rename it, or give a link to it")
+
+
+def remove_partial_saves(directory: Path) -> None:
+    """Remove what a process that was killed in a save has left, and nothing else: not the user's copies and links."""
+    for entry in directory.iterdir():
+        is_folder = _PARTIAL_SAVE.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
+        if is_folder and {path.name.partition(".orbax")[0] for path in entry.iterdir()} <= _PARTS:
+            shutil.rmtree(entry)
+
+
+@cache
+def silence_late_transfers() -> None:
+    """Print nothing of transfers that fail after the one that is reported: each would be a traceback, now or at the exit."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
+    report_unraisable, report_in_thread = sys.unraisablehook, threading.excepthook
+
+    def is_late(error: BaseException | None) -> bool:
+        is_full = isinstance(error, OSError) and error.errno in _FULL
+        return is_full or str(error) == "Event loop is closed" or "os_error_code" in str(error)
+
+    def report_others(unraisable: Any) -> None:
+        if not is_late(unraisable.exc_value):
+            report_unraisable(unraisable)
+
+    def report_other_threads(arguments: Any) -> None:
+        if not is_late(arguments.exc_value):
+            report_in_thread(arguments)
+
+    sys.unraisablehook, threading.excepthook = report_others, report_other_threads
+
+
+def reason_of(error: BaseException) -> str:
+    """What a library raised, in a few words: the operating system's own message where there is one, else the first line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):  # TensorStore's, behind a page of its settings
+        return os.strerror(int(code[1]))
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0].strip()[:200]}" if lines else type(error).__name__

@@ -1,0 +1,158 @@
+"""For a notebook or a script of your own: a recipe from entries of the config, training with progress, evaluation, curves."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from gan_jax.configs import default
+from gan_jax.data import Dataset
+from gan_jax.errors import InputError, NonFiniteError, nearest_key
+from gan_jax.evaluation.evaluator import make_evaluator
+from gan_jax.parallel import make_step
+from gan_jax.run.checkpoints import Checkpoints
+from gan_jax.run.checks import flatten
+from gan_jax.run.config import check_recipe, make_gan
+from gan_jax.run.finite import naming_bad_leaf
+from gan_jax.run.plots import draw_curves
+from gan_jax.run.restore import restore_run
+from gan_jax.state import GAN, TrainState, abstract_state, create_state, run_keys
+
+Callback = Callable[[int, TrainState, dict[str, float]], Any]
+
+
+class Run(NamedTuple):
+    """A run that was read from its folder."""
+
+    config: ConfigDict
+    gan: GAN
+    state: TrainState
+
+
+class Fitted(NamedTuple):
+    """The state after training, and the mean metrics of every so many steps, with their `step`: rows as in metrics.jsonl."""
+
+    state: TrainState
+    history: list[dict[str, float]]
+
+
+def load(workdir: str | Path, which: str = "final") -> Run:
+    """Load the newest checkpoint of a run ("final"), or its best one ("best")."""
+    return Run(*restore_run(workdir, which))
+
+
+def recipe(sample_shape: tuple[int, ...], entries: Mapping[str, Any] | None = None) -> GAN:
+    """Make a recipe for samples of a shape from entries of the config, flat, over the defaults of `gan_jax.configs.default`.
+
+    recipe((32, 32, 3), {"objective": "relativistic", "penalty.r1": 1.0, "network.disc.dcgan.norm": "none"})
+
+    Raises:
+        InputError: an entry that there is not, or a recipe that cannot be.
+    """
+    config = default.get_config()
+    known = flatten(config.to_dict())
+    for key in entries or {}:
+        if key not in known:
+            raise InputError(f"{key}: no such entry of the config{nearest_key(key, known)}")
+    try:
+        config.update_from_flattened_dict(dict(entries or {}))
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from error
+    check_recipe(config.to_dict())
+    gan = make_gan(config, tuple(sample_shape))
+    abstract_state(gan)  # refuses what the whole recipe cannot be
+    return gan
+
+
+def fit(
+    gan: GAN,
+    dataset: Dataset,
+    num_steps: int,
+    *,
+    state: TrainState | None = None,
+    seed: int = 0,
+    every: int = 50,
+    callback: Callback | None = None,
+    progress: bool = True,
+) -> Fitted:
+    """Train for num_steps generator updates, from a new state or on from another one, to the bit as in one go.
+
+    A state that goes in is copied. every: steps between rows of the history and calls of callback(step, state, metrics), which
+    ends the training by returning True; the state that it gets is its own only until it returns. progress: a bar on stderr.
+
+    Raises:
+        InputError: a dataset that does not suit the recipe.
+        NonFiniteError: a metric is nan or inf; the message names the step.
+    """
+    if num_steps < 1 or every < 1:
+        raise InputError(f"num_steps={num_steps}, every={every}: both must be integers ≥ 1")
+    step_fn = make_step(gan, dataset, seed)
+    state = create_state(gan, run_keys(seed).init) if state is None else _copy(state)
+    step, last = int(state.step), int(state.step) + num_steps
+    history: list[dict[str, float]] = []
+    with tqdm(total=num_steps, disable=not progress, unit=" steps") as bar:
+        while step < last:
+            count = min(every, last - step)
+            state, metrics = step_fn(state, step, count)
+            step += count
+            with naming_bad_leaf(state):
+                row = _mean_row(range(step - count + 1, step + 1), metrics)
+            history.append(row)
+            bar.update(count)
+            bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss/disc", "loss/gen")})
+            if callback and callback(step, state, row):
+                break
+    return Fitted(state, history)
+
+
+def save(state: TrainState, directory: str | Path, config: Mapping[str, Any] | None = None) -> None:
+    """Save a state, verified by a sha256 of every array. config: what to keep beside it, as JSON."""
+    with Checkpoints(directory) as checkpoints:
+        checkpoints.save(state, dict(config or {}))
+
+
+def restore(gan: GAN, directory: str | Path) -> TrainState:
+    """Restore the newest state that `save`, or a run, has kept in a folder of checkpoints.
+
+    Raises:
+        InputError: there is none, or it is of another recipe.
+    """
+    if not Path(directory).is_dir():
+        raise InputError(f"{directory}: must be a folder that gan_jax.save has written")
+    with Checkpoints(directory, read_only=True) as checkpoints:
+        checkpoint = checkpoints.find()
+    if checkpoint is None:
+        raise InputError(f"{directory}: has no checkpoint")
+    return checkpoint.restore(abstract_state(gan))
+
+
+def evaluate(gan: GAN, state: TrainState, dataset: Dataset, *, num: int = 2000) -> dict[str, float]:
+    """Evaluate num samples as a run does while it trains: metrics by name, and those of real examples as `real/…`."""
+    evaluator = make_evaluator(gan, dataset, num=num)
+    of_samples, of_real = evaluator(state), evaluator.real_baseline()
+    short = {name.removeprefix("eval/"): number for name, number in of_samples.items()}
+    return short | {name.replace("eval/", "real/"): number for name, number in of_real.items()}
+
+
+def curves(gan: GAN, history: list[dict[str, float]]) -> Figure:
+    """Draw the losses, logits and, where it means something, V of a history, with their values at equilibrium."""
+    return draw_curves(history, gan.objective)
+
+
+def _copy(state: TrainState) -> TrainState:
+    copied: TrainState = jax.tree.map(jnp.copy, state)  # the step donates what goes in
+    return copied
+
+
+def _mean_row(steps: range, metrics: Mapping[str, Any]) -> dict[str, float]:
+    arrays = {name: np.asarray(values, np.float64) for name, values in metrics.items()}
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise NonFiniteError(f"step {steps[int(np.argmin(np.isfinite(values)))]}: {name} is nan or inf")
+    return {"step": steps[-1]} | {name: float(values.mean()) for name, values in arrays.items()}

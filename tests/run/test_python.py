@@ -1,0 +1,84 @@
+"""The package in a few lines of Python: a recipe, training, evaluation, saved states."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from small import assert_trees_equal
+
+import gan_jax
+from gan_jax.errors import InputError, NonFiniteError
+
+POINTS = {"network.name": "mlp", "network.mlp.hidden": (8,), "latent_dim": 2, "optimizer.learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def ring():
+    return gan_jax.make_dataset("ring", batch_size=8), gan_jax.recipe((2,), POINTS)
+
+
+def test_a_recipe_has_the_entries_and_the_shape():
+    gan = gan_jax.recipe((16, 16, 3), {"objective": "hinge", "packing": 2, "network.dcgan.base_width": 4})
+    assert (gan.sample_shape, gan.packing, gan.objective) == ((16, 16, 3), 2, gan_jax.OBJECTIVES["hinge"])
+    for entries, message in [
+        ({"objektive": "hinge"}, "objektive: no such entry of the config; did you mean objective?"),
+        ({"batch_size": "many"}, "batch_size"),
+        ({"objective": "hinges"}, "must be one of"),
+        ({"penalty.r1": 1.0}, "a penalty and batch norm in the discriminator"),
+    ]:
+        with pytest.raises(InputError, match=message.replace("?", r"\\?")):
+            gan_jax.recipe((16, 16, 3), entries)
+
+
+def test_two_fits_are_one_to_the_bit_and_their_history_has_every_step(ring):
+    dataset, gan = ring
+    whole = gan_jax.fit(gan, dataset, 6, every=1, progress=False)
+    first = gan_jax.fit(gan, dataset, 3, every=1, progress=False)
+    second = gan_jax.fit(gan, dataset, 3, state=first.state, every=1, progress=False)
+    assert_trees_equal(whole.state, second.state)
+    assert whole.history == first.history + second.history
+    assert [row["step"] for row in whole.history] == [1, 2, 3, 4, 5, 6]
+    means = gan_jax.fit(gan, dataset, 6, every=4, progress=False).history
+    assert [row["step"] for row in means] == [4, 6]
+    assert means[0]["loss/disc"] == pytest.approx(np.mean([row["loss/disc"] for row in whole.history[:4]]), rel=1e-5)
+    assert int(first.state.step) == 3  # a state that goes in is kept
+    assert gan_jax.curves(gan, whole.history).get_axes()
+
+
+def test_a_callback_ends_the_training(ring):
+    dataset, gan = ring
+    seen = []
+    fitted = gan_jax.fit(gan, dataset, 9, every=2, progress=False, callback=lambda step, *_: seen.append(step) or step >= 4)
+    assert (seen, int(fitted.state.step)) == ([2, 4], 4)
+
+
+def test_nan_ends_it_with_the_step(ring):
+    dataset, _ = ring
+    gan = gan_jax.recipe((2,), POINTS | {"optimizer.learning_rate": 1e20})
+    with pytest.raises(NonFiniteError, match=r"step [2-5]: .* is nan or inf"):
+        gan_jax.fit(gan, dataset, 5, progress=False)
+    with pytest.raises(InputError, match="must be integers ≥ 1"):
+        gan_jax.fit(gan, dataset, 0)
+
+
+def test_saved_states_and_metrics(ring, tmp_path):
+    dataset, gan = ring
+    state = gan_jax.fit(gan, dataset, 2, progress=False).state
+    gan_jax.save(state, tmp_path / "states")
+    assert_trees_equal(gan_jax.restore(gan, tmp_path / "states"), state)
+    with pytest.raises(InputError, match="by the config"):
+        gan_jax.restore(gan_jax.recipe((2,), POINTS | {"latent_dim": 3}), tmp_path / "states")
+    with pytest.raises(InputError, match=r"must be a folder that gan_jax\.save has written"):
+        gan_jax.restore(gan, tmp_path / "none")
+    metrics = gan_jax.evaluate(gan, state, dataset, num=200)
+    assert metrics.keys() == {f"{side}{name}" for side in ("", "real/") for name in ("modes", "high_quality", "js")}
+    assert metrics["real/high_quality"] > 0.9 > metrics["high_quality"]
+
+
+def test_iterating_sees_the_batches_of_the_steps(ring):
+    dataset, _ = ring
+    for step, batch in enumerate(itertools.islice(dataset, 3)):
+        expected = dataset.batches(0, step)
+        np.testing.assert_array_equal(batch.images, expected.images[0])
+        assert jax.tree.leaves(batch)[0].shape == (8, 2)
