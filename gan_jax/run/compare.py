@@ -7,15 +7,16 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, shorten
 from gan_jax.evaluation.evaluator import SELECTION_METRICS
 from gan_jax.evaluation.metrics import is_of_one_class
-from gan_jax.files import read_jsonl
+from gan_jax.files import open_regular, read_jsonl
 from gan_jax.run.config import used_entries
 from gan_jax.run.runtime import is_training
 from gan_jax.state import Players
 
 Row = dict[str, Any]
+_MAX_CONFIG = 2**20  # bytes
 
 
 class Run(NamedTuple):
@@ -89,24 +90,33 @@ def read_runs(paths: Iterable[str | Path]) -> list[Run]:
     first, entry = runs[0], "data.name"
     for run in runs:
         if run.entries[entry] != first.entries[entry]:
-            kinds = f"{first.name} has config.{entry}={first.entries[entry]}, {run.name} has {run.entries[entry]}"
+            one, other = shorten(first.entries[entry]), shorten(run.entries[entry])
+            kinds = f"{first.name} has config.{entry}={one}, {run.name} has {other}"
             raise InputError(f"{kinds}: must be the same, as metrics of different data cannot be compared")
     return runs
 
 
 def _read_run(workdir: Path, name: str) -> Run:
-    path = workdir / "config.json"
+    """Read a run, which may be a stranger's."""
     try:
-        config = json.loads(path.read_text())
-        entries, seed, log_every = used_entries(config), config["seed"], config["log_every"]
-        entries["data.name"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: must be the config of a run of this version ({type(error).__name__}: {error})") from error
-    metrics, evaluations, calls, results = (
-        read_jsonl(workdir / f"{file}.jsonl") for file in ("metrics", "eval", "runs", "results")
-    )
+        return _read_files(workdir, name)
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = shorten(f"{type(error).__name__}: {error}")
+        raise InputError(f"{workdir}: must have the config and the rows of a run of this version ({what})") from error
+
+
+def _read_files(workdir: Path, name: str) -> Run:
+    with os.fdopen(open_regular(workdir / "config.json", at_most=_MAX_CONFIG), encoding="utf-8") as file:
+        config = json.load(file)
+    entries, seed = used_entries(config), int(config["seed"])
+    entries["data.name"]
+    metrics, evaluations = (read_jsonl(workdir / f"{file}.jsonl", of_steps=True) for file in ("metrics", "eval"))
+    calls, results = (read_jsonl(workdir / f"{file}.jsonl") for file in ("runs", "results"))
     if not (metrics or evaluations):
-        raise InputError(f"{workdir}: the run has no rows yet; leave it out, or wait for config.log_every={log_every} steps")
+        every = shorten(config["log_every"])
+        raise InputError(f"{workdir}: the run has no rows yet; leave it out, or wait for config.log_every={every} steps")
     steps = max(row["step"] for row in metrics[-1:] + evaluations[-1:])
     best = _best_step(evaluations)
     numbers = _evaluated(evaluations, best) | _results(results, best, steps)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import isnan
@@ -11,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax.evaluation.results import mean_and_error, plus_minus
+from gan_jax.files import open_regular
 from gan_jax.run.compare import Group, Run, format_entry, is_number, measured, metric_names
+from gan_jax.run.plots import find_frames
 
 MAX_POINTS = 500  # of a curve
 MAX_PICTURES = 20  # of a run
@@ -174,21 +177,21 @@ def _thinned(entries: Sequence[Any], at_most: int) -> list[Any]:
 
 def _embed_pictures(runs: Sequence[Run]) -> tuple[list[list[tuple[int, str]]], list[tuple[str, str]], str]:
     """Return the steps and data URIs of each run's samples, names and URIs of different real images, and what was left out."""
-    real = {path.read_bytes(): run.name for run in reversed(runs) if (path := run.workdir / "real.png").is_file()}
+    real = {_read(path): run.name for run in reversed(runs) if (path := run.workdir / "real.png").exists()}
     left = MAX_MIB * 2**20 - sum(map(len, real))
     real, share = (real, left // len(runs)) if left >= 0 else ({}, MAX_MIB * 2**20 // len(runs))
-    there = [_pictures(run) for run in runs]
+    there = [find_frames(run.workdir / "samples") for run in runs]
     chosen = [_affordable(paths, share) for paths in there]
-    pictures = [[(int(path.stem), _data_uri(path.read_bytes())) for path in paths] for paths in chosen]
+    pictures = [[(int(path.stem), _data_uri(_read(path))) for path in paths] for paths in chosen]
     counts = f"{sum(map(len, chosen))} of {sum(map(len, there))} pictures"
     bound = f"{counts}: at most {MAX_PICTURES} of a run, evenly spaced, and {MAX_MIB} MiB of all runs."
     return pictures, [(name, _data_uri(file)) for file, name in real.items()], bound
 
 
-def _pictures(run: Run) -> list[Path]:
-    return sorted(
-        (path for path in (run.workdir / "samples").glob("*.png") if path.stem.isdecimal()), key=lambda path: int(path.stem)
-    )
+def _read(path: Path) -> bytes:
+    """Read a picture; a link in a stranger's workdir would carry a file of ours into a page that others are given."""
+    with os.fdopen(open_regular(path, at_most=MAX_MIB * 2**20), "rb") as file:
+        return file.read()
 
 
 def _affordable(paths: Sequence[Path], share: int) -> list[Path]:

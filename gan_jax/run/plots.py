@@ -184,7 +184,7 @@ def _mark_losses(axes: Axes, objective: Objective) -> None:
 
 def save_run_plots(workdir: Path) -> list[Path]:
     """Save curves and animation from the files of a run; return the paths of the newest pictures."""
-    frames, rows = _find_frames(workdir / "samples"), read_jsonl(workdir / "metrics.jsonl", of_steps=True)
+    frames, rows = find_frames(workdir / "samples"), read_jsonl(workdir / "metrics.jsonl", of_steps=True)
     pictures = frames[-1:]
     if any({"loss/disc", "loss/gen"} <= row.keys() for row in rows):
         save_figure(draw_curves(rows, _saved_objective(workdir)), workdir / "curves.png")
@@ -194,8 +194,10 @@ def save_run_plots(workdir: Path) -> list[Path]:
     return pictures
 
 
-def _find_frames(folder: Path) -> list[Path]:
-    """Find the pictures that the run has saved, by step; other files there are the user's."""
+def find_frames(folder: Path) -> list[Path]:
+    """Find the pictures that a run has saved, by step; other files there, and what a link leads to, are the user's."""
+    if folder.is_symlink():
+        return []
     frames = [path for path in folder.glob("*.png") if re.fullmatch(r"\d{8,}", path.stem)]
     return sorted(frames, key=lambda path: int(path.stem))
 

@@ -123,10 +123,10 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
 def is_training(workdir: Path) -> bool:
     """Return whether a run of another process on this machine holds the lock of a folder."""
     try:
-        file = (workdir / ".lock").open("r+")
-    except OSError:  # never locked, or not ours to write
+        descriptor = open_regular(workdir / ".lock", os.O_RDWR)
+    except (OSError, InputError):  # never locked, or not ours to write
         return False
-    with file:
+    with os.fdopen(descriptor, "r+") as file:
         try:
             _lock(file)
         except (BlockingIOError, PermissionError):

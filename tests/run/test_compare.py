@@ -123,7 +123,9 @@ def test_the_end_and_the_minutes_of_a_run_that_was_cut_off_follow_from_its_rows(
         ("empty", r"empty: the run has no rows yet; leave it out, or wait for config\.log_every=50 steps"),
         ("data", r"a has config\.data\.name=ring, b has mnist5k: must be the same"),
         ("twice", "a and b have the same config and seed 0: leave one out"),
-        ("damaged", r"config\.json: must be the config of a run of this version"),
+        ("damaged", "a: must have the config and the rows of a run of this version .KeyError: 'network'"),
+        ("rows", "a: must have the config and the rows of a run of this version .KeyError: 'seconds'"),
+        ("link", r"config\.json: must be a regular file, and no link"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(tmp_path, case, message):
@@ -136,6 +138,11 @@ def test_what_cannot_be_compared_is_one_line(tmp_path, case, message):
             (tmp_path / "empty" / f"{name}.jsonl").unlink()
     if case == "damaged":
         (tmp_path / "a" / "config.json").write_text('{"seed": 0}')
+    if case == "rows":
+        write_rows(tmp_path / "a" / "runs.jsonl", [{"to_step": 30}])
+    if case == "link":
+        (tmp_path / "a" / "config.json").rename(tmp_path / "config")
+        (tmp_path / "a" / "config.json").symlink_to(tmp_path / "config")
     paths = {"nothing": [], "nowhere": [tmp_path / "a", tmp_path / "nowhere"]}.get(case, [tmp_path])
     with pytest.raises(InputError, match=message) as error:
         group_runs(read_runs(paths))
@@ -168,6 +175,21 @@ def test_the_page_carries_everything_and_a_name_is_data(tmp_path):
     (tmp_path / "b0" / "real.png").write_bytes((tmp_path / "b0" / "samples" / "00000010.png").read_bytes())
     ((name, uri),) = data_of(page.make_page(group_runs(read_runs([tmp_path]))))["real"]
     assert (name, uri) == ("b0", data["runs"][2]["pictures"][0][1])
+
+
+def test_a_page_carries_no_file_that_a_link_leads_to(tmp_path):
+    """The page is given to others, and the workdir may be a stranger's."""
+    (tmp_path / "secret").write_text("mine")
+    run = write_run(tmp_path / "runs" / "a")
+    groups = group_runs(read_runs([run]))
+    for name in ("samples/00000040.png", "real.png"):
+        (run / name).symlink_to(tmp_path / "secret")
+        with pytest.raises(InputError, match=f"{name}: must be a regular file, and no link"):
+            page.make_page(groups)
+        (run / name).unlink()
+    (run / "samples").rename(tmp_path / "samples")
+    (run / "samples").symlink_to(tmp_path / "samples")
+    assert data_of(page.make_page(groups))["runs"][0]["pictures"] == []
 
 
 def test_pictures_and_points_are_bounded_and_the_page_says_so(tmp_path, monkeypatch):
