@@ -26,15 +26,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from gan_jax.data import (
-    DENSITIES,
-    StackedDataset,
-    Transform,
-    has_splits,
-    is_stacked,
-    load_images,
-    read_numpy,
-)
+from gan_jax.data import DENSITIES, StackedDataset, Transform, has_splits, is_stacked, load_images, read_numpy
 from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import check_comparable, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
@@ -47,9 +39,9 @@ from gan_jax.evaluation.stacks import evaluate_stacks, make_judge
 from gan_jax.memory import check_fits
 from gan_jax.run import cli, plots
 from gan_jax.run.config import check_config, load_configured_images, make_configured_dataset
-from gan_jax.run.restore import restore_run, restore_steps, trust
+from gan_jax.run.evaluated import Restored, TrainedOn, as_classes, load_trained_on, restore_weights
+from gan_jax.run.restore import restore_run, trust
 from gan_jax.sampling import sample
-from gan_jax.state import GAN, TrainState
 
 _MAX_SEEDS = 1000
 _KEPT = 1024  # bytes of each sample that stay, at least: its features, label or distances
@@ -79,32 +71,8 @@ _NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save the samples neares
 _OUT = flags.DEFINE_string("out", "", "File of JSON lines for the rows; by default WORKDIR/results.jsonl.")
 
 _MAX_QUERIES = 2000  # samples whose neighbours are searched
-
-
 _LEARNED = ("classifier",)  # features that have learned from images: others may be compared with any, but for the baseline
-
 _DEFAULT_NUM, _DEFAULT_NUM_STACKS = 10_000, 26_000  # the latter is that of VEEGAN and PacGAN
-
-
-class Restored(NamedTuple):
-    """A step of a run with one kind of weights: its name, the fields of its row, and what to sample with."""
-
-    name: str
-    fields: dict[str, Any]
-    gan: GAN
-    state: TrainState
-    ema: bool
-
-
-class TrainedOn(NamedTuple):
-    """The images uint8 `[N, H, W, C]` that a config trains on, their labels int32 `[N]` from 0 to K - 1, or None, and of what.
-
-    names: the K labels of the dataset itself, ascending, or None.
-    """
-
-    images: Any
-    labels: np.ndarray | None
-    names: np.ndarray | None
 
 
 class Evaluated(NamedTuple):
@@ -118,41 +86,6 @@ class Evaluated(NamedTuple):
 def num_samples() -> int:
     """Return how many images of each kind are evaluated, but for stacked digits."""
     return _NUM.value or _DEFAULT_NUM
-
-
-def restore(workdir: str) -> Iterator[Restored]:
-    """Restore the best and the final step of a run, once where they are the same, each with EMA and raw weights."""
-    steps = restore_steps(workdir)
-    by_step = {int(state.step): (which, gan, state) for which, (gan, state) in steps.items()}
-    for step, (which, gan, state) in by_step.items():
-        which = which if len(by_step) == len(steps) else "best and final"
-        for ema in (True, False) if state.ema is not None else (False,):
-            fields = {"workdir": workdir, "step": step, "which": which, "weights": "EMA" if ema else "raw"}
-            name = f"step {step} ({which}), {fields['weights']} weights"
-            yield Restored(name, fields | {"batch_norm": "running statistics"}, gan, state, ema)
-
-
-def load_trained_on(config: ConfigDict) -> TrainedOn:
-    """Load what a config trains on.
-
-    Raises:
-        InputError: labels of another number of classes than the config's.
-    """
-    images, labels = load_configured_images(config)
-    names, indices = (None, None) if labels is None else np.unique(labels, return_inverse=True)
-    num_classes = 0 if names is None else len(names)
-    if config.num_classes not in (0, num_classes):
-        raise InputError(f"config.num_classes={config.num_classes} must be 0 or that of {config.data.name}: {num_classes}")
-    return TrainedOn(images, None if indices is None else indices.astype(np.int32), names)
-
-
-def as_classes(labels: Any, names: np.ndarray) -> np.ndarray:
-    """Map the labels of another split to 0 to K - 1, as those of the images that the run trains on are."""
-    indices = np.searchsorted(names, labels)
-    unknown = names[np.minimum(indices, len(names) - 1)] != labels
-    if unknown.any():
-        raise InputError(f"label {np.asarray(labels)[unknown][0]}: must be one of the {len(names)} that the run trains on")
-    return indices
 
 
 def choose_real(config: ConfigDict, trained_on: TrainedOn, *, baseline: bool) -> tuple[RealImages, str]:
@@ -197,7 +130,7 @@ def choose_evaluated(config: ConfigDict, num: int, labels: np.ndarray | None = N
         transform = Transform(data.image_size, data.channels, data.resize, data.background)
         array = load_images(f"folder:{_FOLDER.value}", transform)[0]
         return [Evaluated(_FOLDER.value, {"transform": transform.describe()}, [real_images(array, at_most=num)])]
-    return [Evaluated(each.name, each.fields, generated(each, num, labels)) for each in restore(_WORKDIR.value)]
+    return [Evaluated(each.name, each.fields, generated(each, num, labels)) for each in restore_weights(_WORKDIR.value)]
 
 
 def print_expected_time(extractor: Extractor, real: Sized, evaluated: list[Evaluated]) -> None:
@@ -217,7 +150,7 @@ def evaluate_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
 
     perfect = [statistics(density.sample(jax.random.key(seed), (num_samples(),))) for seed in range(_SEEDS.value)]
     of_perfect = {"draws": len(perfect)} | {key: over_seeds(perfect).get(key, {}) for key in ("mean", "standard_error")}
-    for name, fields, gan, state, ema in restore(_WORKDIR.value):
+    for name, fields, gan, state, ema in restore_weights(_WORKDIR.value):
         points = [sample(gan, state, jax.random.key(seed), num_samples(), ema=ema) for seed in range(_SEEDS.value)]
         row = fields | {"samples": name, "num": num_samples(), "real": config.data.name}
         yield row | over_seeds([statistics(each) for each in points]) | {"perfect_sampler": of_perfect}

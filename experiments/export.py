@@ -6,7 +6,7 @@ generator.jax: the program, by `jax.export`, from weights, latents [B, Z] and, o
     [B, H, W, C], or to points; for any B.
 generator.safetensors: the weights, with running statistics, by name.
 card.json: config, step, metrics, sha256 of both files, versions, and the lines of Python that sample.
-In batches of 64 on the same machine the samples are those of sample.py to the bit. `pip install flatbuffers` first.
+In batches of 64 on the same machine the samples are those of sample.py to the bit.
 """
 
 from absl import flags

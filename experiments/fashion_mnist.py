@@ -9,10 +9,10 @@ Networks are DCGAN's of width 32, batches have 64 images, and the learning rate 
 Samples are of the averaged generator at the last step, compared with as many test images.
 
 Command: python experiments/fashion_mnist.py --table=losses --features=inception
-On 2 cores 2 to 6 minutes of training for each run, and by its speed there 5 minutes or more of Inception for each 5,000 images
-(`make inception` first); --features=classifier takes seconds, and is no FID. Writes fashion_TABLE.jsonl, .md, .png and
-_samples.npz in --results, and the runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is
-not run again; --redraw writes the page and the picture from the rows alone.
+Not run to its end yet. By the rate of the step each run should take 2 to 6 minutes of training on 2 cores, and 5 or more of
+Inception for each 5,000 images (`make inception` first); --features=classifier takes seconds, and is no FID. Writes
+fashion_TABLE.jsonl, .md, .png and _samples.npz in --results, and the runs below --runs. Resumable: a run resumes from its
+checkpoint, and one that has its row is not run again; --redraw writes the page and the picture from the rows alone.
 """
 
 from collections.abc import Mapping

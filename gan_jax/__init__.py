@@ -21,8 +21,8 @@ from gan_jax.state import GAN, Players, TrainState, create_state, generator_vari
 from gan_jax.steps import disc_update, example_keys, gen_update, sample_latents, train_step
 
 if TYPE_CHECKING:
+    from gan_jax.run.api import curves, evaluate, fit, load, recipe, restore, save
     from gan_jax.run.plots import save_grid
-    from gan_jax.run.python import curves, evaluate, fit, load, recipe, restore, save
 
 __version__ = "0.2.0.dev0"
 
@@ -71,7 +71,7 @@ __all__ = [
 ]
 
 _OF_RUNS = {"save_grid": "gan_jax.run.plots"} | dict.fromkeys(
-    ("curves", "evaluate", "fit", "load", "recipe", "restore", "save"), "gan_jax.run.python"
+    ("curves", "evaluate", "fit", "load", "recipe", "restore", "save"), "gan_jax.run.api"
 )
 
 

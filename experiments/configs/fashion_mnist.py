@@ -1,8 +1,8 @@
 """What does the DCGAN recipe make of clothes? Fashion-MNIST at 32 × 32, 20 epochs of it.
 
 Needs no network: `apt-get install dataset-fashion-mnist`, or the four idx files in --config.data.dir.
-38 minutes on 2 cores, by the rate of its step; run to its end at width 32, by fashion_mnist.py. Expect shirts, trousers and
-shoes in outline after 500 steps.
+38 minutes on 2 cores, by the rate of its step; run to its end at width 32 (results/fashion_mnist.md). Expect shirts, trousers
+and shoes in outline after 500 steps.
 Command: python experiments/train.py --config=experiments/configs/fashion_mnist.py --workdir=runs/fashion_mnist
 """
 

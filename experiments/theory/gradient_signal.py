@@ -86,11 +86,8 @@ def follow(
         return cosines | {"norm": metrics["grad_norm/gen"], "norm_own": jnp.linalg.norm(truths["own"])}
 
     state = jax.lax.fori_loop(0, warm_up, both, create_state(gan, init_rng))
-    measured = []
-    for start, lead in itertools.pairwise((0, *leads)):
-        state = jax.lax.fori_loop(start, lead, alone, state)
-        measured.append(measure(state))
-    return jax.tree.map(lambda *numbers: jnp.stack(numbers), *measured)
+    at_leads: dict[str, jax.Array] = known.measure_at_leads(state, leads, alone, measure)
+    return at_leads
 
 
 def _unit(gan: GAN) -> GAN:

@@ -1,5 +1,7 @@
 """A GAN whose densities are all known: G is a mixture of affine maps of a normal latent, D an MLP or D* itself."""
 
+import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -153,3 +155,17 @@ def play(
         }
 
     return jax.lax.scan(one_step, create_state(gan, init_rng), jnp.arange(num_steps))
+
+
+def measure_at_leads(
+    state: TrainState,
+    leads: tuple[int, ...],
+    update_alone: Callable[[jax.Array, TrainState], TrainState],
+    measure: Callable[[TrainState], Any],
+) -> Any:
+    """Train D alone by `update_alone(update, state)`, and measure after each number of updates; stacked `[len(leads), …]`."""
+    measured = []
+    for start, lead in itertools.pairwise((0, *leads)):
+        state = jax.lax.fori_loop(start, lead, update_alone, state)
+        measured.append(measure(state))
+    return jax.tree.map(lambda *numbers: jnp.stack(numbers), *measured)

@@ -11,7 +11,6 @@ falls from 0.37 to 0.005, the gradient under log(1 − D) falls only from 2.6 to
 makes up for most of the vanishing σ(l). Under −log D the same steepness raises the gradient from 4 to 530.
 """
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
+import known
 import report
 from gan_jax.data import Batch
 from gan_jax.evaluation.results import plus_minus
@@ -70,11 +70,8 @@ def follow(rng: jax.Array, leads: tuple[int, ...], warm_up: int, batch_size: int
         return norms | {"prob/fake": disc_update(gan, state, probe, probe_rng)[1]["prob/fake"]}
 
     state = jax.lax.fori_loop(0, warm_up, both, create_state(gan, init_rng))
-    measured = []
-    for start, lead in itertools.pairwise((0, *leads)):
-        state = jax.lax.fori_loop(start, lead, alone, state)
-        measured.append(measure(state))
-    return jax.tree.map(lambda *numbers: jnp.stack(numbers), *measured)
+    at_leads: dict[str, jax.Array] = known.measure_at_leads(state, leads, alone, measure)
+    return at_leads
 
 
 def run(leads: tuple[int, ...], warm_up: int, batch_size: int, rate: float, seeds: int) -> Mapping[str, Any]:

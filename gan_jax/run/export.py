@@ -17,7 +17,6 @@ from flax.traverse_util import unflatten_dict
 from jax import export
 from safetensors.numpy import save_file
 
-from gan_jax.errors import InputError
 from gan_jax.evaluation.results import provenance
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run.checkpoints import leaves_by_path
@@ -56,18 +55,13 @@ def export_run(workdir: str | Path, out: str | Path, *, which: str = "final", ra
     raw: the generator's own weights, where the run keeps an average of them too.
 
     Raises:
-        InputError: no such checkpoint, or no package flatbuffers, which writes and reads the program.
+        InputError: no such checkpoint.
     """
     config, gan, state = restore_run(workdir, which)
     ema = state.ema is not None and not raw
     leaves = leaves_by_path(generator_variables(state, ema=ema))
     weights = {path: np.ascontiguousarray(leaf) for path, leaf in leaves.items()}
-    try:
-        program = export_generator(gan, weights).serialize()
-    except ImportError as error:
-        raise InputError(
-            "the package flatbuffers, which writes the program, must be installed: pip install flatbuffers"
-        ) from error
+    program = export_generator(gan, weights).serialize()
     out = Path(out)
     write_atomic(out / PROGRAM, lambda file: file.write_bytes(program))
     write_atomic(out / WEIGHTS, lambda file: save_file(weights, file))

@@ -1,10 +1,8 @@
 """The training loop: from a config to a trained GAN, with logs, pictures, evaluations and checkpoints."""
 
-import json
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from enum import IntEnum
 from pathlib import Path
 
@@ -14,24 +12,23 @@ from ml_collections import ConfigDict
 
 from gan_jax.data import Dataset, ImageDataset
 from gan_jax.data.batch import to_float
-from gan_jax.errors import CollapseError, InputError, NonFiniteError, StoppedError
+from gan_jax.errors import CollapseError, StoppedError
 from gan_jax.evaluation import format_metrics
 from gan_jax.evaluation.evaluator import make_evaluator
 from gan_jax.evaluation.metrics import mean_pairwise_distance
 from gan_jax.evaluation.results import append_row
-from gan_jax.files import write_atomic
 from gan_jax.parallel import check_dataset, make_step
 from gan_jax.run import distributed
 from gan_jax.run.checkpoints import Checkpoints
-from gan_jax.run.config import Plan, check_recipe, differences, make_configured_dataset, make_plan, shared_entries
+from gan_jax.run.config import Plan, make_configured_dataset, make_plan, shared_entries
 from gan_jax.run.finite import check_finite, naming_bad_leaf
 from gan_jax.run.orbax import check_path
 from gan_jax.run.plots import save_run_plots, save_samples
 from gan_jax.run.recorder import Recorder, has_ended
-from gan_jax.run.records import check_folder
-from gan_jax.run.runtime import StopSignals, lock_workdir
+from gan_jax.run.runtime import StopSignals
+from gan_jax.run.workdir import open_workdir, restore_or_create
 from gan_jax.sampling import sample_grid
-from gan_jax.state import TrainState, abstract_state, create_state, run_keys
+from gan_jax.state import TrainState, run_keys
 
 
 class StopReason(IntEnum):
@@ -63,10 +60,10 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     plan = make_plan(config)
     with closing(make_configured_dataset(config)) as dataset, ExitStack() as opened:
         check_dataset(plan.gan, dataset)  # before anything is written
-        checkpoints = opened.enter_context(_open_workdir(workdir, config.keep_checkpoints))
+        checkpoints = opened.enter_context(open_workdir(workdir, config.keep_checkpoints))
         num_images = len(dataset.images) if isinstance(dataset, ImageDataset) else None
         distributed.assert_same(shared_entries(plan.resolved), num_images)
-        state = _restore_or_create(plan, workdir, checkpoints)
+        state = restore_or_create(plan, workdir, checkpoints)
         start = int(state.step)
         unreported = start == config.num_steps and checkpoints is not None and not has_ended(workdir, start)
         if start < config.num_steps or distributed.max_over_processes(unreported):
@@ -78,38 +75,6 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         if checkpoints:
             print(f"pictures: {', '.join(str(path) for path in save_run_plots(workdir))}", flush=True)
     return state
-
-
-@contextmanager
-def _open_workdir(workdir: Path, keep: int) -> Iterator[Checkpoints | None]:
-    """Lock the workdir and yield its checkpoints; None on all processes but the primary one."""
-    if not distributed.is_primary():
-        yield None
-        return
-    with lock_workdir(workdir):
-        try:
-            if (workdir / "checkpoints").exists():
-                check_folder(workdir / "checkpoints")
-            with Checkpoints(workdir / "checkpoints", keep=keep) as checkpoints:
-                yield checkpoints
-        except NonFiniteError as error:
-            raise NonFiniteError(f"{error}; {checkpoints.describe_newest()}") from None
-
-
-def _restore_or_create(plan: Plan, workdir: Path, checkpoints: Checkpoints | None) -> TrainState:
-    """Return the newest state in the workdir, or a new one, the same on all processes; write config.json."""
-    checkpoint = checkpoints.find() if checkpoints else None
-    if checkpoint:
-        check_recipe(checkpoint.config)
-    if checkpoint and (changes := differences(checkpoint.config, plan.resolved)):
-        changed = ", ".join(changes)
-        raise InputError(f"{workdir} has a run with another config ({changed}): give another --workdir, or these values")
-    new = lambda: create_state(plan.gan, run_keys(plan.config.seed).init)  # noqa: E731
-    state = checkpoint.restore(abstract_state(plan.gan)) if checkpoint else new()
-    if checkpoints:
-        text = json.dumps(plan.resolved, indent=2) + "\n"
-        write_atomic(workdir / "config.json", lambda file: file.write_text(text))
-    return distributed.broadcast_from_primary(state)
 
 
 class _Session:
