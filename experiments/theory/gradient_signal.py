@@ -5,8 +5,10 @@ gan_jax/theory/optima.py (at D*, G follows the divergence named there). Continue
 mixture of two affine maps, whose density is known, so that the true gradient is a sum over the cells of a line; D, an MLP, is
 trained alone for n more updates; then G's gradient, from 4,096 samples by the package's own `gen_update`, is compared with it.
 
-Command: python experiments/theory/gradient_signal.py [--full]      seconds: 60; long form 400 on 2 cores
-Expect: the cosine to the gradient of the divergence rises with D's lead, whatever the norm does.
+Command: python experiments/theory/gradient_signal.py [--full]      seconds: 5; long form 180 on 2 cores
+Expect (10 seeds): as D is trained 1,000 updates ahead, the cosine to what G descends at D* rises to 0.995 and more for minimax,
+non-saturating, least squares, hinge and relativistic pairs. For Wasserstein without a penalty it falls to 0.85, while the norm
+grows from 4 to 46,000; with R1 + R2 the norm stays at 2.4. R1 + R2 turn the pairs' gradient, 0.965, towards the JSD's, 0.993.
 """
 
 import itertools
@@ -128,7 +130,7 @@ def table(row: report.Row) -> list[dict[str, Any]]:
 
 def plot(row: report.Row) -> Figure:
     """Plot norm and cosines over D's lead; dashed: with R1 and R2."""
-    figure = report.make_figure(height=3.8)
+    figure = report.make_figure(height=4.6)
     panels = figure.subplots(1, 3)
     leads = row["settings"]["leads"]
     names = list(dict.fromkeys(name.partition(",")[0] for name in row["games"]))
@@ -147,7 +149,7 @@ def plot(row: report.Row) -> Figure:
         axes.set_xticks(range(len(leads)), [str(lead) for lead in leads])
         axes.set(title=title, xlabel="updates of D alone")
     panels[0].set_yscale("log")
-    panels[1].legend(title="dashed: with R1 + R2")
+    figure.legend(*panels[1].get_legend_handles_labels(), title="dashed: with R1 + R2", loc="outside lower center", ncols=4)
     return figure
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import disc_steps
 import divergences_of_objectives
+import gradient_signal
 import jensen_shannon
 import local_convergence
 import maximum_likelihood
@@ -24,7 +25,7 @@ from gan_jax.evaluation.results import markdown
 from gan_jax.run import cli
 
 SCRIPTS = (
-    *(optimal_discriminator, divergences_of_objectives, jensen_shannon, disc_steps, saturation),
+    *(optimal_discriminator, divergences_of_objectives, jensen_shannon, disc_steps, saturation, gradient_signal),
     *(maximum_likelihood, local_convergence, mode_landscape, mixtures),
 )
 EXPERIMENTS = tuple(script.EXPERIMENT for script in SCRIPTS)

@@ -7,6 +7,7 @@ from sklearn.neighbors import KernelDensity
 
 from gan_jax.evaluation import metrics
 from gan_jax.evaluation.metrics import distances
+from gan_jax.evaluation.neighbours import find_neighbours
 
 
 def normal(*shape, seed=0):
@@ -131,3 +132,12 @@ def test_mean_pairwise_distance_is_that_of_all_pairs():
     assert metrics.mean_pairwise_distance(np.repeat(samples[:1], 9, axis=0)) == 0
     twice = np.repeat(samples[:2], 3, axis=0)  # 18 of 30 ordered pairs are of different points
     assert metrics.mean_pairwise_distance(twice) == pytest.approx(18 / 30 * pairs[0, 1], rel=1e-12)
+
+
+def test_the_closest_pairs_come_first_beside_the_distances_of_real_images():
+    images = np.arange(10, dtype=np.uint8).repeat(4).reshape(10, 2, 2, 1) * 20
+    samples = images[[7, 2, 5]] + np.array([3, 0, 1], np.uint8)[:, None, None, None]  # a copy, and two that are near
+    found = find_neighbours(samples, images, held_out=images[:2] + 6, pairs=2)
+    np.testing.assert_array_equal(found.samples, samples[[1, 2]])
+    np.testing.assert_array_equal(found.images, images[[2, 5]])
+    assert found.distances == pytest.approx({"least": 0, "median": 1, "real_least": 6, "real_median": 6})

@@ -8,6 +8,7 @@ from conftest import ROOT
 
 import disc_steps
 import divergences_of_objectives
+import gradient_signal
 import jensen_shannon
 import local_convergence
 import maximum_likelihood
@@ -63,6 +64,17 @@ def test_divergences_of_objectives(tmp_path):
     outlier = {name: np.ptp(values) for name, values in row["outlier"].items()}
     assert outlier["relativistic_average"] > 0.6
     assert max(outlier["minimax"], outlier["relativistic"]) < 2e-3
+
+
+def test_gradient_signal(tmp_path):
+    """G's gradient points where its divergence falls, better as D is trained ahead; for minimax that divergence is the JSD."""
+    row = perform(gradient_signal.EXPERIMENT, tmp_path, objectives=("minimax",), gammas=(0.0,), leads=(0, 100), seeds=1)
+    (game,) = row["games"].values()
+    (behind,), (ahead,) = np.transpose(game["cosine_own"])
+    assert 0.8 < behind < ahead < 1
+    assert ahead > 0.97
+    np.testing.assert_allclose(game["cosine_own"], game["cosine_js"], rtol=1e-5)
+    assert np.all(np.array(game["norm"]) > 0)
 
 
 def test_mode_landscape(tmp_path):

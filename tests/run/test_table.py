@@ -45,7 +45,7 @@ def test_a_run_that_has_its_row_is_neither_trained_nor_evaluated_again(tmp_path)
 
 def test_a_run_that_diverges_has_a_row_without_metrics(tmp_path):
     config = small_config(1e20)
-    config.update(num_steps=5, eval_every=0)
+    config.update(num_steps=5, eval_every=0, checkpoint_every=100)  # samples alone are due at the end
     row = table.make_row(tmp_path / "rows.jsonl", {}, config, tmp_path / "run", lambda: pytest.fail("evaluated"))
     assert "nan" in row["ended"] or "inf" in row["ended"]
     assert "mean" not in row
