@@ -11,7 +11,7 @@ from gan_jax.errors import InputError, shorten
 from gan_jax.evaluation.evaluator import SELECTION_METRICS
 from gan_jax.evaluation.metrics import is_of_one_class
 from gan_jax.files import open_regular, read_jsonl
-from gan_jax.run.config import used_entries
+from gan_jax.run.entries import HISTORY, history_of, used_entries
 from gan_jax.run.runtime import is_training
 from gan_jax.state import Players
 
@@ -111,6 +111,7 @@ def _read_files(workdir: Path, name: str) -> Run:
     with os.fdopen(open_regular(workdir / "config.json", at_most=_MAX_CONFIG), encoding="utf-8") as file:
         config = json.load(file)
     entries, seed = used_entries(config), int(config["seed"])
+    entries |= {HISTORY: history_of(config)} if history_of(config) else {}  # another start is another experiment
     entries["data.name"]
     metrics, evaluations = (read_jsonl(workdir / f"{file}.jsonl", of_steps=True) for file in ("metrics", "eval"))
     calls, results = (read_jsonl(workdir / f"{file}.jsonl") for file in ("runs", "results"))

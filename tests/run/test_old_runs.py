@@ -1,0 +1,309 @@
+"""Old runs stay readable: those of every format below old_runs/, and runs whose config lacks, or has, what there is not today."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import old_run
+import pytest
+from small import assert_trees_equal, small_config
+
+import gan_jax
+from gan_jax import OBJECTIVES
+from gan_jax.errors import InputError
+from gan_jax.files import read_jsonl
+from gan_jax.run import page
+from gan_jax.run.checkpoints import _digest
+from gan_jax.run.compare import group_runs, read_runs
+from gan_jax.run.entries import changes, images_before
+from gan_jax.run.loop import train
+from gan_jax.run.plots import save_samples
+from gan_jax.run.restore import restore_run
+from gan_jax.run.saved import get_config
+from gan_jax.run.workdir import has_checkpoint
+
+OLD = sorted(Path(__file__).parent.glob("old_runs/*/*/"))
+MLP = {"network.name": "mlp", "network.mlp.hidden": (4,)}
+
+
+@pytest.mark.parametrize("workdir", OLD, ids=lambda path: "/".join(path.parts[-2:]))
+def test_a_run_of_its_day_is_sampled_evaluated_and_resumed(workdir, tmp_path):
+    """To a grey level and 1e-3, as other machines round otherwise."""
+    run = shutil.copytree(workdir, tmp_path / "run")
+    expected, measured = json.loads((run / "expected.json").read_text()), old_run.measure(run)
+    assert measured["step"] == expected["step"]
+    np.testing.assert_allclose(measured["samples"], expected["samples"], atol=1 if workdir.name == "images" else 1e-3)
+    assert measured["metrics"].keys() == expected["metrics"].keys()
+    for name, metrics in expected["metrics"].items():
+        assert measured["metrics"][name] == pytest.approx(metrics, rel=0.05)
+    config = get_config(str(run / "config.json"))
+    assert changes(json.loads((run / "config.json").read_text()), config.to_dict()) == {}
+    config.num_steps = expected["step"] + 2
+    assert int(train(config, run).step) == expected["step"] + 2
+    assert read_jsonl(run / "runs.jsonl")[-1]["from_step"] == expected["step"]
+
+
+def edit(workdir, change):
+    """Change the config of a run as it was saved: in its record, with its own digest, and in config.json."""
+    for path in workdir.glob("checkpoints/*/record/metadata"):
+        record = json.loads(path.read_text())
+        del record["sha256"]
+        change(record["config"])
+        path.write_text(json.dumps(record | {"sha256": _digest(record)}))
+    config = json.loads((workdir / "config.json").read_text())
+    change(config)
+    (workdir / "config.json").write_text(json.dumps(config))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A run of points with D's contours, of 4 steps."""
+    workdir = tmp_path_factory.mktemp("shared")
+    options = {"data.name": "ring", "num_steps": 4, "checkpoint_every": 4, "log_every": 2, "ema_decay": 0.5, **MLP}
+    config = small_config(**options)
+    train(config, workdir)
+    return config, workdir
+
+
+@pytest.fixture
+def run(shared, tmp_path):
+    config, workdir = shared
+    return config.copy_and_resolve_references(), shutil.copytree(workdir, tmp_path / "run")
+
+
+def lack(config):
+    del config["augment"], config["penalty"]["every"], config["network"]["gen"]["r3gan"], config["optimizer"]["disc"]["b1"]
+
+
+def test_an_entry_that_a_saved_config_lacks_has_its_default_also_on_resume(run):
+    config, workdir = run
+    before = restore_run(workdir)
+    edit(workdir, lack)
+    after = restore_run(workdir)
+    assert after[0].to_dict() == before[0].to_dict()
+    assert_trees_equal(after[2], before[2])
+    assert get_config(str(workdir / "config.json")).to_dict() == config.to_dict()
+    (group,) = group_runs(read_runs([workdir]))
+    assert group.runs[0].entries["augment"] == ""
+    config.num_steps = 6
+    assert int(train(config, workdir).step) == 6
+    config.augment, config.num_steps = "cutout", 8
+    edit(workdir, lack)
+    with pytest.raises(InputError, match=r"\(augment:  -> cutout\).* or --allow_changes to continue it"):
+        train(config, workdir)
+
+
+def test_an_entry_that_is_gone_stops_no_samples_and_a_resume_only_without_the_flag(run, capsys):
+    config, workdir = run
+
+    def add(config):
+        config["evil"], config["data"]["evil"] = {"a": 1}, "x" * 10_000
+
+    before = restore_run(workdir)
+    edit(workdir, add)
+    after = restore_run(workdir)
+    assert after[0].to_dict() == before[0].to_dict()
+    assert_trees_equal(after[2], before[2])
+    assert "alone" not in capsys.readouterr().out
+    config = get_config(str(workdir / "config.json"))
+    config.num_steps = 6
+    with pytest.raises(InputError, match=r"data\.evil: xxx.* -> None, evil\.a: 1 -> None\): .*--allow_changes") as error:
+        train(config, workdir)
+    assert len(str(error.value)) < 600
+    assert int(train(config, workdir, allow_changes=True).step) == 6
+    (workdir / "mine.json").write_text('{"objektive": "hinge"}')  # a file of the user's, and not of a run, is strict
+    with pytest.raises(InputError, match="objektive: no such entry; did you mean objective"):
+        get_config(str(workdir / "mine.json"))
+
+
+FOREIGN = {
+    "objective": ("objective", "mine"),
+    "optimizer": ("optimizer.disc.name", "mine"),
+    "discriminator": ("network.disc.name", "mine"),
+    "schedule": ("schedule.shape", "mine"),
+    "other discriminator": ("network.disc.mlp.hidden", [5]),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_the_generator_does_not_need_stops_no_samples(run, name, capsys):
+    """As of a run whose own config file has registered an objective: nothing of it is imported, and its generator is whole."""
+    _, workdir = run
+    _, gan, state = restore_run(workdir)
+    expected = gan_jax.sample(gan, state, jax.random.key(0), 3)
+    raw = gan_jax.sample(gan, state, jax.random.key(0), 3, ema=False)
+    assert (raw != expected).any()
+
+    def change(config):
+        *sections, last = FOREIGN[name][0].split(".")
+        for section in sections:
+            config = config[section]
+        config[last] = FOREIGN[name][1]
+
+    edit(workdir, change)
+    config, gan, state = gan_jax.load(workdir)
+    assert f"{workdir}: its generator alone is restored: " in capsys.readouterr().out
+    np.testing.assert_array_equal(gan_jax.sample(gan, state, jax.random.key(0), 3), expected)
+    np.testing.assert_array_equal(gan_jax.sample(gan, state, jax.random.key(0), 3, ema=False), raw)
+    save_samples(gan, state, expected, workdir / "grid.png", dataset_name=config.data.name)
+    assert (workdir / "grid.png").stat().st_size > 5000
+    assert list(old_run.measure(workdir)["metrics"]) == ["step 4 (final), EMA weights", "step 4 (final), raw weights"]
+    with pytest.raises(InputError, match="restored for its samples alone"):
+        gan_jax.fit(gan, gan_jax.make_dataset("ring", batch_size=8), 1, state=state, progress=False)
+
+
+def test_what_the_generator_needs_is_refused_in_one_line(run):
+    _, workdir = run
+    edit(workdir, lambda config: config.update(objective="mine", latent_dim=5))
+    with pytest.raises(InputError, match=r"record of step 4: params/gen/Dense_0/kernel is float32\[4, 4\] in the checkpoint"):
+        restore_run(workdir)
+
+
+def test_a_run_with_an_objective_of_its_own_is_trained_and_sampled_where_that_is_not_known(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(OBJECTIVES, "mine", OBJECTIVES["hinge"])
+    train(small_config(objective="mine", num_steps=2, **MLP), tmp_path / "run")
+    monkeypatch.delitem(OBJECTIVES, "mine")
+    config, gan, state = restore_run(tmp_path / "run")
+    assert (config.objective, gan.objective, gan.networks.disc, state.params.disc) == ("mine", None, None, None)
+    assert "config.objective=mine must be one of" in capsys.readouterr().out
+    measured = old_run.measure(tmp_path / "run")
+    assert measured["metrics"]["step 2 (final), raw weights"]["pixels_frechet"] > 0
+
+
+def leaves(state):
+    return state.params, state.stats
+
+
+def test_a_run_begins_with_the_networks_of_another(run, tmp_path, capsys):
+    """Networks and average are taken, optimisers and step are new; a killed run needs no flag, and ignores it."""
+    config, workdir = run
+    _, _, origin = restore_run(workdir)
+    config.optimizer.learning_rate, config.seed, config.objective = 1e-5, 7, "hinge"
+    config.checkpoint_every, config.keep_checkpoints = 100, 3
+    state = train(config, tmp_path / "tuned", init_from=workdir)
+    assert f"begins with the networks of {workdir} at step 4" in capsys.readouterr().out
+    assert int(state.step) == 4
+    config.num_steps = 6
+    assert int(train(config, tmp_path / "tuned").step) == 6  # without the flag
+    capsys.readouterr()
+    shutil.rmtree(workdir)  # it is not needed any more
+    config.num_steps = 8
+    assert int(train(config, tmp_path / "tuned", init_from=workdir).step) == 8
+    assert f"--init_from={workdir} is ignored, as the run has a checkpoint of its own" in capsys.readouterr().out
+
+    for step in (4, 6, 8):  # as if it was killed before its first save
+        shutil.rmtree(tmp_path / "tuned" / "checkpoints" / str(step))
+    _, gan, first = restore_run(tmp_path / "tuned")
+    fresh = gan_jax.create_state(gan, gan_jax.run_keys(7).init)
+    assert int(first.step) == 0
+    assert_trees_equal(leaves(first), leaves(origin))
+    assert_trees_equal(first.ema, origin.ema)
+    assert_trees_equal(first.opt_state, fresh.opt_state)
+    expected = [{"step": 0, "init_from": {"workdir": str(workdir), "step": 4}}]
+    rows = read_jsonl(tmp_path / "tuned" / "runs.jsonl")
+    assert [row["from_step"] for row in rows] == [0, 4, 6]
+    assert [row["config"]["history"] for row in rows] == [expected] * 3
+    assert get_config(str(tmp_path / "tuned" / "config.json")).seed == 7
+
+
+def test_an_average_begins_at_the_generator_where_the_other_run_has_none(run, tmp_path):
+    config, workdir = run
+    config.ema_decay = 0.0
+    train(config, tmp_path / "raw", init_from=workdir)
+    _, gan, raw = restore_run(tmp_path / "raw")
+    assert raw.ema is None
+    fitted = gan_jax.fit(restore_run(workdir)[1], gan_jax.make_dataset("ring", batch_size=8), 1, init_from=tmp_path / "raw")
+    assert int(fitted.state.step) == 1
+    config.ema_decay = 0.9
+    train(config, tmp_path / "new", init_from=tmp_path / "raw")
+    shutil.rmtree(tmp_path / "new" / "checkpoints" / "4")
+    _, _, state = restore_run(tmp_path / "new")
+    assert_trees_equal(state.ema, {"params": raw.params.gen, "batch_stats": raw.stats.gen})
+    with pytest.raises(InputError, match="state and init_from: only one can be given"):
+        gan_jax.fit(gan, gan_jax.make_dataset("ring", batch_size=8), 1, state=state, init_from=workdir)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"latent_dim": 5}, r"params/gen/Dense_0/kernel is float32\[4, 4\] there, and float32\[5, 4\] .*config\.latent_dim: 4 -> 5,"),
+        ({"num_classes": 8}, r"params/.* see config\.num_classes: 0 -> 8"),
+        ({"network.gen.mlp.hidden": (5,)}, r"params/gen/.* see config\.network\.gen\.mlp\.hidden: \[4\] -> \[5\],"),
+        ({"network.disc.mlp.hidden": (4, 4)}, r"params/disc/.* see config\.network\.disc\.mlp\.hidden: \[4\] -> \[4, 4\],"),
+        ({"network.disc.mlp.hidden": (5,), "latent_dim": 5}, r"params/gen/.* see config\.latent_dim: 4 -> 5,"),
+        ({"packing": 2}, r"params/disc/Dense_0/kernel is float32\[2, 4\] there, and float32\[4, 4\] .* see config\.packing: 1 -> 2"),
+        ({"data.name": "mnist5k"}, r"params/gen/Dense_1/.* see config\.data\.name: ring -> mnist5k"),
+    ],
+    ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
+)
+def test_networks_of_another_shape_are_refused_with_the_leaf_and_the_entry_before_the_data_are_read(
+    shared, tmp_path, monkeypatch, change, message
+):
+    config, workdir = shared
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(change)
+    monkeypatch.setattr("gan_jax.run.loop.make_configured_dataset", None)
+    with pytest.raises(InputError, match=message) as error:
+        train(config, tmp_path / "new", init_from=workdir)
+    assert f"--init_from={workdir}: " in str(error.value)
+    assert f"--config={workdir}/config.json" in str(error.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_is_not_there_is_no_origin(tmp_path):
+    with pytest.raises(InputError, match=r"--init_from=.*nowhere: no run is there"):
+        train(small_config(**MLP), tmp_path / "new", init_from=tmp_path / "nowhere")
+    assert not has_checkpoint(tmp_path / "new")
+
+
+def test_changes_that_are_allowed_continue_the_run_and_are_recorded(run):
+    config, workdir = run
+    config.num_steps = 6
+    config.optimizer.gen.learning_rate, config.batch_size, config.objective = 1e-5, 16, "hinge"
+    with pytest.raises(InputError, match=r"batch_size: 8 -> 16, objective: .*, optimizer\.gen\.learning_rate: 0\.0002 -> 1e-05\)"):
+        train(config, workdir)
+    assert int(train(config, workdir, allow_changes=True).step) == 6
+    changed = {"batch_size": [8, 16], "objective": ["non_saturating", "hinge"], "optimizer.gen.learning_rate": [2e-4, 1e-5]}
+    event = {"step": 4, "changes": changed}
+    first, second = read_jsonl(workdir / "runs.jsonl")
+    assert "history" not in first["config"]
+    assert (second["from_step"], second["config"]["history"]) == (4, [event])
+    saved = json.loads((workdir / "config.json").read_text())
+    assert (saved["history"], saved["batch_size"]) == ([event], 16)
+    assert [row["images_seen"] for row in read_jsonl(workdir / "metrics.jsonl")] == [16, 32, 64]
+    (group,) = group_runs(read_runs([workdir]))
+    assert group.runs[0].entries["history"] == [event]
+    assert page.tabulate_runs([group])
+
+    config = get_config(str(workdir / "config.json"))  # the same command as before, and a resume by --workdir alone
+    assert int(train(config, workdir, allow_changes=True).step) == 6
+    config.num_steps = 8
+    assert int(train(config, workdir).step) == 8
+    assert [row["config"].get("history") for row in read_jsonl(workdir / "runs.jsonl")] == [None, [event], [event]]
+    config.num_steps, config.disc_steps = 10, 2
+    train(config, workdir, allow_changes=True)
+    saved = json.loads((workdir / "config.json").read_text())
+    assert saved["history"] == [event, {"step": 8, "changes": {"disc_steps": [1, 2]}}]
+    assert images_before(saved) + 10 * 2 * 16 == 4 * 8 + 4 * 16 + 2 * 2 * 16
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"latent_dim": 5}, r"shapes with latent_dim: 4 -> 5: params/gen/Dense_0/kernel is float32\[4, 4\] in the checkpoint"),
+        ({"ema_decay": 0.0}, r"shapes with ema_decay: 0\.5 -> 0\.0: ema/.* absent by the config"),
+        ({"optimizer.gen.name": "sgd"}, r"shapes with optimizer\.gen\.name: adam -> sgd: opt_state/gen"),
+        ({"num_steps": 4, "seed": 1}, r"the run is complete at step 4: a larger --config\.num_steps continues it with seed: 0 -> 1"),
+    ],
+    ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
+)
+def test_changes_of_shapes_and_of_nothing_are_refused(shared, change, message):
+    config, workdir = shared
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict({"num_steps": 6} | change)
+    with pytest.raises(InputError, match=f"--allow_changes: .*{message}"):
+        train(config, workdir, allow_changes=True)
+    assert before == {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
