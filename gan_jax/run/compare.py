@@ -110,13 +110,14 @@ def _read_run(workdir: Path, name: str) -> Run:
 def _read_files(workdir: Path, name: str) -> Run:
     with os.fdopen(open_regular(workdir / "config.json", at_most=_MAX_CONFIG), encoding="utf-8") as file:
         config = json.load(file)
-    entries, seed = used_entries(config), int(config["seed"])
+    entries = used_entries(config)
+    seed = int(entries["seed"])
     entries |= {HISTORY: history_of(config)} if history_of(config) else {}  # another start is another experiment
     entries["data.name"]
     metrics, evaluations = (read_jsonl(workdir / f"{file}.jsonl", of_steps=True) for file in ("metrics", "eval"))
     calls, results = (read_jsonl(workdir / f"{file}.jsonl") for file in ("runs", "results"))
     if not (metrics or evaluations):
-        every = shorten(config["log_every"])
+        every = shorten(entries["log_every"])
         raise InputError(f"{workdir}: the run has no rows yet; leave it out, or wait for config.log_every={every} steps")
     steps = max(row["step"] for row in metrics[-1:] + evaluations[-1:])
     best = _best_step(evaluations)

@@ -22,7 +22,7 @@ from gan_jax.run.restore import restore_run, trust
 
 ENTRIES = {
     "images": {"ema_decay": 0.9, "network.dcgan.base_width": 2},
-    "points": {"data.name": "ring", "network.name": "mlp", "network.mlp.hidden": (8,), "num_classes": 8},
+    "points": {"data.name": "ring", "network.name": "mlp", "network.mlp.hidden": (8,)},
 }
 ENTRIES["points"] |= {"objective": "relativistic", "optimizer.final_b2": 0.9, "schedule.images": 64, "optimizer.b1": 0.0}
 LARGE = {"optimizer.learning_rate": 0.03}  # so that few steps leave samples that differ

@@ -1,22 +1,25 @@
-"""Old runs stay readable: those of every format below old_runs/, and runs whose config lacks, or has, what there is not today."""
+"""Old runs stay readable: those below old_runs/, and those whose config lacks an entry or has one that is gone."""
 
 import json
 import shutil
+from functools import reduce
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import old_run
 import pytest
-from small import assert_trees_equal, small_config
+from small import assert_trees_equal, small_config, small_state
 
 import gan_jax
-from gan_jax import OBJECTIVES
+from gan_jax import OBJECTIVES, create_state, run_keys
 from gan_jax.errors import InputError
 from gan_jax.files import read_jsonl
 from gan_jax.run import page
-from gan_jax.run.checkpoints import _digest
+from gan_jax.run.checkpoints import Checkpoints, _digest
 from gan_jax.run.compare import group_runs, read_runs
+from gan_jax.run.config import make_configured_dataset, make_gan, resolve
 from gan_jax.run.entries import changes, images_before
 from gan_jax.run.loop import train
 from gan_jax.run.plots import save_samples
@@ -24,6 +27,7 @@ from gan_jax.run.restore import restore_run
 from gan_jax.run.saved import get_config
 from gan_jax.run.workdir import has_checkpoint
 
+POINTS = Path(__file__).parent / "old_runs" / "0.2.0.dev0" / "points"
 OLD = sorted(Path(__file__).parent.glob("old_runs/*/*/"))
 MLP = {"network.name": "mlp", "network.mlp.hidden": (4,)}
 
@@ -39,10 +43,15 @@ def test_a_run_of_its_day_is_sampled_evaluated_and_resumed(workdir, tmp_path):
     for name, metrics in expected["metrics"].items():
         assert measured["metrics"][name] == pytest.approx(metrics, rel=0.05)
     config = get_config(str(run / "config.json"))
-    assert changes(json.loads((run / "config.json").read_text()), config.to_dict()) == {}
+    assert changes(json.loads((run / "config.json").read_text()), resolve(config)) == {}
     config.num_steps = expected["step"] + 2
     assert int(train(config, run).step) == expected["step"] + 2
     assert read_jsonl(run / "runs.jsonl")[-1]["from_step"] == expected["step"]
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    monkeypatch.setattr("gan_jax.run.loop.save_run_plots", lambda workdir: [])
 
 
 def edit(workdir, change):
@@ -59,10 +68,9 @@ def edit(workdir, change):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A run of points with D's contours, of 4 steps."""
+    """A run of 4 steps."""
     workdir = tmp_path_factory.mktemp("shared")
-    options = {"data.name": "ring", "num_steps": 4, "checkpoint_every": 4, "log_every": 2, "ema_decay": 0.5, **MLP}
-    config = small_config(**options)
+    config = small_config(num_steps=4, checkpoint_every=4, log_every=2, ema_decay=0.5, **MLP)
     train(config, workdir)
     return config, workdir
 
@@ -73,8 +81,15 @@ def run(shared, tmp_path):
     return config.copy_and_resolve_references(), shutil.copytree(workdir, tmp_path / "run")
 
 
+@pytest.fixture
+def points(tmp_path):
+    return shutil.copytree(POINTS, tmp_path / "points")
+
+
 def lack(config):
-    del config["augment"], config["penalty"]["every"], config["network"]["gen"]["r3gan"], config["optimizer"]["disc"]["b1"]
+    sections = config["penalty"], config["network"]["gen"], config["optimizer"]["disc"]
+    for section, key in zip((config, *sections), ("augment", "every", "r3gan", "b2"), strict=True):
+        section.pop(key, None)
 
 
 def test_an_entry_that_a_saved_config_lacks_has_its_default_also_on_resume(run):
@@ -128,28 +143,23 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_what_the_generator_does_not_need_stops_no_samples(run, name, capsys):
+def test_what_the_generator_does_not_need_stops_no_samples(points, name, capsys):
     """As of a run whose own config file has registered an objective: nothing of it is imported, and its generator is whole."""
-    _, workdir = run
+    workdir = points
     _, gan, state = restore_run(workdir)
     expected = gan_jax.sample(gan, state, jax.random.key(0), 3)
-    raw = gan_jax.sample(gan, state, jax.random.key(0), 3, ema=False)
-    assert (raw != expected).any()
 
     def change(config):
         *sections, last = FOREIGN[name][0].split(".")
-        for section in sections:
-            config = config[section]
-        config[last] = FOREIGN[name][1]
+        reduce(dict.get, sections, config)[last] = FOREIGN[name][1]
 
     edit(workdir, change)
     config, gan, state = gan_jax.load(workdir)
     assert f"{workdir}: its generator alone is restored: " in capsys.readouterr().out
     np.testing.assert_array_equal(gan_jax.sample(gan, state, jax.random.key(0), 3), expected)
-    np.testing.assert_array_equal(gan_jax.sample(gan, state, jax.random.key(0), 3, ema=False), raw)
     save_samples(gan, state, expected, workdir / "grid.png", dataset_name=config.data.name)
     assert (workdir / "grid.png").stat().st_size > 5000
-    assert list(old_run.measure(workdir)["metrics"]) == ["step 4 (final), EMA weights", "step 4 (final), raw weights"]
+    assert list(old_run.measure(workdir)["metrics"]) == ["step 20 (final), raw weights"]
     with pytest.raises(InputError, match="restored for its samples alone"):
         gan_jax.fit(gan, gan_jax.make_dataset("ring", batch_size=8), 1, state=state, progress=False)
 
@@ -172,69 +182,74 @@ def test_a_run_with_an_objective_of_its_own_is_trained_and_sampled_where_that_is
     assert measured["metrics"]["step 2 (final), raw weights"]["pixels_frechet"] > 0
 
 
-def leaves(state):
-    return state.params, state.stats
-
-
 def test_a_run_begins_with_the_networks_of_another(run, tmp_path, capsys):
     """Networks and average are taken, optimisers and step are new; a killed run needs no flag, and ignores it."""
     config, workdir = run
     _, _, origin = restore_run(workdir)
     config.optimizer.learning_rate, config.seed, config.objective = 1e-5, 7, "hinge"
-    config.checkpoint_every, config.keep_checkpoints = 100, 3
+    config.checkpoint_every = 100
     state = train(config, tmp_path / "tuned", init_from=workdir)
     assert f"begins with the networks of {workdir} at step 4" in capsys.readouterr().out
     assert int(state.step) == 4
-    config.num_steps = 6
-    assert int(train(config, tmp_path / "tuned").step) == 6  # without the flag
-    capsys.readouterr()
     shutil.rmtree(workdir)  # it is not needed any more
-    config.num_steps = 8
-    assert int(train(config, tmp_path / "tuned", init_from=workdir).step) == 8
-    assert f"--init_from={workdir} is ignored, as the run has a checkpoint of its own" in capsys.readouterr().out
-
-    for step in (4, 6, 8):  # as if it was killed before its first save
-        shutil.rmtree(tmp_path / "tuned" / "checkpoints" / str(step))
+    shutil.rmtree(tmp_path / "tuned" / "checkpoints" / "4")  # as if it was killed before its first save
     _, gan, first = restore_run(tmp_path / "tuned")
-    fresh = gan_jax.create_state(gan, gan_jax.run_keys(7).init)
+    fresh = create_state(gan, run_keys(7).init)
     assert int(first.step) == 0
-    assert_trees_equal(leaves(first), leaves(origin))
+    assert_trees_equal((first.params, first.stats), (origin.params, origin.stats))
     assert_trees_equal(first.ema, origin.ema)
     assert_trees_equal(first.opt_state, fresh.opt_state)
-    expected = [{"step": 0, "init_from": {"workdir": str(workdir), "step": 4}}]
+
+    config.num_steps = 2
+    train(config, tmp_path / "tuned")  # without the flag
+    assert "begins with" not in capsys.readouterr().out
+    assert_trees_equal(
+        gan_jax.fit(gan, make_configured_dataset(config), 2, state=first, seed=7).state, restore_run(tmp_path / "tuned")[2]
+    )
+    train(config, tmp_path / "tuned", init_from=workdir)
+    assert f"--init_from={workdir} is ignored, as the run has a checkpoint of its own" in capsys.readouterr().out
     rows = read_jsonl(tmp_path / "tuned" / "runs.jsonl")
-    assert [row["from_step"] for row in rows] == [0, 4, 6]
-    assert [row["config"]["history"] for row in rows] == [expected] * 3
+    assert [row["from_step"] for row in rows] == [0, 0]
+    expected = [{"step": 0, "init_from": {"workdir": str(workdir), "step": 4}}]
+    assert [row["config"]["history"] for row in rows] == [expected] * 2
     assert get_config(str(tmp_path / "tuned" / "config.json")).seed == 7
 
 
-def test_an_average_begins_at_the_generator_where_the_other_run_has_none(run, tmp_path):
-    config, workdir = run
-    config.ema_decay = 0.0
-    train(config, tmp_path / "raw", init_from=workdir)
-    _, gan, raw = restore_run(tmp_path / "raw")
-    assert raw.ema is None
-    fitted = gan_jax.fit(restore_run(workdir)[1], gan_jax.make_dataset("ring", batch_size=8), 1, init_from=tmp_path / "raw")
-    assert int(fitted.state.step) == 1
-    config.ema_decay = 0.9
-    train(config, tmp_path / "new", init_from=tmp_path / "raw")
-    shutil.rmtree(tmp_path / "new" / "checkpoints" / "4")
-    _, _, state = restore_run(tmp_path / "new")
-    assert_trees_equal(state.ema, {"params": raw.params.gen, "batch_stats": raw.stats.gen})
+def test_an_average_begins_at_the_generator_where_the_other_run_has_none(tmp_path):
+    config = small_config(ema_decay=0.9, **MLP)
+    gan = make_gan(config)
+    raw = small_state(gan).replace(ema=None, step=jnp.int32(3))
+    with Checkpoints(tmp_path / "raw" / "checkpoints") as checkpoints:
+        checkpoints.save(raw, resolve(config))
+    dataset = make_configured_dataset(config)
+    fitted = gan_jax.fit(gan, dataset, 1, init_from=tmp_path / "raw", seed=5)
+    new = create_state(gan, run_keys(5).init)
+    begun = new.replace(params=raw.params, stats=raw.stats, ema={"params": raw.params.gen, "batch_stats": raw.stats.gen})
+    assert_trees_equal(gan_jax.fit(gan, dataset, 1, state=begun, seed=5).state, fitted.state)
     with pytest.raises(InputError, match="state and init_from: only one can be given"):
-        gan_jax.fit(gan, gan_jax.make_dataset("ring", batch_size=8), 1, state=state, init_from=workdir)
+        gan_jax.fit(gan, dataset, 1, state=new, init_from=tmp_path / "raw")
+    other = make_gan(small_config(latent_dim=5, **MLP))
+    match = r"^init_from=.*raw: params/gen/Dense_0/.*raw/config\.json has the entries of its recipe"
+    with pytest.raises(InputError, match=match):
+        gan_jax.fit(other, dataset, 1, init_from=tmp_path / "raw")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"latent_dim": 5}, r"params/gen/Dense_0/kernel is float32\[4, 4\] there, and float32\[5, 4\] .*config\.latent_dim: 4 -> 5,"),
+        (
+            {"latent_dim": 5},
+            r"params/gen/Dense_0/kernel is float32\[4, 4\] there, and float32\[5, 4\] .*config\.latent_dim: 4 -> 5,",
+        ),
         ({"num_classes": 8}, r"params/.* see config\.num_classes: 0 -> 8"),
         ({"network.gen.mlp.hidden": (5,)}, r"params/gen/.* see config\.network\.gen\.mlp\.hidden: \[4\] -> \[5\],"),
         ({"network.disc.mlp.hidden": (4, 4)}, r"params/disc/.* see config\.network\.disc\.mlp\.hidden: \[4\] -> \[4, 4\],"),
         ({"network.disc.mlp.hidden": (5,), "latent_dim": 5}, r"params/gen/.* see config\.latent_dim: 4 -> 5,"),
-        ({"packing": 2}, r"params/disc/Dense_0/kernel is float32\[2, 4\] there, and float32\[4, 4\] .* see config\.packing: 1 -> 2"),
-        ({"data.name": "mnist5k"}, r"params/gen/Dense_1/.* see config\.data\.name: ring -> mnist5k"),
+        (
+            {"packing": 2},
+            r"params/disc/Dense_0/kernel is float32\[64, 4\] there, and float32\[128, 4\] .* see config\.packing: 1 -> 2",
+        ),
+        ({"data.name": "ring"}, r"params/gen/Dense_1/.* see config\.data\.name: mnist5k -> ring"),
     ],
     ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
 )
@@ -262,7 +277,9 @@ def test_changes_that_are_allowed_continue_the_run_and_are_recorded(run):
     config, workdir = run
     config.num_steps = 6
     config.optimizer.gen.learning_rate, config.batch_size, config.objective = 1e-5, 16, "hinge"
-    with pytest.raises(InputError, match=r"batch_size: 8 -> 16, objective: .*, optimizer\.gen\.learning_rate: 0\.0002 -> 1e-05\)"):
+    with pytest.raises(
+        InputError, match=r"batch_size: 8 -> 16, objective: .*, optimizer\.gen\.learning_rate: 0\.0002 -> 1e-05\)"
+    ):
         train(config, workdir)
     assert int(train(config, workdir, allow_changes=True).step) == 6
     changed = {"batch_size": [8, 16], "objective": ["non_saturating", "hinge"], "optimizer.gen.learning_rate": [2e-4, 1e-5]}
@@ -282,11 +299,18 @@ def test_changes_that_are_allowed_continue_the_run_and_are_recorded(run):
     config.num_steps = 8
     assert int(train(config, workdir).step) == 8
     assert [row["config"].get("history") for row in read_jsonl(workdir / "runs.jsonl")] == [None, [event], [event]]
-    config.num_steps, config.disc_steps = 10, 2
-    train(config, workdir, allow_changes=True)
-    saved = json.loads((workdir / "config.json").read_text())
-    assert saved["history"] == [event, {"step": 8, "changes": {"disc_steps": [1, 2]}}]
-    assert images_before(saved) + 10 * 2 * 16 == 4 * 8 + 4 * 16 + 2 * 2 * 16
+
+
+def test_images_seen_are_those_of_the_batches_that_the_run_had():
+    """4 steps of 8 images, 4 of 16, 2 of 2 × 16."""
+    events = [{"batch_size": [8, 16], "seed": [0, 1]}, {"disc_steps": [1, 2]}]
+    history = [
+        {"step": 0, "init_from": {}},
+        *({"step": step, "changes": event} for step, event in zip((4, 8), events, strict=True)),
+    ]
+    resolved = {"batch_size": 16, "disc_steps": 2, "history": history}
+    assert images_before(resolved) + 10 * 2 * 16 == 4 * 8 + 4 * 16 + 2 * 2 * 16
+    assert images_before({"batch_size": 16, "disc_steps": 2}) == 0
 
 
 @pytest.mark.parametrize(
@@ -295,7 +319,10 @@ def test_changes_that_are_allowed_continue_the_run_and_are_recorded(run):
         ({"latent_dim": 5}, r"shapes with latent_dim: 4 -> 5: params/gen/Dense_0/kernel is float32\[4, 4\] in the checkpoint"),
         ({"ema_decay": 0.0}, r"shapes with ema_decay: 0\.5 -> 0\.0: ema/.* absent by the config"),
         ({"optimizer.gen.name": "sgd"}, r"shapes with optimizer\.gen\.name: adam -> sgd: opt_state/gen"),
-        ({"num_steps": 4, "seed": 1}, r"the run is complete at step 4: a larger --config\.num_steps continues it with seed: 0 -> 1"),
+        (
+            {"num_steps": 4, "seed": 1},
+            r"the run is complete at step 4: a larger --config\.num_steps continues it with seed: 0 -> 1",
+        ),
     ],
     ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
 )
