@@ -100,8 +100,8 @@ def _read_run(workdir: Path, name: str) -> Run:
     """Read a run, which may be a stranger's."""
     try:
         return _read_files(workdir, name)
-    except InputError:
-        raise
+    except InputError as error:
+        raise error if str(workdir) in str(error) else InputError(f"{workdir}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = shorten(f"{type(error).__name__}: {error}")
         raise InputError(f"{workdir}: must have the config and the rows of a run of this version ({what})") from error
@@ -113,7 +113,6 @@ def _read_files(workdir: Path, name: str) -> Run:
     entries = used_entries(config)
     seed = int(entries["seed"])
     entries |= {HISTORY: history_of(config)} if history_of(config) else {}  # another start is another experiment
-    entries["data.name"]
     metrics, evaluations = (read_jsonl(workdir / f"{file}.jsonl", of_steps=True) for file in ("metrics", "eval"))
     calls, results = (read_jsonl(workdir / f"{file}.jsonl") for file in ("runs", "results"))
     if not (metrics or evaluations):

@@ -275,6 +275,8 @@ def test_a_run_that_is_not_there_is_no_origin(tmp_path):
 
 def test_changes_that_are_allowed_continue_the_run_and_are_recorded(run):
     config, workdir = run
+    begun = {"step": 0, "init_from": {"workdir": "another", "step": 9}}
+    edit(workdir, lambda config: config.update(history=[begun]))
     config.num_steps = 6
     config.optimizer.gen.learning_rate, config.batch_size, config.objective = 1e-5, 16, "hinge"
     with pytest.raises(
@@ -286,19 +288,23 @@ def test_changes_that_are_allowed_continue_the_run_and_are_recorded(run):
     event = {"step": 4, "changes": changed}
     first, second = read_jsonl(workdir / "runs.jsonl")
     assert "history" not in first["config"]
-    assert (second["from_step"], second["config"]["history"]) == (4, [event])
+    assert (second["from_step"], second["config"]["history"]) == (4, [begun, event])
     saved = json.loads((workdir / "config.json").read_text())
-    assert (saved["history"], saved["batch_size"]) == ([event], 16)
+    assert (saved["history"], saved["batch_size"]) == ([begun, event], 16)
     assert [row["images_seen"] for row in read_jsonl(workdir / "metrics.jsonl")] == [16, 32, 64]
     (group,) = group_runs(read_runs([workdir]))
-    assert group.runs[0].entries["history"] == [event]
+    assert group.runs[0].entries["history"] == [begun, event]
     assert page.tabulate_runs([group])
 
     config = get_config(str(workdir / "config.json"))  # the same command as before, and a resume by --workdir alone
     assert int(train(config, workdir, allow_changes=True).step) == 6
     config.num_steps = 8
     assert int(train(config, workdir).step) == 8
-    assert [row["config"].get("history") for row in read_jsonl(workdir / "runs.jsonl")] == [None, [event], [event]]
+    assert [row["config"].get("history") for row in read_jsonl(workdir / "runs.jsonl")] == [
+        None,
+        [begun, event],
+        [begun, event],
+    ]
 
 
 def test_images_seen_are_those_of_the_batches_that_the_run_had():
