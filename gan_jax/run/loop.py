@@ -64,10 +64,11 @@ def train(config: ConfigDict, workdir: str | Path, *, init_from: str | Path = ""
     workdir = Path(workdir)
     check_path(workdir)
     plan, origin = make_plan(config), None
-    if init_from and has_checkpoint(workdir):
-        print(f"{workdir}: --init_from={init_from} is ignored, as the run has a checkpoint of its own to resume from")
-    elif init_from and distributed.is_primary():
-        origin = read_origin(plan.gan, init_from, plan.resolved)
+    if init_from and distributed.is_primary():
+        if has_checkpoint(workdir):  # the same command resumes
+            print(f"{workdir}: --init_from={init_from} is ignored, as the run has a checkpoint of its own to resume from")
+        else:
+            origin = read_origin(plan.gan, init_from, plan.resolved)
     with closing(make_configured_dataset(config)) as dataset, ExitStack() as opened:
         check_dataset(plan.gan, dataset)  # before anything is written
         checkpoints = opened.enter_context(open_workdir(workdir, config.keep_checkpoints))
