@@ -79,14 +79,18 @@ def _history(workdir: Path) -> dict[str, Any]:
     return {"training_seconds": seconds, "history": history, "real_baseline": calls[-1]["real_baseline"]}
 
 
-def restored_samples(workdir: Path, num: int, *, seed: int = 0, labels: np.ndarray | None = None) -> GeneratedImages:
-    """Return num samples of the last step of a run, by the averaged generator where there is one. labels: int `[num]`, or None.
+def restored_samples(
+    workdir: Path, num: int, which: str = "final", *, seed: int = 0, labels: np.ndarray | None = None
+) -> GeneratedImages:
+    """Return num samples of the last ("final") or the best ("best") step of a run, by the average of G where there is one.
+
+    labels: int `[num]`, or None.
 
     Raises:
         InputError: the run there has not reached its last step.
     """
-    config, gan, state = restore_run(workdir)
-    if int(state.step) != config.num_steps:
+    config, gan, state = restore_run(workdir, which)
+    if which == "final" and int(state.step) != config.num_steps:
         raise InputError(f"{workdir}: the run has {int(state.step)} steps, not {config.num_steps}; give another --runs")
     return GeneratedImages(gan, state, seed, num, labels=labels)
 

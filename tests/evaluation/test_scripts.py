@@ -125,7 +125,9 @@ def test_a_table_of_fashion_mnist_in_small(run_script, tmp_path, monkeypatch):
         assert [(row["recipe"], row.get("seed")) for row in rows] == [("training images", None), ("minimax", 1), ("minimax", 2)]
     assert rows[1]["ended"] == "complete"
     assert rows[1]["entries"]["num_steps"] == 2
+    assert rows[1]["best"].keys() == rows[1]["mean"].keys()
     page = (tmp_path / "fashion_losses.md").read_text()
+    assert ", best step |" in page
     (tmp_path / "fashion_losses.md").unlink()
     assert "| minimax | " in run_script("fashion_mnist.py", *small, "--redraw", fast=True).stdout
     assert (tmp_path / "fashion_losses.md").read_text() == page
