@@ -21,6 +21,7 @@ from gan_jax.run.restore import restore_run
 METRICS = {"value", "jsd/lower_bound", "loss/disc", "loss/gen", "logits/real", "logits/fake", "prob/real", "prob/fake"}
 RECIPE = classifier.RECIPE | {"steps": 100, "width": 8, "dimensions": 16}
 METRICS |= {"grad_norm/disc", "grad_norm/gen", "images_seen", "steps_per_second", "images_per_second", "step"}
+METRICS |= {"accuracy/disc", *(f"{name}/{player}" for name in ("learning_rate", "b2") for player in ("gen", "disc"))}
 
 
 def pictures(workdir):
