@@ -119,6 +119,7 @@ def test_every_metric_is_its_closed_form(network):
     expected = {"value": v, "loss/disc": -v, "jsd/lower_bound": (v + np.log(4)) / 2}
     for index, name in enumerate(("real", "fake")):
         expected |= {f"logits/{name}": np.mean(logits[index]), f"prob/{name}": np.mean(probs[index])}
+    expected["accuracy/disc"] = np.mean([probs[0] > 0.5, probs[1] < 0.5])
     for name, number in expected.items():
         assert float(metrics[name]) == pytest.approx(number, rel=1e-4, abs=1e-6), name
     assert set(metrics) == {*expected, "grad_norm/disc"}

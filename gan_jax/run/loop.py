@@ -97,8 +97,8 @@ class _Session:
             if self.start == self.total:
                 self._make_up_end(state)
             state, stop = self._train_steps(state, signals)
+            self._save(state)
             if self.checkpoints:
-                self.checkpoints.save(state, self.plan.resolved)
                 self.checkpoints.wait()
             stop = stop or StopReason(distributed.max_over_processes(signals.signum))
         step = int(state.step)
@@ -162,9 +162,13 @@ class _Session:
             self.evaluation = evaluator(state)
             metrics |= self.evaluation
         self.recorder.add_evaluation(step, metrics)
-        if self.checkpoints and saves:
-            metric = metrics[evaluator.selection_metric] if evaluator else None
-            self.checkpoints.save(state, self.plan.resolved, selection_metric=metric)
+        if saves:
+            self._save(state, metrics[evaluator.selection_metric] if evaluator else None)
+
+    def _save(self, state: TrainState, selection_metric: float | None = None) -> None:
+        if self.checkpoints:
+            self.recorder.keep_unfinished(int(state.step))  # first: without it the checkpoint would not resume to the same rows
+            self.checkpoints.save(state, self.plan.resolved, selection_metric=selection_metric)
 
     def _save_samples(self, state: TrainState, step: int) -> dict[str, float]:
         """Save a picture of the run's fixed latents; return the samples' mean distance as a fraction of the data's."""

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.errors import NonFiniteError
 from gan_jax.evaluation import format_metrics
 from gan_jax.files import read_jsonl
 from gan_jax.run.config import Plan
+from gan_jax.run.scalars import IntervalMeans, RecipeNumbers
 from gan_jax.run.watch import CollapseWatch, Episode
 from gan_jax.run.writers import MetricBuffer, MetricWriter, Progress
 from gan_jax.steps import Metrics
@@ -32,7 +32,8 @@ class Recorder:
     def __init__(self, plan: Plan, workdir: Path | None, *, start: int):
         config = plan.config
         self._log_every, self._total = config.log_every, config.num_steps
-        self._images_per_step, self._schedules = plan.images_per_step, plan.schedules
+        self._images_per_step, self._numbers = plan.images_per_step, RecipeNumbers(plan)
+        self._means = IntervalMeans(plan.gan.penalty_every)
         self.watch = CollapseWatch(config.watch.steps, config.watch.diversity, stops=config.watch.action == "stop")
         self._writer = MetricWriter(workdir, start=start) if workdir else None
         self._buffer = MetricBuffer(chunk=-(-config.log_every // plan.steps_per_call))
@@ -41,6 +42,8 @@ class Recorder:
             self.watch.add_metrics(row["step"], row)
         for row in self._writer.evaluations.rows if self._writer else ():
             self.watch.add_evaluation(row["step"], row)
+        if self._writer:
+            self._means.resume(self._writer.unfinished(start))
 
     def __enter__(self) -> Self:
         return self
@@ -67,6 +70,11 @@ class Recorder:
         """Wait for the device and record all metrics."""
         self._record(self._buffer.flush())
 
+    def keep_unfinished(self, step: int) -> None:
+        """Keep the sums of the interval that a checkpoint of this step cuts in two, for a process that resumes from it."""
+        if self._writer and (sums := self._means.unfinished()):
+            self._writer.keep_unfinished(step, sums)
+
     def add_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record what was measured of the samples of a step."""
         if self._writer and metrics:
@@ -91,11 +99,12 @@ class Recorder:
             if not self._writer:
                 continue
             self._warn(self.watch.add_metrics(step, metrics))
+            self._means.add(step, metrics)
             if step % self._log_every == 0 or step == self._total:
-                row = {"images_seen": step * self._images_per_step} | metrics | self._progress.rates()
-                row |= {name: float(schedule(jnp.int32(step - 1))) for name, schedule in self._schedules.items()}
+                means = self._means.take()
+                row = {"images_seen": step * self._images_per_step} | means | self._progress.rates() | self._numbers.at(step)
                 self._writer.write(self._writer.metrics, step, row)
-                self._progress.report(step, metrics)
+                self._progress.report(step, means)
 
     def _warn(self, episodes: Iterable[Episode]) -> None:
         for episode in episodes:

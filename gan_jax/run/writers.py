@@ -5,7 +5,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TextIO
 
@@ -72,6 +72,8 @@ class MetricWriter:
     def __init__(self, workdir: Path, *, start: int):
         self.metrics = JsonlWriter(workdir / "metrics.jsonl", start=start)
         self.evaluations = JsonlWriter(workdir / "eval.jsonl", start=start)
+        self._unfinished_path, self._start = workdir / "unfinished.jsonl", start
+        self._unfinished = JsonlWriter(self._unfinished_path, start=start) if self._unfinished_path.exists() else None
         self._folder = workdir / "tensorboard"
         self._folder.mkdir(exist_ok=True)
         # Not tensorboardX's SummaryWriter: on a full disk its thread prints a traceback, and the run continues without it.
@@ -91,9 +93,22 @@ class MetricWriter:
                 self._events.flush()
                 self._flushed = time.monotonic()
 
+    def keep_unfinished(self, step: int, sums: Mapping[str, float]) -> None:
+        """Keep the sums of an interval that ends after this step in unfinished.jsonl, which few runs have."""
+        self._unfinished = self._unfinished or JsonlWriter(self._unfinished_path, start=self._start)
+        if step not in [row["step"] for row in self._unfinished.rows[-1:]]:  # a checkpoint may be saved twice
+            self._unfinished.rows.append({"step": step, **sums})
+            self._unfinished.write(self._unfinished.rows[-1])
+
+    def unfinished(self, step: int) -> dict[str, float]:
+        """Return the sums that were kept at a step; none where an interval ends there."""
+        rows = self._unfinished.rows if self._unfinished else []
+        return next((row for row in rows if row["step"] == step), {})
+
     def close(self) -> None:
         """Close all files."""
-        with closing(self.metrics), closing(self.evaluations), name_in_errors(self._folder):
+        unfinished = closing(self._unfinished) if self._unfinished else nullcontext()
+        with closing(self.metrics), closing(self.evaluations), unfinished, name_in_errors(self._folder):
             self._events.close()
 
 
