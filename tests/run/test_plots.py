@@ -7,6 +7,8 @@ from small import random_images
 
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.run import plots
+from gan_jax.run.animation import save_animation
+from gan_jax.run.curves import draw_curves
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (2, "L"), (4, "L")])
@@ -49,7 +51,7 @@ def test_animation_shows_the_frames_in_order_and_few_of_many(tmp_path):
     for level in range(100):
         frames.append(tmp_path / f"{level:03d}.png")
         Image.fromarray(np.full((8, 8), 2 * level, np.uint8)).save(frames[-1])
-    plots.save_animation(frames, tmp_path / "out.gif")
+    save_animation(frames, tmp_path / "out.gif")
     with Image.open(tmp_path / "out.gif") as gif:
         assert gif.n_frames == 60
         levels = []
@@ -64,8 +66,8 @@ def test_animation_shows_the_frames_in_order_and_few_of_many(tmp_path):
 def test_curves_have_a_panel_for_each_kind_of_metric(tmp_path, names):
     names = (*names, "loss/disc", "loss/gen", "logits/real", "logits/fake")
     rows = [{"step": step, **dict.fromkeys(names, np.sin(step))} for step in range(1, 40)]
-    plots.save_figure(plots.draw_curves(rows), tmp_path / "curves.png")
-    plots.save_figure(plots.draw_curves(rows[:1]), tmp_path / "one.png")
+    plots.save_figure(draw_curves(rows), tmp_path / "curves.png")
+    plots.save_figure(draw_curves(rows[:1]), tmp_path / "one.png")
     for name in ("curves.png", "one.png"):
         with Image.open(tmp_path / name) as picture:
             assert picture.height == 270 * (4 if "value" in names else 2)
@@ -82,7 +84,7 @@ def test_curves_have_a_panel_for_each_kind_of_metric(tmp_path, names):
 )
 def test_losses_are_marked_where_the_objective_puts_them_at_equilibrium(objective, expected):
     rows = [{"step": step, "loss/disc": 0.1, "loss/gen": 3.0} for step in range(1, 40)]
-    figure = plots.draw_curves(rows, OBJECTIVES[objective])
+    figure = draw_curves(rows, OBJECTIVES[objective])
     lines = [line for line in figure.axes[0].lines if "equilibrium" in line.get_label()]
     assert {line.get_label()[len("loss of ")]: pytest.approx(line.get_ydata()[0]) for line in lines} == expected
 
