@@ -140,3 +140,15 @@ def slerp(start: jax.Array, end: jax.Array, fractions: jax.Array) -> jax.Array:
         return jnp.where(sine < 1e-6, fraction, jnp.sin(fraction * angle) / divisor)
 
     return jnp.outer(weight(1 - fractions), start) + jnp.outer(weight(fractions), end)
+
+
+def truncate(latents: jax.Array, threshold: float) -> jax.Array:
+    """Map latents ~ N(0, I), of any shape, to N(0, 1) truncated to [-threshold, threshold], entry by entry (Brock et al. 2019).
+
+    That is the distribution of entries that are drawn again until they are inside. The map is monotone and continuous, so that
+    a latent keeps its sample, nearer to the typical one. Norms shrink with the threshold.
+    """
+    # By the lower tail of each sign, whose digits float32 keeps.
+    inner = jax.scipy.special.ndtr(-threshold)
+    tail = inner + (1 - 2 * inner) * jax.scipy.special.ndtr(-jnp.abs(latents))
+    return jnp.sign(latents) * jnp.minimum(-jax.scipy.special.ndtri(tail), threshold)

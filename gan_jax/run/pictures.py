@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan_jax.data import Dataset, to_float
+from gan_jax.data import Dataset, is_image_dataset, to_float
 from gan_jax.evaluation.metrics import mean_pairwise_distance
 from gan_jax.files import read_jsonl
-from gan_jax.objectives import OBJECTIVES, Objective
+from gan_jax.objectives import OBJECTIVES
 from gan_jax.run.animation import save_animation
 from gan_jax.run.curves import draw_curves
 from gan_jax.run.plots import save_figure, save_real, save_samples
@@ -57,11 +57,11 @@ def _mean_distance(examples: np.ndarray) -> float:
 def save_run_plots(workdir: Path) -> list[Path]:
     """Save curves and animation from the files of a run; return the paths of the newest pictures."""
     frames, rows = find_frames(workdir / "samples"), read_jsonl(workdir / "metrics.jsonl", of_steps=True)
-    pictures = frames[-1:]
+    config, pictures = json.loads((workdir / "config.json").read_text()), frames[-1:]
     if any({"loss/disc", "loss/gen"} <= row.keys() for row in rows):
-        save_figure(draw_curves(rows, _saved_objective(workdir)), workdir / "curves.png")
+        save_figure(draw_curves(rows, OBJECTIVES.get(config["objective"])), workdir / "curves.png")
         pictures.append(workdir / "curves.png")
-    captions = [f"step {int(frame.stem)}" for frame in frames]
+    captions = [f"step {int(frame.stem)}" for frame in frames] if is_image_dataset(config["data"]["name"]) else []
     if frames and save_animation(frames, workdir / "training.gif", captions=captions):
         pictures.append(workdir / "training.gif")
     return pictures
@@ -73,8 +73,3 @@ def find_frames(folder: Path) -> list[Path]:
         return []
     frames = [path for path in folder.glob("*.png") if re.fullmatch(r"\d{8,}", path.stem)]
     return sorted(frames, key=lambda path: int(path.stem))
-
-
-def _saved_objective(workdir: Path) -> Objective | None:
-    """Return the objective of the run; None where its config has another than those of the package."""
-    return OBJECTIVES.get(json.loads((workdir / "config.json").read_text())["objective"])

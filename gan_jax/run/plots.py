@@ -41,6 +41,12 @@ def save_grid(images: np.ndarray, path: str | Path, *, columns: int | None = Non
     write_atomic(path, lambda file: Image.fromarray(canvas).save(file, format="PNG"))
 
 
+def save_image(images: np.ndarray, path: str | Path) -> None:
+    """Images uint8 `[N, H, W, C]` side by side as one PNG, pixel by pixel."""
+    image = np.concatenate(list(_as_tiles(images)), axis=1)
+    write_atomic(path, lambda file: Image.fromarray(image).save(file, format="PNG"))
+
+
 def save_pairs(samples: np.ndarray, neighbours: np.ndarray, path: str | Path) -> None:
     """Each sample with its nearest training image on its right, uint8 `[N, H, W, C]` both, as one PNG: is it memorised?"""
     save_grid(np.concatenate([samples, neighbours], axis=2), path, columns=int(np.ceil(np.sqrt(len(samples) / 2))))
