@@ -2,8 +2,8 @@
 
 Command: python experiments/sample.py --workdir=runs/mnist --num=64 --seed=1 --out=grid.png
 Sample i depends on the seed and i alone, however many are asked for. --npz=FILE: the samples as an array.
---seeds=0-7,11: one sample of each seed, the first that --seed has, in the folder --out (default: WORKDIR/seeds) as seed0000.png,
-…, single images as StyleGAN's generate.py makes them; --out=FILE.png puts them in one grid.
+--seeds=0-7,11: one sample of each seed, the first that --seed has, in the folder --out (WORKDIR/seeds): seed0000.png, …,
+single images as StyleGAN's generate.py makes them; --out=FILE.png puts them in one grid.
 --interpolate: a row for each pair of latents, along the sphere; --out=FILE.gif: an animation in which each of --num images
 walks through four latents of its own and back.
 --truncation=0.7: the entries of the latents as if drawn again until within ±0.7. This is BigGAN's truncation; StyleGAN's is of
