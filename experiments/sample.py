@@ -1,14 +1,22 @@
-"""Sample from a trained generator, and save the samples as a picture.
+"""Sample from a trained generator, and save the samples as pictures.
 
 Command: python experiments/sample.py --workdir=runs/mnist --num=64 --seed=1 --out=grid.png
---interpolate: latent interpolation, a row for each pair of latents, along the sphere. --npz=FILE: the samples as an array.
-Sample i depends on the seed and i alone, however many are asked for. A conditional generator's images have a class in each row,
-by default every class, or those of --labels=0,1,2, and the same latent down each column, in as many whole columns as --num
-allows: there the picture in column i depends on the seed, i and its class alone.
+Sample i depends on the seed and i alone, however many are asked for. --npz=FILE: the samples as an array.
+--seeds=0-7,11: one sample of each seed, the first that --seed has, in the folder --out (WORKDIR/seeds): seed0000.png, …,
+single images as StyleGAN's generate.py makes them; --out=FILE.png puts them in one grid.
+--interpolate: a row for each pair of latents, along the sphere; --out=FILE.gif: an animation in which each of --num images
+walks through four latents of its own and back.
+--truncation=0.7: the entries of the latents as if drawn again until within ±0.7. This is BigGAN's truncation; StyleGAN's is of
+w, which these generators do not have. Less variety, as a rule more quality.
+A conditional generator's images have a class in each row, by default every class, or those of --labels=0,1,2, and the same
+latent down each column, in as many whole columns as --num allows: there the picture in column i depends on the seed, i and its
+class alone.
 """
 
+import re
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,25 +26,38 @@ from absl import flags
 from gan_jax.errors import InputError, shorten
 from gan_jax.memory import check_fits
 from gan_jax.run import cli
-from gan_jax.run.plots import save_samples
+from gan_jax.run.animation import MAX_FRAMES, save_animation
+from gan_jax.run.plots import save_image, save_samples
 from gan_jax.run.restore import restore_run
 from gan_jax.run.sizes import sample_bytes
-from gan_jax.sampling import generate, sample_grid, slerp
-from gan_jax.state import generator_variables
+from gan_jax.sampling import generate, grid_labels, slerp, truncate
+from gan_jax.state import GAN, TrainState, generator_variables
 from gan_jax.steps import example_keys, sample_latents
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
 _NUM = flags.DEFINE_integer("num", 64, "Number of samples.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**32 - 1)
-_OUT = flags.DEFINE_string("out", None, "PNG file; default: WORKDIR/grid.png.")
+_SEEDS = flags.DEFINE_string("seeds", None, "Seeds with a sample each, such as 0-7,11.")
+_OUT = flags.DEFINE_string("out", None, "PNG file, with --interpolate also GIF, with --seeds also a folder.")
 _NPZ = flags.DEFINE_string(
     "npz", None, "File for the samples: array `samples`, uint8 [N, H, W, C], or float32 [N, D], and their `labels`."
 )
 _LABELS = flags.DEFINE_list("labels", [], "Classes, one for each row of images, in turn for points; default: all.")
-_INTERPOLATE = flags.DEFINE_boolean("interpolate", False, "Rows of eight steps between two latents.")
+_INTERPOLATE = flags.DEFINE_boolean("interpolate", False, "Rows of eight steps between two latents, or an animation.")
+_TRUNCATION = flags.DEFINE_float("truncation", None, "Largest absolute value of a latent's entries.")
 _RAW = flags.DEFINE_boolean("raw", False, "The generator's own weights, where the run keeps an average of them too.")
 
 _COLUMNS = 8
+_ENDS = 4  # latents of a walk
+_MAX_SEEDS = 10_000
+
+
+class Samples(NamedTuple):
+    """Samples `[N, …]`, row by row, their labels int `[N]` or None, and the columns, None where any number will do."""
+
+    samples: np.ndarray
+    labels: np.ndarray | None
+    columns: int | None
 
 
 def parse_labels() -> np.ndarray | None:
@@ -48,44 +69,138 @@ def parse_labels() -> np.ndarray | None:
     return np.array([int(label) for label in _LABELS.value])
 
 
+def parse_seeds() -> list[int]:
+    """Return the seeds that the flag asks for, none without it."""
+    if _SEEDS.value is None:
+        return []
+    refusal = InputError(f"--seeds={shorten(_SEEDS.value)} must be at most {_MAX_SEEDS} seeds below 2**32, such as 0-7,11")
+    seeds: list[int] = []
+    for part in _SEEDS.value.split(","):
+        match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part.strip(), re.ASCII)
+        if not match:
+            raise refusal
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 0 <= last - first < _MAX_SEEDS or last >= 2**32:
+            raise refusal
+        seeds += range(first, last + 1)
+    if len(seeds) > _MAX_SEEDS:
+        raise refusal
+    return list(dict.fromkeys(seeds))
+
+
+def parse_out(seeds: list[int]) -> Path:
+    """Return where the pictures go, which must suit what is drawn."""
+    out = Path(_OUT.value or Path(_WORKDIR.value or "") / ("seeds" if seeds else "grid.png"))
+    suffixes = (".png", "") if seeds else (".png", ".gif") if _INTERPOLATE.value else (".png",)
+    if out.suffix not in suffixes:
+        must = {"": "be a folder", ".gif": "end in .gif", ".png": "end in .png"}
+        raise InputError(f"--out={out} must {' or '.join(must[suffix] for suffix in suffixes)}")
+    if seeds and _INTERPOLATE.value:
+        raise InputError("--seeds and --interpolate: choose one of the two")
+    return out
+
+
+def draw_latents(rng: jax.Array, num: int, latent_dim: int) -> jax.Array:
+    """Draw latents `[num, Z]`, truncated where the flag says so."""
+    latents = sample_latents(example_keys(rng, "latents", num), latent_dim)
+    return latents if _TRUNCATION.value is None else truncate(latents, _TRUNCATION.value)
+
+
 def interpolations(rng: jax.Array, num: int, latent_dim: int) -> jax.Array:
     """Return latents `[num, Z]`: rows of eight from one to another."""
-    rows = -(-num // _COLUMNS)
-    ends = sample_latents(example_keys(rng, "latents", 2 * rows), latent_dim)
+    ends = draw_latents(rng, 2 * -(-num // _COLUMNS), latent_dim)
     paths = jax.vmap(slerp, (0, 0, None))(ends[0::2], ends[1::2], jnp.linspace(0.0, 1.0, _COLUMNS))
     return paths.reshape(-1, latent_dim)[:num]
+
+
+def walks(rng: jax.Array, num: int, latent_dim: int) -> jax.Array:
+    """Return latents `[frames, num, Z]`: num walks, each through a few latents and back to its first."""
+    ends = draw_latents(rng, num * _ENDS, latent_dim).reshape(num, _ENDS, latent_dim)
+    fractions = jnp.linspace(0.0, 1.0, MAX_FRAMES // _ENDS, endpoint=False)
+    paths = jax.vmap(jax.vmap(slerp, (0, 0, None)), (0, 0, None))(ends, jnp.roll(ends, -1, axis=1), fractions)
+    return jnp.moveaxis(paths.reshape(num, -1, latent_dim), 0, 1)
+
+
+def draw(gan: GAN, variables: Any, latents: jax.Array, num: int, classes: np.ndarray | None) -> Samples:
+    """Draw samples for the places of a grid from its columns' latents, or one for each latent."""
+    labels, columns = grid_labels(gan, num, classes)
+    rows = 1 if columns is None or labels is None else len(labels) // columns
+    return Samples(generate(gan, variables, jnp.tile(latents[: columns or num], (rows, 1)), labels), labels, columns)
+
+
+def draw_rows(gan: GAN, variables: Any, rng: jax.Array, classes: np.ndarray | None) -> Samples:
+    """Draw rows of interpolations, of a class each."""
+    classes = np.arange(gan.num_classes) if classes is None and gan.num_classes else classes
+    labels = None if classes is None else classes[np.arange(_NUM.value) // _COLUMNS % len(classes)]
+    return Samples(generate(gan, variables, interpolations(rng, _NUM.value, gan.latent_dim), labels), labels, _COLUMNS)
+
+
+def save_walk(frames: list[Samples], gan: GAN, state: TrainState, out: Path, dataset_name: str) -> None:
+    """Save frames as a GIF that loops."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{index}.png" for index in range(len(frames))]
+        for (samples, labels, columns), path in zip(frames, paths, strict=True):
+            save_samples(gan, state, samples, path, dataset_name=dataset_name, labels=labels, columns=columns)
+        save_animation(paths, out, holds=False)
+
+
+def save_each(drawn: Samples, seeds: list[int], gan: GAN, state: TrainState, folder: Path, dataset_name: str) -> None:
+    """Save what each seed has drawn in a file of its own; the classes of a conditional run side by side."""
+    for index, seed in enumerate(seeds):
+        path = folder / f"seed{seed:04d}.png"
+        if gan.is_image:
+            save_image(drawn.samples[index :: len(seeds)], path)
+        else:
+            labels = None if drawn.labels is None else drawn.labels[index : index + 1]
+            save_samples(gan, state, drawn.samples[index : index + 1], path, dataset_name=dataset_name, labels=labels)
 
 
 def main() -> None:
     if not _WORKDIR.value:
         raise InputError("--workdir must be the folder of a run, such as --workdir=runs/mnist")
-    out = Path(_OUT.value or Path(_WORKDIR.value) / "grid.png")
+    seeds = parse_seeds()
+    out = parse_out(seeds)
     if _NPZ.value and not Path(_NPZ.value).name:
         raise InputError(f"--npz={_NPZ.value} must be a file, such as --npz=samples.npz")
     npz = Path(_NPZ.value).with_suffix(".npz") if _NPZ.value else None
-    if out.suffix != ".png":
-        raise InputError(f"--out={out} must end in .png")
-    num, rng = _NUM.value, jax.random.key(_SEED.value)
-    classes = parse_labels()
+    if npz and out.suffix == ".gif":
+        raise InputError("--npz: an animation has no array; give --out=FILE.png")
+    if _TRUNCATION.value is not None and not 0 < _TRUNCATION.value < float("inf"):
+        raise InputError(f"--truncation={_TRUNCATION.value} must be a number > 0, such as 0.7; without it nothing is truncated")
+    classes, rng = parse_labels(), jax.random.key(_SEED.value)
     config, gan, state = restore_run(_WORKDIR.value)
-    check_fits(sample_bytes(gan, num), f"--num={num}")
-    ema = state.ema is not None and not _RAW.value
-    columns: int | None = _COLUMNS
-    if _INTERPOLATE.value:
+    num = _NUM.value
+    if seeds:
         classes = np.arange(gan.num_classes) if classes is None and gan.num_classes else classes
-        labels = None if classes is None else classes[np.arange(num) // _COLUMNS % len(classes)]  # a class for each row
-        latents = interpolations(rng, num, gan.latent_dim)
-        samples = generate(gan, generator_variables(state, ema=ema), latents, labels)
+        num = len(seeds) * (len(classes) if classes is not None and gan.is_image else 1)
+    count = f"--seeds={_SEEDS.value}" if seeds else f"--num={num}"
+    check_fits(sample_bytes(gan, num * (MAX_FRAMES if out.suffix == ".gif" else 1)), count)
+    ema = state.ema is not None and not _RAW.value
+    variables, name = generator_variables(state, ema=ema), config.data.name
+    if out.suffix == ".gif":
+        columns = grid_labels(gan, num, classes)[1] or num
+        frames = [draw(gan, variables, latents, num, classes) for latents in walks(rng, columns, gan.latent_dim)]
+        save_walk(frames, gan, state, out, name)
+        drawn = frames[0]
     else:
-        samples, labels, columns = sample_grid(gan, state, rng, num, labels=classes, ema=ema)
-    save_samples(gan, state, samples, out, dataset_name=config.data.name, labels=labels, columns=columns)
+        if _INTERPOLATE.value:
+            drawn = draw_rows(gan, variables, rng, classes)
+        else:
+            of_seeds = [draw_latents(jax.random.key(seed), 1, gan.latent_dim) for seed in seeds]
+            latents = jnp.concatenate(of_seeds) if seeds else draw_latents(rng, num, gan.latent_dim)
+            drawn = draw(gan, variables, latents, num, classes)
+        if out.suffix:
+            save_samples(gan, state, drawn.samples, out, dataset_name=name, labels=drawn.labels, columns=drawn.columns)
+        else:
+            save_each(drawn, seeds, gan, state, out, name)
     if npz:
         npz.parent.mkdir(parents=True, exist_ok=True)
-        arrays: dict[str, Any] = {"samples": samples} | ({} if labels is None else {"labels": labels})
+        arrays: dict[str, Any] = {"samples": drawn.samples} | ({} if drawn.labels is None else {"labels": drawn.labels})
         np.savez_compressed(npz, **arrays)
     weights = "EMA weights" if ema else "raw weights"
     files = ", ".join(str(path) for path in (out, npz) if path)
-    print(f"{len(samples)} samples of step {int(state.step)}, {weights}, seed {_SEED.value}: {files}")
+    of = f"seeds {_SEEDS.value}" if seeds else f"seed {_SEED.value}"
+    print(f"{len(drawn.samples)} samples of step {int(state.step)}, {weights}, {of}: {files}")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class Objective(NamedTuple):
     paired: G's formula reads the real logits, so that its update needs a fresh batch of real examples.
     equilibrium: the means of disc and gen where the generator has the data's density and D is optimal; None for a mean that is
         not determined, as where any constant D is optimal.
+    threshold: the logit above which D takes a sample for real; None where it only ranks real against fake.
     """
 
     disc: Callable[[jax.Array, jax.Array], jax.Array]
@@ -33,6 +34,7 @@ class Objective(NamedTuple):
     is_probability: bool = False
     paired: bool = False
     equilibrium: tuple[float | None, float | None] = (None, None)
+    threshold: float | None = None
 
 
 def value(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
@@ -105,6 +107,16 @@ def relativistic_average_gen(real_logits: jax.Array, fake_logits: jax.Array) -> 
     return -relativistic_average_disc(fake_logits, real_logits)
 
 
+def accuracy(real_logits: jax.Array, fake_logits: jax.Array, threshold: float | None) -> jax.Array:
+    """Return D's share of right decisions, a scalar in [0, 1]: real above the threshold, fake below it, in equal parts.
+
+    Without a threshold: the share of the pairs of real i and fake i in which the real one has the larger logit.
+    """
+    if threshold is None:
+        return jnp.mean(real_logits > fake_logits)
+    return (jnp.mean(real_logits > threshold) + jnp.mean(fake_logits < threshold)) / 2
+
+
 def js_lower_bound(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """(E[V(D, G)] + log 4) / 2, a scalar in nats: at most JSD(p, q) for every D, with equality at D* (notes 000 eq. 21)."""
     return js_bound_of_value(jnp.mean(value(real_logits, fake_logits)))
@@ -118,11 +130,11 @@ def js_bound_of_value(value: jax.Array) -> jax.Array:
 _LOG_2 = math.log(2.0)
 
 OBJECTIVES: dict[str, Objective] = {
-    "minimax": Objective(value, saturating, is_probability=True, equilibrium=(-2 * _LOG_2, -_LOG_2)),
-    "non_saturating": Objective(value, non_saturating, is_probability=True, equilibrium=(-2 * _LOG_2, _LOG_2)),
-    "least_squares": Objective(least_squares_disc, least_squares_gen, equilibrium=(-1 / 4, 1 / 8)),
+    "minimax": Objective(value, saturating, is_probability=True, equilibrium=(-2 * _LOG_2, -_LOG_2), threshold=0.0),
+    "non_saturating": Objective(value, non_saturating, is_probability=True, equilibrium=(-2 * _LOG_2, _LOG_2), threshold=0.0),
+    "least_squares": Objective(least_squares_disc, least_squares_gen, equilibrium=(-1 / 4, 1 / 8), threshold=0.5),
     "wasserstein": Objective(wasserstein_disc, minus_fake_logits, equilibrium=(0.0, None)),
-    "hinge": Objective(hinge_disc, minus_fake_logits, equilibrium=(-2.0, None)),
+    "hinge": Objective(hinge_disc, minus_fake_logits, equilibrium=(-2.0, None), threshold=0.0),
     "relativistic": Objective(relativistic_disc, relativistic_gen, paired=True, equilibrium=(-_LOG_2, _LOG_2)),
     "relativistic_average": Objective(
         relativistic_average_disc, relativistic_average_gen, paired=True, equilibrium=(-2 * _LOG_2, 2 * _LOG_2)

@@ -103,18 +103,27 @@ def sample_grid(gan: GAN, state: TrainState, rng: jax.Array, num: int, *, labels
     Raises:
         InputError: no samples or labels, or labels that the recipe does not have.
     """
+    of_samples, columns = grid_labels(gan, num, labels)
+    latents = sample_latents(example_keys(rng, "latents", columns or num), gan.latent_dim)
+    rows = len(of_samples) // columns if of_samples is not None and columns else 1
+    return Grid(
+        generate(gan, generator_variables(state, ema=ema), jnp.tile(latents, (rows, 1)), of_samples), of_samples, columns
+    )
+
+
+def grid_labels(gan: GAN, num: int, labels: Any = None) -> tuple[np.ndarray | None, int | None]:
+    """Return the labels int `[N]` of the places of `sample_grid`, or None, and its columns, None where any number will do.
+
+    Raises:
+        InputError: no samples or labels.
+    """
     rows = np.arange(gan.num_classes) if labels is None else np.asarray(labels)
     if num < 1 or (labels is not None and not len(rows)):
         raise InputError(f"{num} samples of {len(rows)} labels: both must be at least 1")
     if not (gan.is_image and gan.num_classes):
-        labels = default_labels(gan, num) if labels is None else np.resize(rows, num)
-        return Grid(sample(gan, state, rng, num, labels=labels, ema=ema), labels, None)
+        return (default_labels(gan, num) if labels is None else np.resize(rows, num)), None
     rows = rows[: max(1, num // 2)] if labels is None else rows[:num]
-    columns = num // len(rows)
-    latents = sample_latents(example_keys(rng, "latents", columns), gan.latent_dim)
-    of_samples = np.repeat(rows, columns)
-    variables = generator_variables(state, ema=ema)
-    return Grid(generate(gan, variables, jnp.tile(latents, (len(rows), 1)), of_samples), of_samples, columns)
+    return np.repeat(rows, num // len(rows)), num // len(rows)
 
 
 def slerp(start: jax.Array, end: jax.Array, fractions: jax.Array) -> jax.Array:
@@ -131,3 +140,15 @@ def slerp(start: jax.Array, end: jax.Array, fractions: jax.Array) -> jax.Array:
         return jnp.where(sine < 1e-6, fraction, jnp.sin(fraction * angle) / divisor)
 
     return jnp.outer(weight(1 - fractions), start) + jnp.outer(weight(fractions), end)
+
+
+def truncate(latents: jax.Array, threshold: float) -> jax.Array:
+    """Map latents ~ N(0, I), of any shape, to N(0, 1) truncated to [-threshold, threshold], entry by entry (Brock et al. 2019).
+
+    That is the distribution of entries that are drawn again until they are inside. The map is monotone and continuous, so that
+    a latent keeps its sample, nearer to the typical one. Norms shrink with the threshold.
+    """
+    # By the lower tail of each sign, whose digits float32 keeps.
+    inner = jax.scipy.special.ndtr(-threshold)
+    tail = inner + (1 - 2 * inner) * jax.scipy.special.ndtr(-jnp.abs(latents))
+    return jnp.sign(latents) * jnp.minimum(-jax.scipy.special.ndtri(tail), threshold)

@@ -22,7 +22,7 @@ import optax
 from flax import linen as nn
 
 from gan_jax.data.batch import Batch
-from gan_jax.objectives import js_lower_bound, value
+from gan_jax.objectives import accuracy, js_lower_bound, value
 from gan_jax.state import GAN, TrainState, pack, update_ema
 
 Metrics = dict[str, jax.Array]
@@ -95,6 +95,7 @@ def _apply_gradients(gan: GAN, state: TrainState, player: str, gradients: Any, s
 
 def _disc_metrics(gan: GAN, objective: jax.Array, real_logits: jax.Array, fake_logits: jax.Array) -> Metrics:
     metrics = {"loss/disc": -objective, "logits/real": jnp.mean(real_logits), "logits/fake": jnp.mean(fake_logits)}
+    metrics["accuracy/disc"] = accuracy(real_logits, fake_logits, gan.objective.threshold)
     if gan.objective.is_probability:
         metrics |= {
             "value": jnp.mean(value(real_logits, fake_logits)),

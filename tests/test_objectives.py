@@ -9,6 +9,7 @@ import pytest
 from gan_jax.objectives import (
     OBJECTIVES,
     VALUE_AT_EQUILIBRIUM,
+    accuracy,
     js_lower_bound,
     non_saturating,
     saturating,
@@ -164,3 +165,27 @@ def test_probability_objectives_are_those_whose_optimal_logit_is_that_of_d_star(
     climb = jax.jit(lambda logits: jax.lax.fori_loop(0, 3000, lambda _, x: x + 0.5 * jax.grad(goal)(x), logits))
     optimal = climb(jnp.zeros(2))
     assert bool(np.allclose(optimal, jnp.log(p) - jnp.log(q), atol=1e-3)) == OBJECTIVES[name].is_probability
+
+
+REAL, FAKE = jnp.array([0.2, 2.0, -1.0, 3.0]), jnp.array([0.1, -3.0, 0.3, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        ("non_saturating", (3 / 4 + 1 / 4) / 2),  # real above 0, fake below
+        ("hinge", (3 / 4 + 1 / 4) / 2),
+        ("least_squares", (2 / 4 + 3 / 4) / 2),  # above 1/2, and below
+        ("wasserstein", 2 / 4),  # real i above fake i
+        ("relativistic", 2 / 4),
+    ],
+)
+def test_accuracy_is_ds_share_of_right_decisions_or_of_rightly_ranked_pairs(objective, expected):
+    assert float(accuracy(REAL, FAKE, OBJECTIVES[objective].threshold)) == expected
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_accuracy_is_1_where_d_separates_and_0_where_it_is_wrong(objective):
+    threshold = OBJECTIVES[objective].threshold
+    above, below = jnp.full(4, 0.7), jnp.full(4, -0.7)
+    assert (float(accuracy(above, below, threshold)), float(accuracy(below, above, threshold))) == (1.0, 0.0)

@@ -9,7 +9,7 @@ from conftest import ROOT
 from gan_jax.errors import InputError
 from gan_jax.evaluation.results import append_row, name_rows_in_errors
 from gan_jax.files import JsonlWriter, append_jsonl, read_jsonl
-from gan_jax.run.plots import save_run_plots
+from gan_jax.run.pictures import save_run_plots
 from gan_jax.run.watch import CollapseWatch
 
 ROWS = [

@@ -1,5 +1,6 @@
 """Samples depend on their own latent alone, and interpolation keeps to the sphere."""
 
+import statistics
 from dataclasses import replace
 
 import jax
@@ -22,6 +23,7 @@ from gan_jax import (
     train_step,
 )
 from gan_jax.errors import InputError
+from gan_jax.sampling import truncate
 
 RNG = jax.random.key(0)
 
@@ -175,3 +177,22 @@ def test_slerp_of_parallel_latents_is_linear():
     start = jnp.array([1.0, 2.0])
     np.testing.assert_allclose(slerp(start, 3 * start, jnp.array([0.0, 0.5, 1.0])), [[1, 2], [2, 4], [3, 6]], rtol=1e-4)
     np.testing.assert_array_equal(slerp(0 * start, 0 * start, jnp.array([0.5])), [[0, 0]])
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.7, 2.0])
+def test_truncation_gives_the_truncated_normal_and_keeps_the_order_of_latents(threshold):
+    """The quantiles of N(0, 1) go to those of the normal on [-t, t], whose distribution is (Φ(x) − Φ(−t)) / (Φ(t) − Φ(−t))."""
+    levels = np.linspace(0.001, 0.999, 999)
+    normal = statistics.NormalDist()
+    latents = jnp.array([normal.inv_cdf(level) for level in levels], jnp.float32)
+    inner, outer = normal.cdf(-threshold), normal.cdf(threshold)
+    expected = [normal.inv_cdf(inner + (outer - inner) * level) for level in levels]
+    np.testing.assert_allclose(truncate(latents, threshold), expected, atol=3e-6)
+    extreme = truncate(jnp.array([-20.0, -6.0, 0.0, 6.0, 20.0]), threshold)
+    np.testing.assert_allclose(extreme, [-threshold, -threshold, 0, threshold, threshold], atol=1e-6)
+    assert float(jnp.abs(extreme).max()) <= threshold
+
+
+def test_a_threshold_that_no_latent_reaches_changes_nothing():
+    latents = sample_latents(example_keys(RNG, "latents", 50), 20)
+    np.testing.assert_allclose(truncate(latents, 30.0), latents, atol=1e-6)

@@ -119,6 +119,7 @@ def test_every_metric_is_its_closed_form(network):
     expected = {"value": v, "loss/disc": -v, "jsd/lower_bound": (v + np.log(4)) / 2}
     for index, name in enumerate(("real", "fake")):
         expected |= {f"logits/{name}": np.mean(logits[index]), f"prob/{name}": np.mean(probs[index])}
+    expected["accuracy/disc"] = np.mean([probs[0] > 0.5, probs[1] < 0.5])
     for name, number in expected.items():
         assert float(metrics[name]) == pytest.approx(number, rel=1e-4, abs=1e-6), name
     assert set(metrics) == {*expected, "grad_norm/disc"}
@@ -130,7 +131,7 @@ def test_every_metric_is_its_closed_form(network):
 def test_v_and_probabilities_are_metrics_only_where_the_logits_are_those_of_a_probability(objective):
     gan = small_gan("mlp", objective=objective)
     _, metrics = train_step(gan, small_state(gan), real_batches(gan), RNG)
-    always = {"loss/disc", "loss/gen", "logits/real", "logits/fake", "grad_norm/disc", "grad_norm/gen"}
+    always = {"loss/disc", "loss/gen", "logits/real", "logits/fake", "accuracy/disc", "grad_norm/disc", "grad_norm/gen"}
     of_probability = {"value", "jsd/lower_bound", "prob/real", "prob/fake"}
     assert set(metrics) == always | (of_probability if gan.objective.is_probability else set())
 

@@ -15,11 +15,11 @@ from PIL import UnidentifiedImageError
 from tqdm import tqdm
 
 from gan_jax.cached import cache_dir, file_checksum, tell_damaged
-from gan_jax.data.decoding import Encoded, Transform, decode, pad
+from gan_jax.data.decoding import Decoded, Encoded, Transform, decode, pad
 from gan_jax.errors import InputError
 from gan_jax.files import format_row, parse_row, sha256_of, write_atomic_bytes
 
-_FORMAT = 2  # a change here rebuilds every cache
+_FORMAT = 3  # a change here rebuilds every cache
 _CHUNK = 1024  # images that are read before they are written
 _VERIFIED = 2**33  # bytes: verifying a larger file at every start, at 0.4 s for 1 GB and more from a disk, would be felt
 _SHOWN = 5  # files named on the console; the record beside the cache names all
@@ -49,13 +49,14 @@ class _Record(NamedTuple):
     """The JSON beside the images, with a checksum of its own.
 
     fingerprint: of their source and transform. written: size, time and checksum of the `.npy`. skipped: `[name, reason]` of
-    each item.
+    each item. transparent: images that are not all opaque; the first formats have no such count.
     """
 
     fingerprint: str
     written: list[int]
     labels: list[int] | None
     skipped: list[list[str]]
+    transparent: int = 0
 
 
 def _digest(content: Any) -> str:
@@ -89,6 +90,10 @@ def load_decoded(source: Source, transform: Transform) -> Images:
         text = f"{source.name}: skipped {len(record.skipped)} of {source.total}: {named}"
         text += more if len(record.skipped) > _SHOWN else ""
         print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
+    if record.transparent:
+        of = source.total - len(record.skipped)
+        text = f"{source.name}: {record.transparent} of {of} images have transparent pixels, over data.background"
+        print(f"{text}={transform.background}".encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
     if len(record.skipped) == source.total:
         raise InputError(f"{source.name}: none of its {source.total} images can be read")
     labels = None if record.labels is None else np.array(record.labels, np.int32)
@@ -125,26 +130,27 @@ def _build(source: Source, transform: Transform, path: Path, fingerprint: str) -
     records = []
 
     def write(file: IO[bytes]) -> None:
-        labels, skipped = _decode_all(source, transform, file)
+        labels, skipped, transparent = _decode_all(source, transform, file)
         file.flush()
         os.fsync(file.fileno())
         status = os.fstat(file.fileno())  # of this file, even where another process has replaced it
         written = [status.st_size, status.st_mtime_ns, file_checksum(Path(file.name))]
         known = None if None in labels else [label for label in labels if label is not None]
-        records.append(_Record(fingerprint, written, known, skipped))
+        records.append(_Record(fingerprint, written, known, skipped, transparent))
 
     write_atomic_bytes(path, write)
     write_atomic_bytes(path.with_suffix(".json"), lambda file: file.write(format_row(records[0]._asdict()).encode()))
     return records[0]
 
 
-def _decode_all(source: Source, transform: Transform, file: IO[bytes]) -> tuple[list[int | None], list[list[str]]]:
-    """Write the images that can be decoded, as `.npy`; return their labels, and `[name, reason]` of the others.
+def _decode_all(source: Source, transform: Transform, file: IO[bytes]) -> tuple[list[int | None], list[list[str]], int]:
+    """Write the images that can be decoded, as `.npy`; return their labels, `[name, reason]` of the others, and a count.
 
+    The count is of images that are not all opaque.
     Written, not memory-mapped: on a full disk a write is an error, a mapped page is a crash.
     """
 
-    def attempt(item: Item) -> np.ndarray | str:
+    def attempt(item: Item) -> Decoded | str:
         try:
             return decode(item.image, transform)
         except UnidentifiedImageError:
@@ -156,6 +162,7 @@ def _decode_all(source: Source, transform: Transform, file: IO[bytes]) -> tuple[
 
     labels: list[int | None] = []
     skipped: list[list[str]] = []
+    transparent = 0
     first: tuple[str, tuple[int, ...]] | None = None
     _write_header(file, 0, transform)
     chunks = [range(start, min(start + _CHUNK, source.total)) for start in range(0, source.total, _CHUNK)]
@@ -164,10 +171,12 @@ def _decode_all(source: Source, transform: Transform, file: IO[bytes]) -> tuple[
         warnings.simplefilter("ignore")  # of odd metadata, and of large images, which `decode` refuses
         for chunk in chunks:
             items = source.read(chunk)
-            for item, pixels in zip(items, pool.map(attempt, items), strict=True):
-                if isinstance(pixels, str):
-                    skipped.append([item.name, pixels])
+            for item, decoded in zip(items, pool.map(attempt, items), strict=True):
+                if isinstance(decoded, str):
+                    skipped.append([item.name, decoded])
                     continue
+                pixels = decoded.pixels
+                transparent += decoded.transparent
                 first = first or (item.name, pixels.shape)
                 _check_size(source, item.name, pixels, transform, first)
                 file.write(pad(pixels, transform).tobytes())
@@ -175,7 +184,7 @@ def _decode_all(source: Source, transform: Transform, file: IO[bytes]) -> tuple[
             bar.update(len(chunk))
     file.seek(0)
     _write_header(file, len(labels), transform)
-    return labels, skipped
+    return labels, skipped, transparent
 
 
 def _check_size(

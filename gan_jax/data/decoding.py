@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageColor, ImageOps
@@ -60,7 +60,14 @@ class Transform:
         return asdict(self)
 
 
-def decode(encoded: Encoded, transform: Transform) -> np.ndarray:
+class Decoded(NamedTuple):
+    """Pixels uint8 `[H, W, C]`, and whether any of the image's own was not opaque."""
+
+    pixels: np.ndarray
+    transparent: bool
+
+
+def decode(encoded: Encoded, transform: Transform) -> Decoded:
     """Decode an image to the transform's uint8 `[H, W, C]`, or, where it is not resized, to its own.
 
     Applies the EXIF orientation, takes the first frame of an animation, and blends transparency over the background.
@@ -72,7 +79,7 @@ def decode(encoded: Encoded, transform: Transform) -> np.ndarray:
     with _open(encoded) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} × {image.height} pixels, more than {MAX_PIXELS}")
-        upright = _to_mode(ImageOps.exif_transpose(image), "L" if transform.channels == 1 else "RGB", transform.background)
+        upright, transparent = _to_mode(image, "L" if transform.channels == 1 else "RGB", transform.background)
     if transform.resize:
         height, width, _ = transform.image_shape
         # The larger of the two factors by which a side would be scaled is that of both.
@@ -82,7 +89,7 @@ def decode(encoded: Encoded, transform: Transform) -> np.ndarray:
         cropped = upright.crop((left, top, left + across, top + down))  # first: the filter must not see beyond
         upright = cropped.resize((width, height), Image.Resampling.LANCZOS)
     pixels = np.asarray(upright)
-    return pixels.reshape(*pixels.shape[:2], transform.channels)
+    return Decoded(pixels.reshape(*pixels.shape[:2], transform.channels), transparent)
 
 
 def pad(pixels: np.ndarray, transform: Transform) -> np.ndarray:
@@ -103,9 +110,13 @@ def _open(encoded: Encoded) -> Image.Image:
     return Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded)
 
 
-def _to_mode(image: Image.Image, mode: str, background: str) -> Image.Image:
+def _to_mode(image: Image.Image, mode: str, background: str) -> tuple[Image.Image, bool]:
+    """Return the upright image over the background, and whether the background shows."""
+    image, transparent = ImageOps.exif_transpose(image), False
     if image.mode.startswith("I;16"):  # Pillow's own conversion clips at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image.convert("RGBA"))
-    return image.convert(mode)
+        image = image.convert("RGBA")
+        transparent = bool(np.asarray(image.getchannel("A")).min() < 255)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+    return image.convert(mode), transparent

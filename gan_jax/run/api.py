@@ -19,9 +19,9 @@ from gan_jax.parallel import make_step
 from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.checks import flatten
 from gan_jax.run.config import check_recipe, make_gan
+from gan_jax.run.curves import draw_curves
 from gan_jax.run.finite import naming_bad_leaf
 from gan_jax.run.origin import read_origin
-from gan_jax.run.plots import draw_curves
 from gan_jax.run.restore import restore_run
 from gan_jax.state import GAN, TrainState, abstract_state, create_state, run_keys
 

@@ -7,15 +7,12 @@ from enum import IntEnum
 from pathlib import Path
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from gan_jax.data import Dataset, ImageDataset
-from gan_jax.data.batch import to_float
 from gan_jax.errors import CollapseError, StoppedError
 from gan_jax.evaluation import format_metrics
 from gan_jax.evaluation.evaluator import make_evaluator
-from gan_jax.evaluation.metrics import mean_pairwise_distance
 from gan_jax.evaluation.results import append_row
 from gan_jax.parallel import check_dataset, make_step
 from gan_jax.run import distributed
@@ -25,12 +22,12 @@ from gan_jax.run.entries import shared_entries
 from gan_jax.run.finite import check_finite, naming_bad_leaf
 from gan_jax.run.orbax import check_path
 from gan_jax.run.origin import read_origin
-from gan_jax.run.plots import save_run_plots, save_samples
+from gan_jax.run.pictures import Pictures, save_run_plots
 from gan_jax.run.recorder import Recorder, has_ended
 from gan_jax.run.runtime import StopSignals
+from gan_jax.run.wandb_run import check_installed
 from gan_jax.run.workdir import has_checkpoint, open_workdir, restore_or_create
-from gan_jax.sampling import sample_grid
-from gan_jax.state import TrainState, run_keys
+from gan_jax.state import TrainState
 
 
 class StopReason(IntEnum):
@@ -46,8 +43,8 @@ def train(config: ConfigDict, workdir: str | Path, *, init_from: str | Path = ""
     """Train to `config.num_steps`, from the newest checkpoint in the workdir if there is one, and return the last state.
 
     All processes of a run call it (see `distributed`); process 0 alone reads and writes the workdir: config.json,
-    metrics.jsonl (training), eval.jsonl (evaluation), runs.jsonl (one row for each call that trained), tensorboard/, samples/,
-    checkpoints/, curves.png, training.gif.
+    metrics.jsonl (training), eval.jsonl (evaluation), runs.jsonl (one row for each call that trained), TensorBoard's events,
+    samples/, real.png, checkpoints/, curves.png, training.gif.
 
     init_from: the workdir of another run, with whose networks a new one begins; a run that has a checkpoint is resumed.
     allow_changes: continue the run under another config, as far as its state has the same shapes. Its history, in config.json
@@ -64,6 +61,7 @@ def train(config: ConfigDict, workdir: str | Path, *, init_from: str | Path = ""
     workdir = Path(workdir)
     check_path(workdir)
     plan, origin = make_plan(config), None
+    check_installed(config.wandb)
     if init_from and distributed.is_primary():
         if has_checkpoint(workdir):  # the same command resumes
             print(f"{workdir}: --init_from={init_from} is ignored, as the run has a checkpoint of its own to resume from")
@@ -98,18 +96,19 @@ class _Session:
         evaluates = self.config.eval_every and checkpoints
         self.evaluator = make_evaluator(self.gan, dataset, num=self.config.eval_num) if evaluates else None
         self.evaluation: dict[str, float] = {}  # the last one
-        self.real_distance = _mean_distance(np.asarray(dataset.batches(self.config.seed, 0).images)[0])
+        self.pictures = Pictures(self.gan, self.config, workdir, dataset)
 
     def run(self, state: TrainState) -> TrainState:
         """Train to the last step or until there is a reason to stop, save the state and report how the run ended."""
         with self.recorder, StopSignals() as signals:
+            self._save_real()
             if self.start == 0:
                 self.recorder.add_evaluation(0, self._save_samples(state, 0))
             if self.start == self.total:
                 self._make_up_end(state)
             state, stop = self._train_steps(state, signals)
+            self._save(state)
             if self.checkpoints:
-                self.checkpoints.save(state, self.plan.resolved)
                 self.checkpoints.wait()
             stop = stop or StopReason(distributed.max_over_processes(signals.signum))
         step = int(state.step)
@@ -127,7 +126,7 @@ class _Session:
         self.evaluation = {name: number for name, number in metrics.items() if name.startswith("eval/")}
         if not metrics:
             self._at_intervals(state, self.total)
-        elif self.checkpoints and not self._samples_path(self.total).exists():
+        elif self.checkpoints and not self.pictures.path_of(self.total).exists():
             self._save_samples(state, self.total)
 
     def _train_steps(self, state: TrainState, signals: StopSignals) -> tuple[TrainState, StopReason]:
@@ -173,22 +172,27 @@ class _Session:
             self.evaluation = evaluator(state)
             metrics |= self.evaluation
         self.recorder.add_evaluation(step, metrics)
-        if self.checkpoints and saves:
-            metric = metrics[evaluator.selection_metric] if evaluator else None
-            self.checkpoints.save(state, self.plan.resolved, selection_metric=metric)
+        if saves:
+            self._save(state, metrics[evaluator.selection_metric] if evaluator else None)
+
+    def _save(self, state: TrainState, selection_metric: float | None = None) -> None:
+        if self.checkpoints:
+            self.recorder.keep_unfinished(int(state.step))  # first: without it the checkpoint would not resume to the same rows
+            self.checkpoints.save(state, self.plan.resolved, selection_metric=selection_metric)
 
     def _save_samples(self, state: TrainState, step: int) -> dict[str, float]:
-        """Save a picture of the run's fixed latents; return the samples' mean distance as a fraction of the data's."""
         if not self.checkpoints:
             return {}
-        samples, labels, columns = sample_grid(self.gan, state, run_keys(self.config.seed).sample, self.config.num_samples)
-        path, name = self._samples_path(step), self.config.data.name
-        save_samples(self.gan, state, samples, path, dataset_name=name, labels=labels, columns=columns)
-        distance = _mean_distance(to_float(samples) if self.gan.is_image else samples)
-        return {"samples/diversity": distance / self.real_distance} if self.real_distance and len(samples) > 1 else {}
+        metrics = self.pictures.save_samples(state, step)
+        name = "samples/raw" if state.ema is None else "samples/ema"
+        self.recorder.add_picture(step, name, self.pictures.path_of(step))
+        return metrics
 
-    def _samples_path(self, step: int) -> Path:
-        return self.workdir / "samples" / f"{step:08d}.png"
+    def _save_real(self) -> None:
+        """Save real.png where a run begins or has none yet."""
+        if self.checkpoints and not (self.start and self.pictures.real_path.exists()):
+            self.pictures.save_real()
+            self.recorder.add_picture(self.start, "samples/real", self.pictures.real_path)
 
     def _check(self, state: TrainState) -> None:
         """Record all metrics, and raise `NonFiniteError` where the state itself is not finite."""
@@ -233,7 +237,3 @@ class _Session:
             metrics = self.checkpoints.selection_metrics()
             kept = " and ".join(f"{metrics[kept]:.4g} at step {kept}" for kept in (*list(metrics)[:1], step) if kept in metrics)
             print(f"{self.evaluator.selection_metric} of the best and the final checkpoint: {kept}", flush=True)
-
-
-def _mean_distance(examples: np.ndarray) -> float:
-    return mean_pairwise_distance(examples.reshape(len(examples), -1)) if len(examples) > 1 else 0.0

@@ -14,7 +14,7 @@ import numpy as np
 from gan_jax.evaluation.results import mean_and_error, plus_minus
 from gan_jax.files import open_regular
 from gan_jax.run.compare import Group, Run, format_entry, is_number, measured, metric_names
-from gan_jax.run.plots import find_frames
+from gan_jax.run.pictures import find_frames
 
 MAX_POINTS = 500  # of a curve
 MAX_PICTURES = 20  # of a run

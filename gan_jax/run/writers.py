@@ -1,36 +1,17 @@
-"""Where the metrics of a run go: JSON lines, TensorBoard events, the console."""
+"""Where the metrics of a run go: JSON lines, trackers such as TensorBoard's events, the console."""
 
-import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Protocol, TextIO
 
 import jax
 
-from gan_jax.files import JsonlWriter, name_in_errors
+from gan_jax.files import JsonlWriter
 from gan_jax.steps import Metrics
-
-
-@contextmanager
-def _no_new_import_of(name: str) -> Iterator[None]:
-    """Let an import of a module that is not yet imported fail inside, as if it were not installed."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
-with _no_new_import_of("torch"):  # tensorboardX imports it where it finds it, for annotations: two seconds at every start
-    from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto import event_pb2, summary_pb2
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -66,35 +47,62 @@ class MetricBuffer:
         ]
 
 
-class MetricWriter:
-    """Write metrics to metrics.jsonl, evaluations to eval.jsonl, and both to TensorBoard; see `JsonlWriter` for `start`."""
+class Tracker(Protocol):
+    """Where numbers and pictures go beside the files of a run."""
 
-    def __init__(self, workdir: Path, *, start: int):
+    def add_config(self, config: Mapping[str, Any], hparams: Mapping[str, Any]) -> None:
+        """Add the config, whole and as the flat entries that the run uses."""
+
+    def add_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Add numbers of a step."""
+
+    def add_picture(self, step: int, name: str, path: Path) -> None:
+        """Add the picture in a file."""
+
+    def close(self, *, complete: bool) -> None:
+        """Close it. complete: the run has reached its last step."""
+
+
+class MetricWriter:
+    """Write metrics to metrics.jsonl, evaluations to eval.jsonl, and both to trackers; see `JsonlWriter` for `start`."""
+
+    def __init__(self, workdir: Path, *, start: int, trackers: Sequence[Tracker] = ()):
         self.metrics = JsonlWriter(workdir / "metrics.jsonl", start=start)
         self.evaluations = JsonlWriter(workdir / "eval.jsonl", start=start)
-        self._folder = workdir / "tensorboard"
-        self._folder.mkdir(exist_ok=True)
-        # Not tensorboardX's SummaryWriter: on a full disk its thread prints a traceback, and the run continues without it.
-        self._events = EventsWriter(str(self._folder / "events"), f".{os.getpid()}.{start}")
-        self._flushed = time.monotonic()
-        purge = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # hides what came after `start`
-        self._events.write_event(event_pb2.Event(wall_time=time.time(), step=start + 1, session_log=purge))
+        self._unfinished_path, self._start = workdir / "unfinished.jsonl", start
+        self._unfinished = JsonlWriter(self._unfinished_path, start=start) if self._unfinished_path.exists() else None
+        self._trackers = trackers
 
     def write(self, file: JsonlWriter, step: int, metrics: Mapping[str, float]) -> None:
-        """Add a row to one of the two files, and to TensorBoard."""
+        """Add a row to one of the two files, and to the trackers."""
         file.write({"step": step, **metrics})
-        with name_in_errors(self._folder):
-            values = [summary_pb2.Summary.Value(tag=name, simple_value=number) for name, number in metrics.items()]
-            event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values))
-            self._events.write_event(event)
-            if time.monotonic() - self._flushed > _SECONDS_BETWEEN_LINES:
-                self._events.flush()
-                self._flushed = time.monotonic()
+        for tracker in self._trackers:
+            tracker.add_scalars(step, metrics)
 
-    def close(self) -> None:
-        """Close all files."""
-        with closing(self.metrics), closing(self.evaluations), name_in_errors(self._folder):
-            self._events.close()
+    def add_picture(self, step: int, name: str, path: Path) -> None:
+        """Add the picture in a file to the trackers."""
+        for tracker in self._trackers:
+            tracker.add_picture(step, name, path)
+
+    def keep_unfinished(self, step: int, sums: Mapping[str, float]) -> None:
+        """Keep the sums of an interval that ends after this step in unfinished.jsonl, which few runs have."""
+        self._unfinished = self._unfinished or JsonlWriter(self._unfinished_path, start=self._start)
+        if step not in [row["step"] for row in self._unfinished.rows[-1:]]:  # a checkpoint may be saved twice
+            self._unfinished.rows.append({"step": step, **sums})
+            self._unfinished.write(self._unfinished.rows[-1])
+
+    def unfinished(self, step: int) -> dict[str, float]:
+        """Return the sums that were kept at a step; none where an interval ends there."""
+        rows = self._unfinished.rows if self._unfinished else []
+        return next((row for row in rows if row["step"] == step), {})
+
+    def close(self, *, complete: bool = False) -> None:
+        """Close all files. complete: the run has reached its last step."""
+        with ExitStack() as closing_all:
+            for file in filter(None, (self.metrics, self.evaluations, self._unfinished)):
+                closing_all.callback(file.close)
+            for tracker in self._trackers:
+                closing_all.callback(tracker.close, complete=complete)
 
 
 class Progress:

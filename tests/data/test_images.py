@@ -84,7 +84,7 @@ def cached_files(tmp_path):
     return sorted(path for path in (tmp_path / "cache").rglob("*") if path.is_file())
 
 
-def test_every_mode_and_format_becomes_the_colour_that_it_shows(folder):
+def test_every_mode_and_format_becomes_the_colour_that_it_shows(folder, capsys):
     """All levels of folders, in the order of the files' names."""
     (folder / "deep" / "er").mkdir(parents=True)
     sixteen = Image.fromarray(np.full((12, 12), 40000, np.uint16))
@@ -103,6 +103,7 @@ def test_every_mode_and_format_becomes_the_colour_that_it_shows(folder):
         "palette.png": (palette, "PNG", RED),
         "palette_clear.png": (clear, "PNG", (0, 0, 255)),
         "rgba.png": (half, "PNG", (80, 12, 161)),
+        "rgba_opaque.png": (plain().convert("RGBA"), "PNG", RED),
         "sixteen.png": (sixteen, "PNG", (156,) * 3),
         "webp.webp": (plain(), "WEBP", RED),
     }
@@ -110,9 +111,13 @@ def test_every_mode_and_format_becomes_the_colour_that_it_shows(folder):
         (folder / name).write_bytes(encoded(image, kind))
     frames[0].save(folder / "animated.gif", save_all=True, append_images=frames[1:])
     (folder / "notes.txt").write_text("not an image by its name")
-    images = load(folder, background="blue")
+    said = []
+    for _ in range(2):  # from the files, and from the cache
+        images = load(folder, background="blue")
+        said.append(capsys.readouterr().err.splitlines()[-1])
+    assert {line.partition(": ")[2] for line in said} == {"3 of 13 images have transparent pixels, over data.background=blue"}
     colors = [GREEN, *(color for _, _, color in expected.values())]
-    assert images.shape == (12, 8, 8, 3)
+    assert images.shape == (13, 8, 8, 3)
     np.testing.assert_allclose(images, np.broadcast_to(np.array(colors)[:, None, None], images.shape), atol=6)
     grey = load(folder, channels=1, background="blue")
     luma = np.array(colors) @ [0.299, 0.587, 0.114]

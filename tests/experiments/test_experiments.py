@@ -16,7 +16,9 @@ from small import assert_trees_equal
 
 from gan_jax.files import read_jsonl
 from gan_jax.run.restore import restore_run
-from gan_jax.sampling import sample
+from gan_jax.sampling import generate, sample, truncate
+from gan_jax.state import generator_variables
+from gan_jax.steps import example_keys, sample_latents
 
 SMALL = ("--config.data.image_size=16", "--config.network.dcgan.base_width=4", "--config.batch_size=8", "--config.log_every=10")
 SPEEDS = ("steps_per_second", "images_per_second")
@@ -81,6 +83,30 @@ def test_samples_on_demand(straight_run, run_script, tmp_path):
     assert np.all(steps < np.abs(path[0].astype(float) - path[8]).mean() + 1)
 
 
+def test_a_sample_of_each_seed_and_an_animation_on_demand(straight_run, run_script, tmp_path):
+    options = ("--seeds=1,3-4", "--truncation=0.5", f"--out={tmp_path / 'seeds'}")
+    line = run_script("sample.py", f"--workdir={straight_run}", *options).stdout
+    assert f"3 samples of step 40, EMA weights, seeds 1,3-4: {tmp_path / 'seeds'}" in line
+    _, gan, state = restore_run(straight_run)
+    assert {path.name for path in (tmp_path / "seeds").iterdir()} == {f"seed000{seed}.png" for seed in (1, 3, 4)}
+    for seed in (1, 3, 4):
+        latents = sample_latents(example_keys(jax.random.key(seed), "latents", 1), gan.latent_dim)
+        (expected,) = generate(gan, generator_variables(state), truncate(latents, 0.5))
+        np.testing.assert_array_equal(read_pixels(tmp_path / "seeds" / f"seed000{seed}.png"), expected[..., 0])
+    run_script(
+        "sample.py", f"--workdir={straight_run}", "--num=2", "--interpolate", f"--out={tmp_path / 'walk.gif'}", fast=True
+    )
+    with Image.open(tmp_path / "walk.gif") as gif:
+        frames = []
+        for index in range(gif.n_frames):
+            gif.seek(index)
+            frames.append(np.asarray(gif.convert("L"), float))
+    assert (len(frames), frames[0].shape) == (60, (68, 134))
+    changes = [np.abs(one - other).mean() for one, other in zip(frames, [*frames[1:], frames[0]], strict=True)]
+    assert min(changes) > 0
+    assert max(changes) < np.abs(frames[0] - frames[30]).mean()  # no jump, also not from the last to the first
+
+
 def test_bad_input_is_one_line_and_status_2(straight_run, run_script, tmp_path):
     config = "--config=experiments/configs/mnist.py"
     for script, arguments, message in [
@@ -93,6 +119,7 @@ def test_bad_input_is_one_line_and_status_2(straight_run, run_script, tmp_path):
         ("train.py", (config, "--workdr=x"), "--workdr: no such flag; did you mean workdir?"),
         ("sample.py", (f"--workdir={tmp_path}/none",), "no run is there"),
         ("sample.py", (f"--workdir={straight_run}", "--out=grid.jpg"), "--out=grid.jpg must end in .png"),
+        ("sample.py", (f"--workdir={straight_run}", "--seeds=7-0"), "--seeds=7-0 must be at most 10000 seeds below 2**32"),
         ("sample.py", (f"--workdir={straight_run}", "--labels=1"), "labels: this generator is unconditional"),
         ("sample.py", (f"--workdir={straight_run}", "--labels=one"), "--labels=one must be integers ≥ 0"),
         ("train.py", (config, f"--workdir={straight_run}/config.json"), "config.json"),

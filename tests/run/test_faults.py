@@ -26,7 +26,7 @@ from gan_jax.files import read_jsonl
 from gan_jax.run import loop
 from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.loop import train
-from gan_jax.run.plots import save_run_plots
+from gan_jax.run.pictures import save_run_plots
 from gan_jax.run.restore import restore_run
 from gan_jax.run.runtime import StopSignals, is_training, lock_workdir
 

@@ -8,6 +8,7 @@ from PIL import Image
 from small import assert_trees_equal, small_config
 
 from gan_jax import parallel, run_keys, sample
+from gan_jax.data.digits import load_digits
 from gan_jax.errors import InputError
 from gan_jax.evaluation import evaluator, format_metrics
 from gan_jax.evaluation.features import classifier, make_classifier
@@ -21,6 +22,7 @@ from gan_jax.run.restore import restore_run
 METRICS = {"value", "jsd/lower_bound", "loss/disc", "loss/gen", "logits/real", "logits/fake", "prob/real", "prob/fake"}
 RECIPE = classifier.RECIPE | {"steps": 100, "width": 8, "dimensions": 16}
 METRICS |= {"grad_norm/disc", "grad_norm/gen", "images_seen", "steps_per_second", "images_per_second", "step"}
+METRICS |= {"accuracy/disc", *(f"{name}/{player}" for name in ("learning_rate", "b2") for player in ("gen", "disc"))}
 
 
 def pictures(workdir):
@@ -37,7 +39,9 @@ def test_a_run_leaves_logs_pictures_and_a_checkpoint_and_a_second_call_changes_n
     assert rows[-1]["images_seen"] == 23 * 8 * 2
     assert pictures(tmp_path) == ["00000000.png", "00000010.png", "00000020.png", "00000023.png"]
     with Image.open(tmp_path / "samples" / "00000023.png") as picture, Image.open(tmp_path / "training.gif") as gif:
-        assert (picture.size, gif.n_frames) == ((134, 134), 4)
+        assert (picture.size, gif.n_frames, gif.size) == ((134, 134), 4, (134, 150))
+    with Image.open(tmp_path / "real.png") as picture:
+        assert picture.size == (134, 134)
     assert (tmp_path / "curves.png").stat().st_size > 5000
     assert json.loads((tmp_path / "config.json").read_text())["disc_steps"] == 2
     (row,) = read_jsonl(tmp_path / "runs.jsonl")
@@ -84,6 +88,13 @@ def test_pictures_of_a_conditional_run_have_a_class_in_each_row_and_its_evaluati
         for column, image in enumerate(sample(gan, state, latents, 2, labels=[row, row])):
             top, left = 2 + 66 * row, 2 + 66 * column
             np.testing.assert_array_equal(pixels[top : top + 64 : 8, left : left + 64 : 8], image[..., 0])
+    images, of_images = load_digits(8, 1)
+    with Image.open(tmp_path / "run" / "real.png") as picture:
+        real = np.asarray(picture)
+    for place in range(20):
+        top, left = 2 + 66 * (place // 2), 2 + 66 * (place % 2)
+        same = (images[..., 0] == real[top : top + 64 : 8, left : left + 64 : 8]).all(axis=(1, 2))
+        assert set(of_images[same]) == {place // 2}
     names = {"eval/accuracy", "eval/classifier_class_frechet", "eval/class_coverage"}
     (row,) = [row for row in read_jsonl(tmp_path / "run" / "eval.jsonl") if "eval/accuracy" in row]
     (run,) = read_jsonl(tmp_path / "run" / "runs.jsonl")

@@ -6,7 +6,6 @@ import re
 
 import jax.numpy as jnp
 import pytest
-from tensorboardX.proto import event_pb2
 
 from gan_jax.files import read_jsonl
 from gan_jax.run.writers import MetricBuffer, MetricWriter, Progress
@@ -46,21 +45,6 @@ def test_rows_after_the_step_of_a_resume_are_dropped_and_a_cut_line_is_left_out(
     again.close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["value"]) for row in lines] == [(5, -0.2), (10, -0.1), (15, 7.0)]
-
-
-def test_tensorboard_events_hold_the_scalars(tmp_path):
-    writer = MetricWriter(tmp_path, start=0)
-    writer.write(writer.metrics, 5, {"loss/gen": 0.5})
-    writer.write(writer.evaluations, 10, {"eval/js": 0.25, "eval/modes": 8.0})
-    writer.close()
-    (path,) = (tmp_path / "tensorboard").iterdir()
-    data, values = path.read_bytes(), {}
-    while data:  # a record: length (8 bytes), its checksum (4), the event, its checksum (4)
-        length = int.from_bytes(data[:8], "little")
-        event = event_pb2.Event.FromString(data[12 : 12 + length])
-        values |= {(scalar.tag, event.step): scalar.simple_value for scalar in event.summary.value}
-        data = data[16 + length :]
-    assert values == {("loss/gen", 5): 0.5, ("eval/js", 10): 0.25, ("eval/modes", 10): 8.0}
 
 
 PROBABILITY = {"value": -1.386, "loss/disc": 1.386, "logits/real": 1.0, "logits/fake": -1.0}
