@@ -3,10 +3,11 @@
 import io
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ def _no_new_import_of(name: str) -> Iterator[None]:
 
 with _no_new_import_of("torch"):  # tensorboardX imports it where it finds it, for annotations: two seconds at every start
     from tensorboardX import summary
-    from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto import event_pb2, summary_pb2
+    from tensorboardX.record_writer import RecordWriter
 
 
 class TensorBoard:
@@ -44,9 +45,10 @@ class TensorBoard:
 
     def __init__(self, workdir: Path, *, start: int):
         # Not tensorboardX's SummaryWriter: on a full disk its thread prints a traceback, and the run continues without it.
-        self._path = workdir / "events"
-        self._events = EventsWriter(str(self._path), f".{os.getpid()}.{start}")
+        self._path = workdir / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{start}"
+        self._records = RecordWriter(str(self._path))
         self._flushed, self._step = time.monotonic(), start
+        self._write(event_pb2.Event(file_version="brain.Event:2"))
         purge = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._write(event_pb2.Event(step=start + 1, session_log=purge))
 
@@ -73,10 +75,9 @@ class TensorBoard:
 
     def close(self, *, complete: bool) -> None:
         """Close the file. complete: the run has reached its last step, and its hyperparameters are marked as done."""
-        if complete:
-            self._add(self._step, self._end)
-        with name_in_errors(self._path):
-            self._events.close()
+        with name_in_errors(self._path), closing(self._records):
+            if complete:
+                self._add(self._step, self._end)
 
     def _add(self, step: int, added: summary_pb2.Summary) -> None:
         self._step = max(step, self._step)
@@ -85,7 +86,7 @@ class TensorBoard:
     def _write(self, event: event_pb2.Event) -> None:
         event.wall_time = time.time()
         with name_in_errors(self._path):
-            self._events.write_event(event)
+            self._records.write(event.SerializeToString())
             if time.monotonic() - self._flushed > _SECONDS_BETWEEN_FLUSHES:
-                self._events.flush()
+                self._records.flush()
                 self._flushed = time.monotonic()

@@ -61,10 +61,14 @@ def save_run_plots(workdir: Path) -> list[Path]:
     if any({"loss/disc", "loss/gen"} <= row.keys() for row in rows):
         save_figure(draw_curves(rows, OBJECTIVES.get(config["objective"])), workdir / "curves.png")
         pictures.append(workdir / "curves.png")
-    captions = [f"step {int(frame.stem)}" for frame in frames] if is_image_dataset(config["data"]["name"]) else []
-    if frames and save_animation(frames, workdir / "training.gif", captions=captions):
+    if frames and save_animation(frames, workdir / "training.gif", captions=_captions(frames, config["data"]["name"])):
         pictures.append(workdir / "training.gif")
     return pictures
+
+
+def _captions(frames: list[Path], dataset_name: str) -> list[str]:
+    """Return the steps of frames; pictures of points have them as their titles."""
+    return [f"step {int(frame.stem)}" for frame in frames] if is_image_dataset(dataset_name) else []
 
 
 def find_frames(folder: Path) -> list[Path]:

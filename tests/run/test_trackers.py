@@ -125,12 +125,15 @@ def test_weights_and_biases_get_the_run_offline_and_a_resumed_one_goes_on_in_it(
     rows = [row for path in runs for row in logged(next(path.glob("*.wandb")))]
     losses = [(row["step"], row["loss/gen"]) for row in rows if "loss/gen" in row]
     assert losses == [(row["step"], row["loss/gen"]) for row in read_jsonl(tmp_path / "metrics.jsonl")]
-    assert [row["step"] for row in rows if "samples/ema" in row] == [0, 10, 20]
+    of_pictures = [row["step"] for row in rows if any(name.startswith("samples/ema/") for name in row)]
+    assert of_pictures == [0, 10, 20]
+    pictures = {path.read_bytes() for run in runs for path in run.rglob("ema_*.png")}
+    assert pictures == {path.read_bytes() for path in (tmp_path / "samples").iterdir()}
     assert "continues without" not in capsys.readouterr().err
 
 
 def logged(path):
-    """Read the rows of an offline run: LevelDB's log, 7 bytes and 32 KiB blocks of fragments: crc (4), length (2), kind (1)."""
+    """The rows of an offline run: 7 bytes, then LevelDB's log, 32 KiB blocks of fragments of crc (4), length (2), kind (1)."""
     from wandb.proto import wandb_internal_pb2
 
     data, place, whole, rows = path.read_bytes(), 7, b"", []
