@@ -4,6 +4,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 # A fifth of the compile time, for steps that run a handful of times. Scripts, whose bits matter, run without it.
@@ -20,6 +21,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 import forked  # noqa: E402
 import jax  # noqa: E402  # reads the flags
 import pytest  # noqa: E402
+
+from gan_jax import data  # noqa: E402
+
+data.load_digits = cache(data.load_digits)  # nearly every run resizes the same 5,000
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
