@@ -29,6 +29,7 @@ from typing import Any, NoReturn, Self
 
 LIBRARIES = ("numpy", "jax", "jax.export", "flax.linen", "optax", "orbax.checkpoint", "ml_collections.config_flags", "absl.app")
 LIBRARIES += ("matplotlib.pyplot", "PIL.Image", "safetensors.numpy", "tqdm", "tensorboardX.event_file_writer")
+_FILTERS = len(warnings.filters)  # of the interpreter itself
 _NUMBER = struct.Struct("q")  # what a request is answered by: the process id, and later its exit status
 
 
@@ -183,15 +184,16 @@ def _set_environment(env: Mapping[str, str], by_libraries: Mapping[str, str]) ->
 
 
 def _execute(arguments: list[str], path: list[str]) -> None:
-    """Run `python [-W ACTION] SCRIPT | -c CODE | -m MODULE …` in this process."""
-    if arguments[0] == "-W":
-        sys.warnoptions.append(arguments[1])
-        warnings.simplefilter(arguments[1])  # type: ignore[arg-type]
+    """Run `python [-W error] SCRIPT | -c CODE | -m MODULE …` in this process."""
+    sys.orig_argv[:] = [sys.executable, *arguments]
+    if arguments[:2] == ["-W", "error"]:
+        sys.warnoptions.append("error")
+        del warnings.filters[-_FILTERS:]  # the option's comes before the interpreter's, and after those of libraries
+        warnings.simplefilter("error", append=True)
         arguments = arguments[2:]
     first, *rest = arguments
     folder = {"-c": "", "-m": str(Path.cwd())}.get(first, str(Path(first).parent.absolute()))
     sys.path[:] = [folder, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *path]
-    sys.orig_argv[:] = [sys.executable, *arguments]
     sys.argv[:] = [first, *rest[1:]] if first in ("-c", "-m") else arguments
     importlib.invalidate_caches()
     if first == "-c":
