@@ -1,10 +1,10 @@
-"""Strict by default: silent rank promotion raises, and a script is run as a user runs it, in a process of its own."""
+"""Strict by default: silent rank promotion raises, and a script is run as a user runs it, in its own process (forked.py)."""
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 # A fifth of the compile time, for steps that run a handful of times. Scripts, whose bits matter, run without it.
@@ -18,8 +18,13 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
+import forked  # noqa: E402
 import jax  # noqa: E402  # reads the flags
 import pytest  # noqa: E402
+
+from gan_jax import data  # noqa: E402
+
+data.load_digits = cache(data.load_digits)  # nearly every run resizes the same 5,000
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -34,9 +39,8 @@ def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
     """
 
     def run(script: str, *arguments: str, status: int = 0, fast: bool = False) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, f"experiments/{script}", *arguments]
         environment = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"] if fast else _USER_FLAGS}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        done = forked.run([f"experiments/{script}", *arguments], cwd=ROOT, env=environment)
         assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

@@ -2,10 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
+import forked
 import jax
 import pytest
 from conftest import ROOT
@@ -29,10 +28,9 @@ def workdir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def seen(workdir):
     """What `on_devices.py` saw on 8 CPU devices; one process for all tests, and warnings are errors there too."""
-    command = [sys.executable, "-W", "error", "tests/on_devices.py", str(workdir)]
+    command = ["-W", "error", "tests/on_devices.py", str(workdir)]
     paths = os.pathsep.join(str(ROOT / folder) for folder in ("", "experiments", "tests"))
-    environment = os.environ | {"PYTHONPATH": paths}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = forked.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import jax
 import numpy as np
 import pytest
@@ -153,23 +154,13 @@ def test_a_killed_worker_ends_the_run_with_its_reason_and_the_checkpoint_stays(t
     small |= {"data.image_size": 16, "data.resident_mib": 0, "data.workers": 1, "network.name": "mlp"}
     arguments += [f"--config.{key}={entry}" for key, entry in small.items()]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    run = subprocess.Popen(
-        [sys.executable, "experiments/train.py", *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with forked.Process(["experiments/train.py", *arguments], cwd=ROOT, env=environment) as run:
         committed = lambda: any((tmp_path / "run" / "checkpoints").glob("*/commit_success.txt"))  # noqa: E731
         wait_until(committed)
         workers = [pid for pid in descendants(run.pid) if "spawn_main" in command(pid)]
         assert len(workers) == 1
         os.kill(workers[0], signal.SIGKILL)
         _, said = run.communicate(timeout=60)
-    finally:
-        run.kill()
     assert run.returncode == 1
     line, *others = said.splitlines()
     assert all("resource_tracker" in other or "warnings.warn" in other for other in others), said  # frees what SIGKILL left
@@ -191,16 +182,11 @@ def test_workers_end_with_a_parent_that_is_killed_and_leave_quietly_with_one_tha
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, script, "0"], env=environment, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("fetched\n", "")
-    parent = subprocess.Popen(
-        [sys.executable, script, "60"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert parent.stdout is not None
-    parent.stdout.readline()
-    workers = [pid for pid in descendants(parent.pid) if "spawn_main" in command(pid)]
-    assert len(workers) == 1
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
+    with forked.Process([str(script), "60"], cwd=ROOT, env=environment) as parent:
+        parent.wait_for(("fetched\n", ""))
+        workers = [pid for pid in descendants(parent.pid) if "spawn_main" in command(pid)]
+        assert len(workers) == 1
+        parent.kill()
     wait_until(lambda: not any(command(pid) for pid in workers))
 
 

@@ -3,9 +3,8 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
+import forked
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -322,6 +321,7 @@ for target in (late, full):
 print("silent until here", file=sys.stderr)
 thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = forked.run(["-c", code], cwd=ROOT, env=os.environ)
+    assert done.returncode == 0
     assert done.stderr.startswith("silent until here\n")
     assert "ZeroDivisionError" in done.stderr

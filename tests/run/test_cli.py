@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import forked
 import pytest
 from absl import flags
 from conftest import ROOT
@@ -140,15 +141,18 @@ def test_an_image_size_on_the_command_line(text, size):
     assert holder.value.data.image_size == size
 
 
+MODULE = ("-m", "gan_jax.run")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
 def run_module(folder, *arguments):
-    command = [sys.executable, "-m", "gan_jax.run", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return forked.run([*MODULE, *arguments], cwd=folder, env=ENVIRONMENT)
 
 
 def test_the_package_trains_without_a_checkout(tmp_path):
     """With entries that are None by default, entries of both players, and entries of one."""
-    done = run_module(tmp_path, "--workdir=run", *(f"--config.{key}={entry}" for key, entry in SHORT.items()))
+    command = [sys.executable, *MODULE, "--workdir=run", *(f"--config.{key}={entry}" for key, entry in SHORT.items())]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (row,) = read_jsonl(tmp_path / "run" / "runs.jsonl")
     config = flatten(row["config"])

@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import contextmanager
 
+import forked
 import pytest
 from conftest import ROOT
 
@@ -27,10 +28,12 @@ cli.run(main)
 """
 
 
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
 @contextmanager
 def started(arguments, folder):
-    path = f"{folder}{os.pathsep}{ROOT}"
-    environment = os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "ascii"}
+    environment = ENVIRONMENT | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "PYTHONIOENCODING": "ascii"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(arguments, cwd=folder, env=environment, **pipes) as process:
         try:
@@ -70,8 +73,7 @@ def test_an_interrupt_during_the_imports_is_one_line(tmp_path, command):
 
 def test_the_package_leaves_interrupts_to_other_programs(tmp_path):
     code = "from signal import *; before = getsignal(SIGINT); import gan_jax; print(getsignal(SIGINT) is before)"
-    with started([sys.executable, "-c", code], tmp_path) as process:
-        assert process.communicate(timeout=60)[0] == "True\n"
+    assert forked.run(["-c", code], cwd=tmp_path, env=ENVIRONMENT).stdout == "True\n"
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
@@ -87,8 +89,8 @@ def main():
 
 cli.run(main)
 """)
-    with started([sys.executable, "script.py"], tmp_path) as process:
-        process.stdout.readline()
+    with forked.Process(["script.py"], cwd=tmp_path, env=ENVIRONMENT) as process:
+        process.wait_for(("ready\n", ""))
         time.sleep(1)
         process.send_signal(getattr(signal, name))
         errors = process.communicate(timeout=20)[1]

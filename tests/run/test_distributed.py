@@ -3,11 +3,10 @@
 import os
 import re
 import socket
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+import forked
 import jax
 import numpy as np
 import pytest
@@ -53,20 +52,14 @@ def environment(devices):
 @contextmanager
 def started(commands, devices):
     """Processes whose output is read, and which do not outlive the test."""
-    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = [subprocess.Popen(command, cwd=ROOT, env=environment(devices), **piped) for command in commands]
-    try:
-        yield running
-    finally:
-        for process in running:
-            process.kill()
-            process.communicate()
+    with ExitStack() as processes:
+        yield [processes.enter_context(forked.Process(command, cwd=ROOT, env=environment(devices))) for command in commands]
 
 
 def run(workdir, num_steps):
     """`experiments/train.py` in two processes of two devices."""
     entries = [f"--config.{key}={entry}" for key, entry in (SMALL | {"num_steps": num_steps}).items()]
-    command = [sys.executable, "experiments/train.py", f"--config={CONFIG}", f"--workdir={workdir}", *entries]
+    command = ["experiments/train.py", f"--config={CONFIG}", f"--workdir={workdir}", *entries]
     command += ["--distributed", f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
     return started([[*command, f"--process_id={index}"] for index in range(2)], 2)
 
@@ -94,7 +87,7 @@ def ends(running, seconds=120):
 def results(tmp_path_factory):
     """What `on_processes.py` saved in process 0, in process 1, and in one process alone."""
     folder, address = tmp_path_factory.mktemp("results"), f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-W", "error", "tests/run/on_processes.py"]
+    command = ["-W", "error", "tests/run/on_processes.py"]
     pair = [[*command, f"{folder}/{index}.npz", "2", address, "2", str(index)] for index in range(2)]
     for commands in (pair, [[*command, f"{folder}/alone.npz", "4"]]):
         with started(commands, 4 // len(commands)) as running:
@@ -185,7 +178,7 @@ if index:
     os.kill(os.getpid(), signal.SIGSTOP)
 time.sleep(60)
 """
-    with started([[sys.executable, "-c", code, str(index)] for index in range(2)], 1) as running:
+    with started([["-c", code, str(index)] for index in range(2)], 1) as running:
         _, printed = running[0].communicate(timeout=40)
         assert running[0].returncode == 1
     (line,) = (line for line in printed.splitlines() if line.startswith("error: "))
@@ -213,7 +206,7 @@ for place in (("here", 2, 0), ("127.0.0.1:1", 2, 2)):
         print(error)
 distributed.connect("127.0.0.1:{free_port()}", 2, 1, timeout=1)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = forked.run(["-c", code], cwd=ROOT, env=environment(1))
     said = [*done.stdout.splitlines(), *done.stderr.splitlines()]
     assert done.returncode == 1
     assert len(said) == 3, said
@@ -236,7 +229,7 @@ distributed.connect(sys.argv[1], 2, int(sys.argv[2]), timeout=2)
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(InputError, match="process 0 cannot listen there: Address already in use; give a free port"):
             distributed.connect(address, 2, 0)
-    with started([[sys.executable, "-c", code, f"127.0.0.1:{free_port()}", "0"]], 1) as running:
+    with started([["-c", code, f"127.0.0.1:{free_port()}", "0"]], 1) as running:
         ((status, _, printed),) = ends(running, 40)
     lines = printed.splitlines()
     assert (status, len(lines)) == (1, 2), printed
@@ -263,7 +256,7 @@ def main():
 flags.DEFINE_integer("i", 0, "")
 cli.run(main)
 """
-    with started([[sys.executable, "-c", code, f"--i={index}"] for index in range(2)], 1) as running:
+    with started([["-c", code, f"--i={index}"] for index in range(2)], 1) as running:
         ended = ends(running, 60)
     assert [status for status, _, _ in ended] == [2, 2], ended
     for index, (_, _, printed) in enumerate(ended):

@@ -7,12 +7,11 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
 
+import forked
 import jax.numpy as jnp
 import pytest
 from conftest import ROOT
@@ -109,27 +108,26 @@ with StopSignals():
     print("ready", flush=True)
     forever(jax.numpy.ones(2**16)).block_until_ready()
 """
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.readline()
+    with forked.Process(["-c", code], cwd=ROOT, env=os.environ) as process:
+        process.wait_for(("ready\n", ""))
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        assert process.stderr.readline() == b"SIGINT: saving at the end of this step\n"
+        process.wait_for(said := ("ready\n", "SIGINT: saving at the end of this step\n"))
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 130
-        assert process.stderr.read() == b""
+        assert process.written() == said
 
 
 def test_a_second_run_on_a_workdir_is_refused_while_the_first_lives(tmp_path):
     code = "import sys, time; from pathlib import Path; from gan_jax.run.runtime import lock_workdir\n"
     code += "with lock_workdir(Path(sys.argv[1])):\n print('ready', flush=True)\n time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
+    with forked.Process(["-c", code, str(tmp_path)], cwd=ROOT, env=os.environ) as process:
+        process.wait_for(("ready\n", ""))
         with pytest.raises(InputError, match=f"process {process.pid} on .* is training there"):
             train(small_config(), tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
         assert is_training(tmp_path)
-        process.kill()
     assert not is_training(tmp_path)
     assert not is_training(tmp_path / "none")
     train(small_config(num_steps=1), tmp_path)

@@ -39,11 +39,11 @@ MLP = {"network.name": "mlp"}
 )
 def test_a_size_that_no_machine_has_is_one_line(entries, message, monkeypatch):
     monkeypatch.setattr("gan_jax.memory.host_bytes", lambda: 2**33)
-    began = time.monotonic()
+    began = time.process_time()  # of the processor: others may keep it busy
     with pytest.raises(InputError, match=message) as error:
         check_config(small_config(**entries))
     assert "\n" not in str(error.value)
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_bytes_are_those_of_the_arrays():
