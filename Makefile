@@ -75,6 +75,8 @@ results: install ## draw every page and picture of experiments/results again, fr
 	$(RUN) experiments/mnist_parzen.py
 	$(RUN) experiments/benchmark.py --plot=experiments/results/benchmark.jsonl
 	$(RUN) experiments/benchmark_layers.py --plot=experiments/results/benchmark_layers.jsonl
+	for script in growth accelerator; do \
+	  [ ! -e experiments/results/$$script.jsonl ] || $(RUN) experiments/$$script.py --redraw || exit; done
 	$(RUN) experiments/theory/run_all.py --redraw
 
 reproduce: install ## train a short run twice, and once with kill -9 in the middle: the bits must be equal

@@ -12,38 +12,36 @@ measured again. Writes growth.jsonl, .md and .png in --results; --curves=step ru
 writes page and picture from the rows; --points=2 measures the smallest points alone.
 """
 
-import math
 import multiprocessing
 import resource
 import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from absl import flags
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from gan_jax.configs import default
 from gan_jax.data import make_dataset
 from gan_jax.errors import InputError
 from gan_jax.evaluation.metrics import frechet_distance, moments, precision_recall
-from gan_jax.evaluation.results import append_row, find_row, hardware, markdown, name_rows_in_errors
+from gan_jax.evaluation.results import append_row, find_row, hardware, name_rows_in_errors
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.memory import format_bytes
 from gan_jax.run import cli
 from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.config import make_gan
-from gan_jax.run.plots import save_figure
 from gan_jax.state import abstract_state, create_state
 from implementations import make_implementation, make_synthetic
+from plot_growth import make_page, save_picture
 
 _CURVES = flags.DEFINE_string("curves", "", "Measure the curves whose names have this in them.")
 _POINTS = flags.DEFINE_integer("points", 10, "At most so many points of a curve, from the smallest on.", lower_bound=2)
@@ -202,52 +200,8 @@ def measure_points(path: Path) -> None:
                 continue
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
                 measured = pool.submit(in_process, measure).result()
-            append_row(path, fields | measured)
+            append_row(path, fields | {"unit": curve.unit, "expected": curve.expected} | measured)
             print(f"{name}, {x:,} {curve.unit}: {measured['seconds']:.3g} s, {format_bytes(measured['bytes'])}", flush=True)
-
-
-def exponent(points: Sequence[tuple[float, float]]) -> float:
-    """Return the slope of the last two points `(x, y)` on logarithmic axes; nan for one point."""
-    if len(points) < 2:
-        return math.nan
-    (x, y), (later_x, later_y) = points[-2:]
-    return math.log(later_y / y) / math.log(later_x / x)
-
-
-def by_curve(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of the newest row's device by curve, in the order of x."""
-    newest = [row for row in rows if row["device"] == rows[-1]["device"]]
-    return {name: sorted((row for row in newest if row["curve"] == name), key=lambda row: row["x"]) for name in curves()}
-
-
-def make_page(rows: list[dict[str, Any]]) -> str:
-    """Write the curves as a table."""
-    lines = []
-    for name, points in by_curve(rows).items():
-        for row in points:
-            lines.append({"curve": name, "x": f"{row['x']:,} {curves()[name].unit}", "seconds": f"{row['seconds']:.3g}"})
-            lines[-1] |= {"memory": format_bytes(row["bytes"]), "exponent": "", "expected": ""}
-        if points:
-            lines[-1] |= {"exponent": f"{exponent([(row['x'], row['seconds']) for row in points]):.2f}"}
-            lines[-1] |= {"expected": curves()[name].expected}
-    return (
-        "# How time and memory grow with the work\n\n"
-        f"Written by `experiments/growth.py` from [its rows](growth.jsonl), on {rows[-1]['device']}. The exponent is that of the "
-        f"seconds, between the last two points.\n\n{markdown(lines)}\n"
-    )
-
-
-def save_picture(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Draw the seconds of each curve on logarithmic axes."""
-    drawn = {name: points for name, points in by_curve(rows).items() if points}
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
-    panels = figure.subplots(2, 4).flat
-    for axes in panels[len(drawn) :]:
-        axes.set_axis_off()
-    for axes, (name, points) in zip(panels, drawn.items(), strict=False):
-        axes.plot([row["x"] for row in points], [row["seconds"] for row in points], "o-")
-        axes.set(xscale="log", yscale="log", title=name, xlabel=curves()[name].unit, ylabel="seconds")
-    save_figure(figure, path)
 
 
 def main() -> None:
