@@ -2,6 +2,7 @@
 
 Command: python experiments/train.py --config=experiments/configs/mnist.py --workdir=runs/mnist --config.num_steps=2000
 The run in a folder is resumed, with its own config, by --workdir alone: --workdir=runs/mnist --config.num_steps=1e4
+--init_from=runs/mnist begins a new run with another's networks; --allow_changes continues a run under another config.
 --config=runs/mnist/config.json takes another run's config; --print_config prints the whole config and trains nothing.
 On many hosts: the same with --distributed on each (experiments/launch has a Slurm script and a Kubernetes manifest)
 Writes to the workdir: samples/, curves.png, training.gif, metrics.jsonl, eval.jsonl, tensorboard/, checkpoints/, config.json,

@@ -34,6 +34,8 @@ class GAN:
     packing: so many samples, side by side in the channels, have one logit together (PacGAN, Lin et al. 2018).
     penalties: (penalty, weight as a schedule), descended by D; every penalty_every steps, then with so many times the weight.
     ema: decay of the moving average of the generator as a schedule, or None for no average.
+
+    A recipe that was restored for its samples alone has None for disc, the optimisers and the objective.
     """
 
     networks: Players
@@ -105,6 +107,10 @@ def _init(network: nn.Module, rng: jax.Array, inputs: jax.Array, labels: jax.Arr
     return variables["params"], variables.get("batch_stats", {})
 
 
+def _one_label(gan: GAN) -> jax.Array | None:
+    return jnp.zeros((1,), jnp.int32) if gan.num_classes else None
+
+
 def create_state(gan: GAN, rng: jax.Array) -> TrainState:
     """Draw initial parameters from `rng` (a typed key), with fresh statistics and optimiser states.
 
@@ -116,7 +122,7 @@ def create_state(gan: GAN, rng: jax.Array) -> TrainState:
 
     def create(rng: jax.Array) -> TrainState:
         gen_rng, disc_rng = jax.random.split(rng)
-        labels = jnp.zeros((1,), jnp.int32) if gan.num_classes else None
+        labels = _one_label(gan)
         gen_params, gen_stats = _init(gan.networks.gen, gen_rng, jnp.zeros((1, gan.latent_dim)), labels)
         samples = pack(jnp.zeros((gan.packing, *gan.sample_shape)), gan.packing)
         disc_params, disc_stats = _init(gan.networks.disc, disc_rng, samples, labels)
@@ -139,6 +145,19 @@ def create_state(gan: GAN, rng: jax.Array) -> TrainState:
 def abstract_state(gan: GAN) -> TrainState:
     """Return shapes and dtypes of the state, without its arrays."""
     state: TrainState = jax.eval_shape(lambda: create_state(gan, jax.random.key(0)))
+    return state
+
+
+def abstract_generator(gan: GAN, *, ema: bool) -> TrainState:
+    """Return shapes and dtypes of a state of the generator alone, and of its average where `ema` says so: all else is None."""
+
+    def create() -> TrainState:
+        params, stats = _init(gan.networks.gen, jax.random.key(0), jnp.zeros((1, gan.latent_dim)), _one_label(gan))
+        average = {"params": params, "batch_stats": stats} if ema else None
+        nothing = Players(None, None)
+        return TrainState(jnp.zeros((), jnp.int32), Players(params, None), Players(stats, None), nothing, average)
+
+    state: TrainState = jax.eval_shape(create)
     return state
 
 

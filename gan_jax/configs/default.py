@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
 
 
 def experiment() -> dict[str, Any]:
-    """Return what makes an experiment what it is: a resumed run must have the same."""
+    """Return what makes an experiment what it is: a resumed run must have the same, unless changes are allowed."""
     return {
         "seed": 0,  # parameters, latents, data order: all are functions of (seed, step)
         "batch_size": 64,  # real images, and fake ones, in each update

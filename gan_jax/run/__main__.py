@@ -12,6 +12,12 @@ from gan_jax.run.loop import train
 
 _CONFIG = cli.define_config(default.__file__, resumes=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: its checkpoints, logs and pictures.")
+_INIT_FROM = flags.DEFINE_string("init_from", "", "Workdir of another run, with whose networks a new run begins.")
+_ALLOW_CHANGES = flags.DEFINE_boolean(
+    "allow_changes",
+    False,
+    "Continue a run under another config, such as another learning rate; its history records it.",
+)
 _PRINT_CONFIG = flags.DEFINE_boolean(
     "print_config", False, "Print the whole config as JSON, once it is checked; train nothing."
 )
@@ -34,7 +40,7 @@ def main() -> None:
         distributed.connect(*place, timeout=_TIMEOUT.value)
     elif place != (None, None, None):
         raise InputError("--coordinator, --num_processes and --process_id need --distributed")
-    train(_CONFIG.value, _WORKDIR.value)
+    train(_CONFIG.value, _WORKDIR.value, init_from=_INIT_FROM.value, allow_changes=_ALLOW_CHANGES.value)
 
 
 if __name__ == "__main__":

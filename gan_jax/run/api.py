@@ -20,6 +20,7 @@ from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.checks import flatten
 from gan_jax.run.config import check_recipe, make_gan
 from gan_jax.run.finite import naming_bad_leaf
+from gan_jax.run.origin import read_origin
 from gan_jax.run.plots import draw_curves
 from gan_jax.run.restore import restore_run
 from gan_jax.state import GAN, TrainState, abstract_state, create_state, run_keys
@@ -43,7 +44,7 @@ class Fitted(NamedTuple):
 
 
 def load(workdir: str | Path, which: str = "final") -> Run:
-    """Load the newest checkpoint of a run ("final"), or its best one ("best")."""
+    """Load the newest checkpoint of a run ("final"), or its best one ("best"); see `restore_run` for old and foreign ones."""
     return Run(*restore_run(workdir, which))
 
 
@@ -76,6 +77,7 @@ def fit(
     num_steps: int,
     *,
     state: TrainState | None = None,
+    init_from: str | Path | None = None,
     seed: int = 0,
     every: int = 50,
     callback: Callback | None = None,
@@ -83,17 +85,22 @@ def fit(
 ) -> Fitted:
     """Train for num_steps generator updates, from a new state or on from another one, to the bit as in one go.
 
-    A state that goes in is copied. every: steps between rows of the history and calls of callback(step, state, metrics), which
-    ends the training by returning True; the state that it gets is its own only until it returns. progress: a bar on stderr.
+    A state that goes in is copied. init_from: the workdir of a run, with whose networks a new state begins. every: steps
+    between rows of the history and calls of callback(step, state, metrics), which ends the training by returning True; the
+    state that it gets is its own only until it returns. progress: a bar on stderr.
 
     Raises:
-        InputError: a dataset that does not suit the recipe.
+        InputError: a dataset that does not suit the recipe, networks of another recipe, or a recipe without a discriminator.
         NonFiniteError: a metric is nan or inf; the message names the step.
     """
     if num_steps < 1 or every < 1:
         raise InputError(f"num_steps={num_steps}, every={every}: both must be integers ≥ 1")
+    if gan.networks.disc is None:
+        raise InputError("this recipe was restored for its samples alone: make one by gan_jax.recipe")
+    if state is not None and init_from is not None:
+        raise InputError("state and init_from: only one can be given")
     step_fn = make_step(gan, dataset, seed)
-    state = create_state(gan, run_keys(seed).init) if state is None else _copy(state)
+    state = _new_state(gan, seed, init_from) if state is None else _copy(state)
     step, last = int(state.step), int(state.step) + num_steps
     history: list[dict[str, float]] = []
     with tqdm(total=num_steps, disable=not progress, unit=" steps") as bar:
@@ -143,6 +150,12 @@ def evaluate(gan: GAN, state: TrainState, dataset: Dataset, *, num: int = 2000) 
 def curves(gan: GAN, history: list[dict[str, float]]) -> Figure:
     """Draw the losses, logits and, where it means something, V of a history, with their values at equilibrium."""
     return draw_curves(history, gan.objective)
+
+
+def _new_state(gan: GAN, seed: int, init_from: str | Path | None) -> TrainState:
+    origin = read_origin(gan, init_from, flag="init_from") if init_from is not None else None
+    state = create_state(gan, run_keys(seed).init)
+    return origin.start(state) if origin else state
 
 
 def _copy(state: TrainState) -> TrainState:

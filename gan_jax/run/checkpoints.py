@@ -33,15 +33,20 @@ class Checkpoint(NamedTuple):
     selection_metric: float | None
     arrays: dict[str, np.ndarray]
 
-    def restore(self, abstract_state: TrainState) -> TrainState:
-        """Return the state on the default device, in the structure of `abstract_state`.
+    @property
+    def has_ema(self) -> bool:
+        """Whether there is an average of the generator."""
+        return any(path.startswith("ema/") for path in self.arrays)
+
+    def restore(self, abstract_state: TrainState, *, partial: bool = False) -> TrainState:
+        """Return the state on the default device, in the structure of `abstract_state`. partial: there may be other leaves.
 
         Raises:
             InputError: a leaf has another shape or dtype, is missing or is not expected.
         """
-        expected = {path: _kind(leaf) for path, leaf in leaves_by_path(abstract_state).items()}
-        saved = {path: _kind(leaf) for path, leaf in self.arrays.items()}
-        for path in (*expected, *saved):
+        expected = {path: kind_of(leaf) for path, leaf in leaves_by_path(abstract_state).items()}
+        saved = {path: kind_of(leaf) for path, leaf in self.arrays.items()}
+        for path in expected if partial else (*expected, *saved):
             if expected.get(path) != saved.get(path):
                 there, here = saved.get(path, "absent"), expected.get(path, "absent")
                 raise InputError(f"{path} is {there} in the checkpoint of step {self.step}, and {here} by the config")
@@ -214,7 +219,8 @@ def leaves_by_path(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def _kind(leaf: Any) -> str:
+def kind_of(leaf: Any) -> str:
+    """Return dtype and shape of a leaf, such as float32[3, 3]."""
     return f"{leaf.dtype}{list(leaf.shape)}"
 
 

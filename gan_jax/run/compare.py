@@ -11,7 +11,7 @@ from gan_jax.errors import InputError, shorten
 from gan_jax.evaluation.evaluator import SELECTION_METRICS
 from gan_jax.evaluation.metrics import is_of_one_class
 from gan_jax.files import open_regular, read_jsonl
-from gan_jax.run.config import used_entries
+from gan_jax.run.entries import HISTORY, history_of, used_entries
 from gan_jax.run.runtime import is_training
 from gan_jax.state import Players
 
@@ -100,8 +100,8 @@ def _read_run(workdir: Path, name: str) -> Run:
     """Read a run, which may be a stranger's."""
     try:
         return _read_files(workdir, name)
-    except InputError:
-        raise
+    except InputError as error:
+        raise error if str(workdir) in str(error) else InputError(f"{workdir}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = shorten(f"{type(error).__name__}: {error}")
         raise InputError(f"{workdir}: must have the config and the rows of a run of this version ({what})") from error
@@ -110,12 +110,13 @@ def _read_run(workdir: Path, name: str) -> Run:
 def _read_files(workdir: Path, name: str) -> Run:
     with os.fdopen(open_regular(workdir / "config.json", at_most=_MAX_CONFIG), encoding="utf-8") as file:
         config = json.load(file)
-    entries, seed = used_entries(config), int(config["seed"])
-    entries["data.name"]
+    entries = used_entries(config)
+    seed = int(entries["seed"])
+    entries |= {HISTORY: history_of(config)} if history_of(config) else {}  # another start is another experiment
     metrics, evaluations = (read_jsonl(workdir / f"{file}.jsonl", of_steps=True) for file in ("metrics", "eval"))
     calls, results = (read_jsonl(workdir / f"{file}.jsonl") for file in ("runs", "results"))
     if not (metrics or evaluations):
-        every = shorten(config["log_every"])
+        every = shorten(entries["log_every"])
         raise InputError(f"{workdir}: the run has no rows yet; leave it out, or wait for config.log_every={every} steps")
     steps = max(row["step"] for row in metrics[-1:] + evaluations[-1:])
     best = _best_step(evaluations)

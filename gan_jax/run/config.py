@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,6 @@ import optax
 from ml_collections import ConfigDict
 
 from gan_jax.augment import diffaugment
-from gan_jax.configs import default
 from gan_jax.data import (
     Dataset,
     Images,
@@ -26,7 +26,7 @@ from gan_jax.networks import make_network
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.parallel import auto_steps_per_call, choose_devices, process_slice
 from gan_jax.penalties import PENALTIES
-from gan_jax.run.checks import check_entries, flatten
+from gan_jax.run.checks import check_entries
 from gan_jax.run.sizes import check_sizes, check_state
 from gan_jax.schedules import SHAPES, Schedule, constant, half_life_decay, warmed_up_decay
 from gan_jax.state import GAN, Players, TrainState, abstract_state
@@ -50,33 +50,6 @@ def resolve(config: ConfigDict) -> dict[str, Any]:
     return resolved
 
 
-def shared_entries(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return, flat, all entries but those that each host has for itself."""
-    return {key: entry for key, entry in flatten(resolved).items() if key not in flatten(default.host())}
-
-
-def used_entries(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return, flat, the entries that a run uses: each player's own, its network's options alone, and none of the host's."""
-    networks = {player: _used(resolved["network"][player]) for player in Players._fields}
-    optimizers = {player: resolved["optimizer"][player] for player in Players._fields}
-    return shared_entries({**resolved, "network": networks, "optimizer": optimizers})
-
-
-def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the used entries of the experiment."""
-    return {key: entry for key, entry in used_entries(resolved).items() if key not in flatten(default.loop())}
-
-
-def _used(network: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: entry for key, entry in network.items() if key == network["name"] or not isinstance(entry, Mapping)}
-
-
-def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """Return 'key: old -> new' for each entry in which two resolved configs describe different experiments."""
-    old, new = _identity(saved), _identity(current)
-    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in sorted(old | new) if old.get(key) != new.get(key)]
-
-
 def check_config(config: ConfigDict) -> None:
     """Raise `InputError` at entries that cannot be trained with: one line with the key and what is allowed."""
     gan, state = _check_recipe(_to_dict(config))
@@ -90,15 +63,22 @@ def check_recipe(config: Any) -> GAN:
 
 def _check_recipe(config: Any) -> tuple[GAN, TrainState]:
     check_entries(config, OPTIMIZERS)
-    try:
+    with refusing_what_no_array_has():
         gan = make_gan(ConfigDict(config))
         state = abstract_state(gan)  # what a network, or the whole recipe, cannot be
+    check_state(state)
+    return gan, state
+
+
+@contextmanager
+def refusing_what_no_array_has() -> Iterator[None]:
+    """Turn whatever is raised for a recipe that cannot be built into an `InputError`."""
+    try:
+        yield
     except InputError:
         raise
     except Exception as error:  # of shapes that no array has
         raise InputError(f"config: this recipe cannot be built: {type(error).__name__}: {shorten(error)}") from error
-    check_state(state)
-    return gan, state
 
 
 def _to_dict(config: ConfigDict) -> dict[str, Any]:
@@ -122,7 +102,7 @@ def make_schedules(config: ConfigDict) -> dict[str, Schedule]:
 
 def make_gan(config: ConfigDict, sample_shape: tuple[int, ...] | None = None) -> GAN:
     """Make the static recipe that a config describes, for its data or for samples of another shape."""
-    sample_shape = sample_shape or make_sample_shape(config.data.name, config.data.image_size, config.data.channels)
+    sample_shape = sample_shape or configured_shape(config)
     schedules = make_schedules(config)
 
     def optimizer(player: str) -> optax.GradientTransformation:
@@ -140,7 +120,7 @@ def make_gan(config: ConfigDict, sample_shape: tuple[int, ...] | None = None) ->
 
     weights = {penalty: number(f"penalty_weight/{name}", config.penalty[name]) for name, penalty in PENALTIES.items()}
     return GAN(
-        networks=Players(*(_make_network(config, player, sample_shape) for player in Players._fields)),
+        networks=Players(*(make_configured_network(config, player, sample_shape) for player in Players._fields)),
         optimizers=Players(*(optimizer(player) for player in Players._fields)),
         objective=OBJECTIVES[config.objective],
         sample_shape=sample_shape,
@@ -155,6 +135,11 @@ def make_gan(config: ConfigDict, sample_shape: tuple[int, ...] | None = None) ->
     )
 
 
+def configured_shape(config: ConfigDict) -> tuple[int, ...]:
+    """Return the shape of the samples that a config describes."""
+    return make_sample_shape(config.data.name, config.data.image_size, config.data.channels)
+
+
 def _augment_probability(config: ConfigDict, schedules: Mapping[str, Schedule]) -> Schedule | None:
     always = None if config.augment_probability == 1 else constant(config.augment_probability)
     return schedules.get("augment_probability", always)
@@ -166,7 +151,8 @@ def _make_ema(config: ConfigDict, half_life: Schedule | None) -> Schedule | None
     return warmed_up_decay(config.ema_decay) if config.ema_decay else None
 
 
-def _make_network(config: ConfigDict, player: str, sample_shape: tuple[int, ...]) -> Any:
+def make_configured_network(config: ConfigDict, player: str, sample_shape: tuple[int, ...]) -> Any:
+    """Make the network of a player, "gen" or "disc", that a config describes."""
     entries = config.network[player].to_dict()
     options = entries.get(entries["name"], {})
     options = {key: tuple(entry) if isinstance(entry, list) else entry for key, entry in options.items()}

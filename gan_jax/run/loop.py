@@ -20,13 +20,15 @@ from gan_jax.evaluation.results import append_row
 from gan_jax.parallel import check_dataset, make_step
 from gan_jax.run import distributed
 from gan_jax.run.checkpoints import Checkpoints
-from gan_jax.run.config import Plan, make_configured_dataset, make_plan, shared_entries
+from gan_jax.run.config import Plan, make_configured_dataset, make_plan
+from gan_jax.run.entries import shared_entries
 from gan_jax.run.finite import check_finite, naming_bad_leaf
 from gan_jax.run.orbax import check_path
+from gan_jax.run.origin import read_origin
 from gan_jax.run.plots import save_run_plots, save_samples
 from gan_jax.run.recorder import Recorder, has_ended
 from gan_jax.run.runtime import StopSignals
-from gan_jax.run.workdir import open_workdir, restore_or_create
+from gan_jax.run.workdir import has_checkpoint, open_workdir, restore_or_create
 from gan_jax.sampling import sample_grid
 from gan_jax.state import TrainState, run_keys
 
@@ -40,12 +42,16 @@ class StopReason(IntEnum):
     SIGTERM = signal.SIGTERM
 
 
-def train(config: ConfigDict, workdir: str | Path) -> TrainState:
+def train(config: ConfigDict, workdir: str | Path, *, init_from: str | Path = "", allow_changes: bool = False) -> TrainState:
     """Train to `config.num_steps`, from the newest checkpoint in the workdir if there is one, and return the last state.
 
     All processes of a run call it (see `distributed`); process 0 alone reads and writes the workdir: config.json,
     metrics.jsonl (training), eval.jsonl (evaluation), runs.jsonl (one row for each call that trained), tensorboard/, samples/,
     checkpoints/, curves.png, training.gif.
+
+    init_from: the workdir of another run, with whose networks a new one begins; a run that has a checkpoint is resumed.
+    allow_changes: continue the run under another config, as far as its state has the same shapes. Its history, in config.json
+    and runs.jsonl, records both.
 
     Raises:
         InputError: the config cannot be trained or is not that of the run in the workdir, or another process trains there.
@@ -57,13 +63,18 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     """
     workdir = Path(workdir)
     check_path(workdir)
-    plan = make_plan(config)
+    plan, origin = make_plan(config), None
+    if init_from and distributed.is_primary():
+        if has_checkpoint(workdir):  # the same command resumes
+            print(f"{workdir}: --init_from={init_from} is ignored, as the run has a checkpoint of its own to resume from")
+        else:
+            origin = read_origin(plan.gan, init_from, plan.resolved)
     with closing(make_configured_dataset(config)) as dataset, ExitStack() as opened:
         check_dataset(plan.gan, dataset)  # before anything is written
         checkpoints = opened.enter_context(open_workdir(workdir, config.keep_checkpoints))
         num_images = len(dataset.images) if isinstance(dataset, ImageDataset) else None
         distributed.assert_same(shared_entries(plan.resolved), num_images)
-        state = restore_or_create(plan, workdir, checkpoints)
+        state, plan = restore_or_create(plan, workdir, checkpoints, origin=origin, allow_changes=allow_changes)
         start = int(state.step)
         unreported = start == config.num_steps and checkpoints is not None and not has_ended(workdir, start)
         if start < config.num_steps or distributed.max_over_processes(unreported):

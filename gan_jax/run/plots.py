@@ -64,8 +64,8 @@ def save_samples(
 ) -> None:
     """Save images as a grid of so many columns, points as a scatter over the density of their dataset.
 
-    Points get the contours of D where it judges single points without labels, or the colours of their labels: int `[N]`, by
-    default those of `default_labels`.
+    Points get the contours of D where there is one that judges single points without labels, or the colours of their labels:
+    int `[N]`, by default those of `default_labels`.
     """
     if gan.is_image:
         save_grid(samples, path, columns=columns)
@@ -81,9 +81,9 @@ def save_samples(
         samples,
         path,
         log_prob=lambda points: np.asarray(density.log_prob(jnp.asarray(points))),
-        disc=None if gan.num_classes or gan.packing > 1 else disc,
+        disc=None if gan.num_classes or gan.packing > 1 or gan.networks.disc is None else disc,
         labels=default_labels(gan, len(samples)) if labels is None else labels,
-        levels=[0.1, 0.25, 0.5, 0.75, 0.9] if gan.objective.is_probability else 6,
+        levels=[0.1, 0.25, 0.5, 0.75, 0.9] if gan.objective and gan.objective.is_probability else 6,
         extent=1.4 * float(np.abs(density.means).max()),
         title=f"{dataset_name}, step {int(state.step)}",
     )

@@ -11,6 +11,7 @@ from gan_jax.errors import NonFiniteError
 from gan_jax.evaluation import format_metrics
 from gan_jax.files import read_jsonl
 from gan_jax.run.config import Plan
+from gan_jax.run.entries import images_before
 from gan_jax.run.watch import CollapseWatch, Episode
 from gan_jax.run.writers import MetricBuffer, MetricWriter, Progress
 from gan_jax.steps import Metrics
@@ -33,6 +34,7 @@ class Recorder:
         config = plan.config
         self._log_every, self._total = config.log_every, config.num_steps
         self._images_per_step, self._schedules = plan.images_per_step, plan.schedules
+        self._images_before = images_before(plan.resolved)
         self.watch = CollapseWatch(config.watch.steps, config.watch.diversity, stops=config.watch.action == "stop")
         self._writer = MetricWriter(workdir, start=start) if workdir else None
         self._buffer = MetricBuffer(chunk=-(-config.log_every // plan.steps_per_call))
@@ -92,7 +94,7 @@ class Recorder:
                 continue
             self._warn(self.watch.add_metrics(step, metrics))
             if step % self._log_every == 0 or step == self._total:
-                row = {"images_seen": step * self._images_per_step} | metrics | self._progress.rates()
+                row = {"images_seen": self._images_before + step * self._images_per_step} | metrics | self._progress.rates()
                 row |= {name: float(schedule(jnp.int32(step - 1))) for name, schedule in self._schedules.items()}
                 self._writer.write(self._writer.metrics, step, row)
                 self._progress.report(step, metrics)

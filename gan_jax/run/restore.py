@@ -6,36 +6,58 @@ from ml_collections import ConfigDict
 
 from gan_jax.data import is_known, reads_folder
 from gan_jax.errors import InputError, shorten
-from gan_jax.run.checkpoints import Checkpoints
+from gan_jax.run.checkpoints import Checkpoint, Checkpoints
 from gan_jax.run.config import check_recipe
+from gan_jax.run.entries import as_config
+from gan_jax.run.generators import check_data, check_generator
 from gan_jax.run.orbax import check_path
 from gan_jax.run.records import check_folder
 from gan_jax.state import GAN, TrainState, abstract_state
 
 
-def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, GAN, TrainState]:
-    """Return config, recipe and state of the newest checkpoint of a run ("final"), or of its best one ("best").
+def find_checkpoint(workdir: str | Path, which: str = "final", *, flag: str = "--workdir") -> Checkpoint:
+    """Read the newest checkpoint of a run ("final"), or its best one ("best"). flag: by which the user has named the run.
 
-    The run may be a stranger's: it is checked before it is used, and nothing that its config names is opened.
+    The run may be a stranger's: it is checked before it is used.
 
     Raises:
-        InputError: no run is there, or it is not one that can be restored.
+        InputError: no run is there, or it has no such checkpoint.
     """
     directory = Path(workdir) / "checkpoints"
     check_path(directory)
     if not directory.is_dir():
-        raise InputError(f"--workdir={workdir}: no run is there; train one with experiments/train.py --workdir={workdir}")
+        raise InputError(f"{flag}={workdir}: no run is there; train one with experiments/train.py --workdir={workdir}")
     check_folder(directory)  # before another library opens what is there
     with Checkpoints(directory, read_only=True) as checkpoints:
         checkpoint = checkpoints.find(which)
     if checkpoint is None:
-        raise InputError(f"--workdir={workdir}: the run there has no checkpoint yet; train it to config.checkpoint_every")
+        raise InputError(f"{flag}={workdir}: the run there has no checkpoint yet; train it to config.checkpoint_every")
+    return checkpoint
+
+
+def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, GAN, TrainState]:
+    """Return config, recipe and state of the newest checkpoint of a run ("final"), or of its best one ("best").
+
+    Nothing that the config names is opened. It is complete: what the run has saved, and today's default of each entry that
+    was not there then. Where the whole recipe cannot be built, as its objective is one of the run's own config file, or the
+    state is of another version, a line says so, and the generator alone is restored, which is enough for samples: see `GAN`.
+
+    Raises:
+        InputError: no run is there, or its generator cannot be restored.
+    """
+    checkpoint = find_checkpoint(workdir, which)
     try:
-        gan = check_recipe(checkpoint.config)
-        state = checkpoint.restore(abstract_state(gan))
+        config = as_config(checkpoint.config)
+        try:
+            gan = check_recipe(config)
+            state = checkpoint.restore(abstract_state(gan))
+        except InputError as error:
+            gan, generator = check_generator(config, ema=checkpoint.has_ema)
+            state = checkpoint.restore(generator, partial=True)
+            print(f"{workdir}: its generator alone is restored: {error}", flush=True)
     except InputError as error:
         raise InputError(f"--workdir={workdir}: the record of step {checkpoint.step}: {error}") from error
-    return ConfigDict(checkpoint.config), gan, state
+    return ConfigDict(config), gan, state
 
 
 def restore_steps(workdir: str | Path) -> dict[str, tuple[GAN, TrainState]]:
@@ -63,5 +85,5 @@ def trust(config: ConfigDict, data: str = "", data_dir: str = "") -> ConfigDict:
             f"repeat it: add {flag}={shorten(path)}"
         )
     config.data.name, config.data.dir = data or name, data_dir
-    check_recipe(config.to_dict())
+    check_data(config)
     return config

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict, config_flags
 from gan_jax.errors import InputError
 from gan_jax.files import read_jsonl
 from gan_jax.run import cli
-from gan_jax.run.config import check_config, differences, resolve
+from gan_jax.run.config import check_config, resolve
+from gan_jax.run.entries import changes
 
 _OVERRIDE = re.compile(r"--?(config\.[^=]+)(?:=(.*))?", re.DOTALL)
 _OPENING, _CLOSING = "([{", ")]}"
@@ -96,4 +97,4 @@ def is_complete(workdir: Path, config: ConfigDict) -> bool:
     calls = read_jsonl(workdir / "runs.jsonl")
     if not calls or calls[-1]["ended"] != "complete" or calls[-1]["to_step"] < config.num_steps:
         return False
-    return not differences(calls[-1]["config"], resolve(config))
+    return not changes(calls[-1]["config"], resolve(config))

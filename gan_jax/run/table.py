@@ -14,7 +14,8 @@ from gan_jax.errors import InputError, NonFiniteError
 from gan_jax.evaluation.images import GeneratedImages
 from gan_jax.evaluation.results import append_row, find_row
 from gan_jax.files import read_jsonl, write_atomic_bytes
-from gan_jax.run.config import resolve, shared_entries
+from gan_jax.run.config import resolve
+from gan_jax.run.entries import shared_entries
 from gan_jax.run.loop import train
 from gan_jax.run.plots import save_figure
 from gan_jax.run.restore import restore_run

@@ -119,7 +119,7 @@ def test_a_config_as_json_is_the_config_it_was_and_its_players_follow(tmp_path):
     [
         ("{", "must be a config as JSON"),
         ("[" * 100_000, "must be a config as JSON"),
-        ("{}", r"config\.augment is missing and "),
+        ('{"evil": 1}', r"config\.evil: no such entry"),
         ("3", "config must be sections of entries"),
     ],
 )
@@ -158,10 +158,15 @@ def test_the_package_trains_without_a_checkout(tmp_path):
     assert [config[f"network.{player}.dcgan.base_width"] for player in ("gen", "disc")] == [4, 4]
     assert [config[f"network.{player}.name"] for player in ("gen", "disc")] == ["mlp", "dcgan"]
 
-    done = run_module(tmp_path, "--workdir=run", "--config.num_steps=3e0")
+    changed = ("--init_from=gone", "--allow_changes", "--config.penalty.r1=0.5")
+    done = run_module(tmp_path, "--workdir=run", "--config.num_steps=3e0", *changed)
     assert done.returncode == 0, done.stderr
+    assert "--init_from=gone is ignored" in done.stdout
+    assert "from step 2 on with penalty.r1: 1.0 -> 0.5" in done.stdout
     _, resumed = read_jsonl(tmp_path / "run" / "runs.jsonl")
     assert (resumed["from_step"], resumed["to_step"]) == (2, 3)
+    assert resumed["config"].pop("history") == [{"step": 2, "changes": {"penalty.r1": [1.0, 0.5]}}]
+    row["config"]["penalty"]["r1"] = 0.5
     assert resumed["config"] == row["config"] | {"num_steps": 3}
     done = run_module(tmp_path, "--config=run/config.json", "--config.seed=7", "--print_config")
     assert done.returncode == 0, done.stderr
@@ -174,6 +179,7 @@ def test_the_package_trains_without_a_checkout(tmp_path):
         (("--workdir=x", "--config.num_stepz=3"), "error: --config.num_stepz: no such entry; did you mean num_steps?"),
         (("--workdir=x", "--config.num_steps=abc"), "error: flag --config.num_steps=abc: invalid literal for int()"),
         (("--workdir=x", "--config.penalty.final_r1=a"), "error: flag --config.penalty.final_r1=a: could not convert string"),
+        (("--workdir=x", "--init_from=y"), "error: --init_from=y: no run is there; train one with experiments/train.py"),
         (("--workdir=x", "--process_id=1"), "error: --coordinator, --num_processes and --process_id need --distributed"),
         (("--workdr=x",), "error: --workdr: no such flag; did you mean workdir?"),
         (("runs/mnist",), "error: runs/mnist: not a flag; flags begin with --, see --help"),

@@ -123,7 +123,7 @@ def test_the_end_and_the_minutes_of_a_run_that_was_cut_off_follow_from_its_rows(
         ("empty", r"empty: the run has no rows yet; leave it out, or wait for config\.log_every=50 steps"),
         ("data", r"a has config\.data\.name=ring, b has mnist5k: must be the same"),
         ("twice", "a and b have the same config and seed 0: leave one out"),
-        ("damaged", "a: must have the config and the rows of a run of this version .KeyError: 'network'"),
+        ("damaged", "a: must have the config and the rows of a run of this version .TypeError: "),
         ("rows", "a: must have the config and the rows of a run of this version .KeyError: 'seconds'"),
         ("link", r"config\.json: must be a regular file, and no link"),
     ],
@@ -137,7 +137,7 @@ def test_what_cannot_be_compared_is_one_line(tmp_path, case, message):
         for name in ("metrics", "eval"):
             (tmp_path / "empty" / f"{name}.jsonl").unlink()
     if case == "damaged":
-        (tmp_path / "a" / "config.json").write_text('{"seed": 0}')
+        (tmp_path / "a" / "config.json").write_text('{"seed": []}')
     if case == "rows":
         write_rows(tmp_path / "a" / "runs.jsonl", [{"to_step": 30}])
     if case == "link":

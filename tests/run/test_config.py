@@ -23,13 +23,13 @@ from gan_jax.run.checks import flatten
 from gan_jax.run.cli import load_config
 from gan_jax.run.config import (
     check_config,
-    differences,
     load_configured_images,
     make_configured_dataset,
     make_gan,
     make_schedules,
     resolve,
 )
+from gan_jax.run.entries import changes, describe
 from gan_jax.schedules import cosine
 
 CONFIGS = sorted((ROOT / "experiments" / "configs").glob("*.py"))
@@ -323,7 +323,7 @@ def test_an_image_size_is_an_integer_or_a_pair_also_after_it_was_saved():
         for each in (config, ConfigDict(saved)):
             check_config(each)
             assert make_gan(each).sample_shape == make_configured_dataset(each).sample_shape == shape
-        assert differences(saved, resolve(config)) == []
+        assert changes(saved, resolve(config)) == {}
 
 
 @pytest.mark.parametrize(
@@ -380,13 +380,14 @@ def test_a_variant_cannot_add_a_key_by_mistake():
 def test_differences_name_what_would_change_the_experiment():
     saved = resolve(small_config())
     changed = resolve(small_config(objective="minimax", **{"network.disc.dcgan.base_width": 3}))
-    assert differences(saved, changed) == ["network.disc.dcgan.base_width: 4 -> 3", "objective: non_saturating -> minimax"]
+    named = "network.disc.dcgan.base_width: 4 -> 3, objective: non_saturating -> minimax"
+    assert describe(changes(saved, changed)) == named
 
 
 @pytest.mark.parametrize("key", [*flatten(default.loop()), *flatten(default.host())])
 def test_how_a_run_is_run_is_free_on_resume(key):
     saved = resolve(small_config())
-    assert differences(saved, {**saved, **_with(saved, key, "another")}) == []
+    assert changes(saved, {**saved, **_with(saved, key, "another")}) == {}
 
 
 def test_every_entry_of_the_experiment_makes_a_difference():
@@ -398,9 +399,9 @@ def test_every_entry_of_the_experiment_makes_a_difference():
             section == "network" and key.count(".") == 3 and not key.startswith(("network.gen.dcgan.", "network.disc.mlp."))
         )
         for_both = section in ("network", "optimizer") and not rest.startswith(("gen", "disc"))
-        changed = differences(saved, {**saved, **_with(saved, key, "another")})
+        changed = changes(saved, {**saved, **_with(saved, key, "another")})
         assert bool(changed) != (for_both or unused), (key, changed)
-        assert all(line.startswith((key, f"{key.removesuffix('.name')}.")) for line in changed), (key, changed)
+        assert all(each.startswith((key, f"{key.removesuffix('.name')}.")) for each in changed), (key, changed)
 
 
 def _with(nested, key, entry):
@@ -410,4 +411,4 @@ def _with(nested, key, entry):
 
 
 def test_options_of_a_network_that_is_not_used_make_no_difference():
-    assert differences(resolve(small_config()), resolve(small_config(**{"network.mlp.hidden": (3,)}))) == []
+    assert changes(resolve(small_config()), resolve(small_config(**{"network.mlp.hidden": (3,)}))) == {}

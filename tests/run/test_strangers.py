@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 from small import small_config
 
-from gan_jax import create_state
+from gan_jax import create_state, sample
 from gan_jax.data import is_known
 from gan_jax.errors import InputError
 from gan_jax.files import append_jsonl, read_jsonl
@@ -64,17 +64,12 @@ CHANGES = {
     "no config": entry("config", {}),
     "a list for a config": entry("config", []),
     "a deep config": entry("config", json.loads('{"a":' * 400 + "1" + "}" * 400)),
-    "an unknown entry": entry("config.evil", 1),
-    "an unknown option of the data": entry("config.data.evil", 1),
-    "an unknown objective": entry("config.objective", "evil"),
     "an unknown network": entry("config.network.gen.name", "evil"),
-    "an unknown optimiser": entry("config.optimizer.gen.name", "evil"),
     "an unknown dataset": entry("config.data.name", "evil"),
     "a dataset that is a number": entry("config.data.name", 3),
     "a negative size": entry("config.latent_dim", -1),
     "a size that is text": entry("config.latent_dim", "4"),
     "another size": entry("config.latent_dim", 5),
-    "no number": entry("config.optimizer.gen.learning_rate", None),
     "a score that is text": entry("selection_metric", "best"),
     "a score that is infinite": entry("selection_metric", float("inf")),
     "a score that is a list": entry("selection_metric", [1]),
@@ -97,6 +92,25 @@ def test_a_bad_record_is_one_line(run, name):
     assert str(run[0]) in str(error.value)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 600
+
+
+NOT_NEEDED = {
+    "an unknown entry": entry("config.evil", 1),
+    "an unknown option of the data": entry("config.data.evil", 1),
+    "an unknown objective": entry("config.objective", "evil"),
+    "an objective that is a list": entry("config.objective", [1]),
+    "an unknown optimiser": entry("config.optimizer.gen.name", "evil"),
+    "no number": entry("config.optimizer.gen.learning_rate", None),
+    "a list for a section": entry("config.watch", [1]),
+    "a history that is none": entry("config.history", 3),
+}
+
+
+@pytest.mark.parametrize("name", NOT_NEEDED)
+def test_what_samples_do_not_need_may_be_anything(run, name):
+    config, gan, state = restore_run(write_record(run, NOT_NEEDED[name]))
+    assert sample(gan, state, jax.random.key(0), 1).shape == (1, 8, 8, 1)
+    assert trust(config).data.name == "mnist5k"
 
 
 @pytest.mark.parametrize("which", ["final", "best"])
