@@ -63,7 +63,7 @@ def adapt(config: ConfigDict) -> ConfigDict:
             options.dcgan.base_width, options.resnet.width = 4, 4
             options.r3gan.update(widths=(8,), blocks=1, group_size=4)
         config.data.update(name="mnist5k", image_size=16, channels=1)
-        config.update(batch_size=8, num_steps=4, eval_num=16, eval_every=4, sample_every=4, log_every=1)
+        config.update(batch_size=8, num_steps=4, eval_num=100, eval_every=4, sample_every=4, log_every=1)
     return config
 
 
