@@ -7,7 +7,7 @@ WORKDIR ?= runs/mnist
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev train sample inception mnist test lint format format-check typecheck theory bench bench-plot results reproduce torture slurm build clean
+.PHONY: help install install-dev train sample inception mnist test lint format format-check typecheck theory bench accelerator bench-plot results reproduce torture slurm build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -58,6 +58,9 @@ typecheck: install-dev ## check the types
 bench: install ## time the training step beside Flax's own layers, or ARGS='--size=32,64 --baseline=torch …'
 	$(RUN) experiments/benchmark.py --config="$(CONFIG)" $(or $(ARGS),--baseline=flax)
 
+accelerator: install ## measure all that is ours on the devices that JAX sees, in parts that resume (PART=benchmark …, ARGS=--minutes=8)
+	$(RUN) experiments/accelerator.py $(if $(PART),--part="$(PART)") $(ARGS)
+
 bench-plot: install ## draw the committed rows of the benchmark
 	$(RUN) experiments/benchmark.py --plot=experiments/results/benchmark.jsonl $(ARGS)
 
@@ -72,6 +75,8 @@ results: install ## draw every page and picture of experiments/results again, fr
 	$(RUN) experiments/mnist_parzen.py
 	$(RUN) experiments/benchmark.py --plot=experiments/results/benchmark.jsonl
 	$(RUN) experiments/benchmark_layers.py --plot=experiments/results/benchmark_layers.jsonl
+	for script in growth accelerator; do \
+	  [ ! -e experiments/results/$$script.jsonl ] || $(RUN) experiments/$$script.py --redraw || exit; done
 	$(RUN) experiments/theory/run_all.py --redraw
 
 reproduce: install ## train a short run twice, and once with kill -9 in the middle: the bits must be equal

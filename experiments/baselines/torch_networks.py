@@ -1,10 +1,13 @@
-"""The same networks in PyTorch, our own text from the papers' tables: NCHW, in train mode, with PyTorch's own layers.
+"""The networks in PyTorch, our own text from the papers' tables: NCHW, in train mode, with PyTorch's own layers.
 
-Spectral norm is `torch.nn.utils.spectral_norm`, whose iteration begins at u, as in the paper; that of `parametrizations` begins
-at v. Layer norm is group norm of one group.
+A generator maps `(latents [B, Z], labels [B] or None)` to images `[B, C, S, S]`, a discriminator `(images, labels)` to logits
+`[B]`. Tests hold them to ours with ported weights (`torch_port`), and the benchmark races them. Spectral norm is
+`torch.nn.utils.spectral_norm`, whose iteration begins at u, as in the paper; that of `parametrizations` begins at v. Layer norm
+is group norm of one group.
 """
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -38,12 +41,11 @@ class ConditionalBias(nn.Module):
 
     def __init__(self, channels: int, num_classes: int):
         super().__init__()
-        self.bias = nn.Embedding(max(1, num_classes), channels)
+        self.bias = nn.Parameter(torch.zeros(num_classes, channels) if num_classes else torch.zeros(channels))
         self.num_classes = num_classes
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        labels = labels if self.num_classes else torch.zeros(len(x), dtype=torch.long)
-        return x + self.bias(labels)[:, :, None, None]
+        return x + (self.bias[labels] if self.num_classes else self.bias[None])[:, :, None, None]
 
 
 class Projection(nn.Module):
@@ -57,9 +59,19 @@ class Projection(nn.Module):
         return (self.embedding(labels) * features.sum((2, 3))).sum(1)
 
 
+class Stem(nn.Linear):
+    """`[B, Z]` -> `[B, C, 4, 4]`."""
+
+    def __init__(self, latent_dim: int, channels: int, bias: bool):
+        super().__init__(latent_dim, 16 * channels, bias=bias)
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        return super().forward(latents).view(len(latents), -1, 4, 4)
+
+
 def widths_of(size: int, base_width: int) -> list[int]:
     """Doubling, one for each side of size / 2, size / 4, ..., 4."""
-    widths = []
+    widths: list[int] = []
     while size > 4:
         widths.append(base_width * 2 ** len(widths))
         size //= 2
@@ -71,7 +83,7 @@ class DCGANGenerator(nn.Module):
         super().__init__()
         widths = widths_of(size, base_width)[::-1]
         follow = ConditionalBatchNorm if norm == "batch" else ConditionalBias
-        self.project = nn.ConvTranspose2d(latent_dim, widths[0], 4, bias=False)
+        self.project = Stem(latent_dim, widths[0], bias=False)
         self.norms = nn.ModuleList(follow(width, num_classes) for width in widths)
         outputs = [*widths[1:], channels]
         self.ups = nn.ModuleList(
@@ -79,7 +91,7 @@ class DCGANGenerator(nn.Module):
         )
 
     def forward(self, latents: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        x = self.project(latents[:, :, None, None])
+        x = self.project(latents)
         for norm, up in zip(self.norms, self.ups, strict=True):
             x = up(norm(x, labels).relu())
         return x.tanh()
@@ -97,7 +109,7 @@ class DCGANDiscriminator(nn.Module):
                 layers.append(nn.BatchNorm2d(outputs))
             if index and norm == "layer":
                 layers.append(nn.GroupNorm(1, outputs))
-            layers.append(nn.LeakyReLU(0.2))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
         self.features = nn.Sequential(*layers)
         self.last = with_norm(nn.Conv2d(widths[-1], 1, 4, bias=False), norm)
         self.projection = Projection(num_classes, widths[-1], norm) if num_classes else None
@@ -114,7 +126,7 @@ class StandardGenerator(nn.Module):
     def __init__(self, size: int, channels: int, base_width: int, latent_dim: int, num_classes: int):
         super().__init__()
         widths = widths_of(2 * size, base_width)[::-1]
-        self.project = nn.ConvTranspose2d(latent_dim, widths[0], 4, bias=False)
+        self.project = Stem(latent_dim, widths[0], bias=False)
         self.norms = nn.ModuleList(ConditionalBatchNorm(width, num_classes) for width in widths)
         self.ups = nn.ModuleList(
             nn.ConvTranspose2d(i, o, 4, stride=2, padding=1, bias=False) for i, o in itertools.pairwise(widths)
@@ -122,7 +134,7 @@ class StandardGenerator(nn.Module):
         self.last = nn.Conv2d(base_width, channels, 3, padding=1)
 
     def forward(self, latents: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        x = self.norms[0](self.project(latents[:, :, None, None]), labels).relu()
+        x = self.norms[0](self.project(latents), labels).relu()
         for up, norm in zip(self.ups, self.norms[1:], strict=True):
             x = norm(up(x), labels).relu()
         return self.last(x).tanh()
@@ -138,9 +150,9 @@ class StandardDiscriminator(nn.Module):
         for width in widths_of(size, base_width):
             for kernel, stride, before in ((3, 1, inputs), (4, 2, width)):
                 layers.append(with_norm(nn.Conv2d(before, width, kernel, stride, padding=1), norm))
-                layers.append(nn.LeakyReLU(0.1))
+                layers.append(nn.LeakyReLU(0.1, inplace=True))
             inputs = width
-        layers += [with_norm(nn.Conv2d(inputs, 2 * inputs, 3, padding=1), norm), nn.LeakyReLU(0.1)]
+        layers += [with_norm(nn.Conv2d(inputs, 2 * inputs, 3, padding=1), norm), nn.LeakyReLU(0.1, inplace=True)]
         self.features = nn.Sequential(*layers)
         self.last = with_norm(nn.Linear(2 * inputs * 4 * 4, 1), norm)
         self.projection = Projection(num_classes, 2 * inputs, norm) if num_classes else None
@@ -172,14 +184,13 @@ class ResidualGenerator(nn.Module):
 
     def __init__(self, size: int, channels: int, width: int, latent_dim: int, num_classes: int):
         super().__init__()
-        self.project = nn.ConvTranspose2d(latent_dim, width, 4, bias=False)
-        self.project_bias = nn.Parameter(torch.zeros(width, 4, 4))
+        self.project = Stem(latent_dim, width, bias=True)
         self.blocks = nn.ModuleList(ResidualGenBlock(width, num_classes) for _ in widths_of(size, 1))
         self.norm = nn.BatchNorm2d(width)
         self.last = nn.Conv2d(width, channels, 3, padding=1)
 
     def forward(self, latents: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        x = self.project(latents[:, :, None, None]) + self.project_bias
+        x = self.project(latents)
         for block in self.blocks:
             x = block(x, labels)
         return self.last(self.norm(x).relu()).tanh()
@@ -223,3 +234,90 @@ class ResidualDiscriminator(nn.Module):
         features = self.blocks(images).relu()
         logits = self.last(features.sum((2, 3))).flatten()
         return logits if self.projection is None else logits + self.projection(features, labels)
+
+
+SLOPE = 0.2
+
+
+class Resample(nn.Module):
+    """The filter [1, 3, 3, 1] in both directions, on each channel: to twice the size, or to half."""
+
+    def __init__(self, channels: int, *, up: bool):
+        super().__init__()
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        kernel = torch.outer(taps, taps) * (4 if up else 1)
+        self.register_buffer("kernel", kernel.repeat(channels, 1, 1, 1))
+        self.apply_filter = functional.conv_transpose2d if up else functional.conv2d
+        self.channels = channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.apply_filter(x, self.kernel.to(x.dtype), stride=2, padding=1, groups=self.channels)
+
+
+class BottleneckBlock(nn.Module):
+    """R3GAN's inverted bottleneck, with a grouped convolution inside."""
+
+    def __init__(self, width: int, group_size: int):
+        super().__init__()
+        inner = 2 * width
+        self.convs = nn.ModuleList(
+            [
+                nn.Conv2d(width, inner, 1),
+                nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group_size),
+                nn.Conv2d(inner, width, 1, bias=False),
+            ]
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = functional.leaky_relu(self.convs[0](x), SLOPE, inplace=True)
+        y = functional.leaky_relu(self.convs[1](y), SLOPE, inplace=True)
+        return x + self.convs[2](y)
+
+
+def bottleneck_stages(widths: Sequence[int], blocks: int, group_size: int, *, up: bool) -> list[nn.Module]:
+    """The layers of R3GAN's resolutions in turn, from widths[0] channels to widths[-1]."""
+    layers: list[nn.Module] = []
+    for before, width in zip([widths[0], *widths[:-1]], widths, strict=True):
+        change = [nn.Conv2d(before, width, 1, bias=False)] if before != width else []
+        if layers:
+            layers += [*change, Resample(width, up=True)] if up else [Resample(before, up=False), *change]
+        layers += [BottleneckBlock(width, group_size) for _ in range(blocks)]
+    return layers
+
+
+class BottleneckGenerator(nn.Module):
+    """R3GAN's generator; widths: from 4 × 4 to the image's size."""
+
+    def __init__(self, channels: int, widths: Sequence[int], blocks: int, group_size: int, latent_dim: int, num_classes: int):
+        super().__init__()
+        self.embedding = nn.Linear(num_classes, 64, bias=False) if num_classes else None
+        self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
+        self.project = nn.Linear(latent_dim + (64 if num_classes else 0), widths[0], bias=False)
+        self.stages = nn.Sequential(*bottleneck_stages(widths, blocks, group_size, up=True))
+        self.last = nn.Conv2d(widths[-1], channels, 1, bias=False)
+        self.num_classes = num_classes
+
+    def forward(self, latents: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        if self.embedding is not None:
+            classes = functional.one_hot(labels, self.num_classes).to(latents.dtype)
+            latents = torch.cat([latents, self.embedding(classes)], 1)
+        return self.last(self.stages(self.basis * self.project(latents)[:, :, None, None]))
+
+
+class BottleneckDiscriminator(nn.Module):
+    """R3GAN's discriminator; widths: from the image's size to 4 × 4."""
+
+    def __init__(self, channels: int, widths: Sequence[int], blocks: int, group_size: int, num_classes: int):
+        super().__init__()
+        self.first = nn.Conv2d(channels, widths[0], 1, bias=False)
+        self.stages = nn.Sequential(*bottleneck_stages(widths, blocks, group_size, up=False))
+        self.head = nn.Parameter(torch.randn(widths[-1], 4, 4) / 4)
+        self.last = nn.Linear(widths[-1], widths[-1] if num_classes else 1, bias=False)
+        self.embedding = nn.Linear(num_classes, widths[-1], bias=False) if num_classes else None
+        self.num_classes = num_classes
+
+    def forward(self, images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        features = self.last((self.stages(self.first(images)) * self.head).sum((2, 3)))
+        if self.embedding is None:
+            return features[:, 0]
+        return (features * self.embedding(functional.one_hot(labels, self.num_classes).to(features.dtype))).sum(1)

@@ -1,0 +1,265 @@
+"""What is our speed, precision, determinism and quality on this machine's devices? All that one accelerator has to show.
+
+--part=benchmark: throughput over batch 64, 256, 1024, at 32×32 and 64×64, in float32 and bfloat16, at 1, 10 and 100 steps a
+call; at one step a call beside PyTorch in its best mode and Flax's own convolutions, whose gradients are lax's; peak memory and
+the roofline. The modern recipes (R1 + R2, spectral norm, R3GAN) at 32×32, and the data path.
+--part=precision: the default recipe in float32 and bfloat16: losses of the same 200 steps, and the distance after 2,000.
+--part=determinism: `reproduce.py` with and without XLA's deterministic kernels.
+--part=quality: the default run as `make train` runs it: its distance and its seconds.
+
+Command: python experiments/accelerator.py --part=benchmark, or `make accelerator PART=benchmark`; no part: all of them
+Each part ends within --minutes where its next job would not fit, and goes on when it is started again: a job that has its row
+in --results is not run again. Writes accelerator.jsonl and .md; --redraw writes the page from the rows; --tiny is a form that a
+CPU takes a minute for and that measures nothing. Not run on an accelerator yet.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from configs import cifar10_sngan, mnist, mnist_dcgan
+from gan_jax.configs import default
+from gan_jax.errors import shorten
+from gan_jax.evaluation.results import append_row, find_row, format_metrics, hardware, markdown, name_rows_in_errors
+from gan_jax.files import read_jsonl, write_atomic
+from gan_jax.run import cli
+from gan_jax.run.loop import train
+from race import Race, describe, measure, measure_ceilings, show
+
+_PART = flags.DEFINE_enum("part", None, ["benchmark", "precision", "determinism", "quality"], "One part; default: all.")
+_MINUTES = flags.DEFINE_float("minutes", 8.0, "Start no job that would not end within so many.", lower_bound=0.0)
+_BASELINES = flags.DEFINE_list("baselines", ["torch", "flax"], "Beside what: torch (needs the extra `bench`), flax.")
+_TINY = flags.DEFINE_boolean("tiny", False, "Run all in small, to see that it runs; the rows say so.")
+_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder of the rows and the page.")
+_REDRAW = flags.DEFINE_boolean("redraw", False, "Measure nothing: write the page from the rows.")
+
+HERE = Path(__file__).parent
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
+
+class Job(NamedTuple):
+    """What makes one row: the fields by which it is known, and the rest."""
+
+    fields: dict[str, Any]
+    make: Callable[[], dict[str, Any]]
+
+
+def adapt(config: ConfigDict) -> ConfigDict:
+    """Shrink a config where --tiny is set."""
+    if _TINY.value:
+        for player in ("gen", "disc"):
+            options = config.network[player]
+            options.dcgan.base_width, options.resnet.width = 4, 4
+            options.r3gan.update(widths=(8,), blocks=1, group_size=4)
+        config.data.update(name="mnist5k", image_size=16, channels=1)
+        config.update(batch_size=8, num_steps=4, eval_num=100, eval_every=4, sample_every=4, log_every=1)
+    return config
+
+
+def r3gan() -> ConfigDict:
+    """The networks of R3GAN, width 96 at each resolution, on the images of CIFAR-10's shape."""
+    config = default.get_config()
+    config.network.name, config.objective, config.latent_dim = "r3gan", "relativistic", 64
+    config.penalty.r1 = config.penalty.r2 = 1.0
+    config.data.channels = 3
+    return config
+
+
+def _raced(config: ConfigDict, race: Race, **fields: Any) -> Job:
+    def make() -> dict[str, Any]:
+        row = measure(config, race, measure_ceilings(config.network.dtype))
+        show(row)
+        return row
+
+    return Job(fields | {"recipe": describe(config)}, make)
+
+
+def benchmark() -> Iterator[Job]:
+    """Throughput: the cases that are compared with others first."""
+    race = Race(steps=2, repeats=2) if _TINY.value else Race()
+    sizes, batches, calls = ((16,), (8,), (1, 2)) if _TINY.value else ((32, 64), (64, 256, 1024), (1, 10, 100))
+    for call, batch, size, dtype in itertools.product(calls, batches, sizes, ("float32", "bfloat16")):
+        config = adapt(mnist_dcgan.get_config())
+        config.data.image_size, config.batch_size, config.network.dtype = size, batch, dtype
+        config.network.dcgan.base_width = 4 if _TINY.value else 64
+        baselines = tuple(_BASELINES.value) if call == 1 else ()
+        raced = race._replace(steps_per_call=call, baselines=baselines, steps=max(race.steps, call))
+        yield _raced(config, raced, what="step", size=size, batch=batch, dtype=dtype, steps_per_call=call)
+    for name, make in (("DCGAN", mnist.get_config), ("SN-ResNet", cifar10_sngan.get_config), ("R3GAN", r3gan)):
+        config = adapt(make())
+        baselines = tuple(name for name in _BASELINES.value if name == "torch")
+        yield _raced(config, race._replace(baselines=baselines), what=name)
+    small = ["--images=100", "--steps=1", "--fetches=2", "--config.network.dcgan.base_width=4"] if _TINY.value else []
+    yield Job({"what": "data path"}, partial(run_script, "benchmark_data.py", f"--config={default.__file__}", *small))
+
+
+def precision() -> Iterator[Job]:
+    """The same run in both dtypes."""
+    for dtype in ("float32", "bfloat16"):
+        config = adapt(mnist_dcgan.get_config())
+        config.network.dtype = dtype
+        if not _TINY.value:
+            config.update(num_steps=2000, eval_every=2000, log_every=1)
+        yield Job({"what": "precision", "dtype": dtype}, partial(trained, config, losses=200))
+
+
+def quality() -> Iterator[Job]:
+    """The default run."""
+    yield Job({"what": "quality"}, partial(trained, adapt(mnist.get_config()), losses=0))
+
+
+def determinism() -> Iterator[Job]:
+    """The same bits twice, and after kill -9, with the kernels that XLA chooses and with deterministic ones."""
+    for flag in ("", DETERMINISTIC):
+        small = ["--steps=4", "--config.network.dcgan.base_width=4", "--config.network.disc.dcgan.base_width=4"]
+        arguments = [f"--config={mnist.__file__}", "--devices=", *(small if _TINY.value else ["--steps=200"])]
+        yield Job({"what": "determinism", "flag": flag}, partial(run_script, "reproduce.py", *arguments, flag=flag))
+
+
+PARTS: dict[str, Callable[[], Iterator[Job]]] = {
+    "benchmark": benchmark,
+    "precision": precision,
+    "determinism": determinism,
+    "quality": quality,
+}
+
+
+def trained(config: ConfigDict, *, losses: int) -> dict[str, Any]:
+    """Train in a folder of its own: seconds, the last evaluation, and the losses of the first steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        train(config, Path(folder))
+        (run,) = read_jsonl(Path(folder) / "runs.jsonl")
+        rows = read_jsonl(Path(folder) / "metrics.jsonl")
+        evaluations = read_jsonl(Path(folder) / "eval.jsonl")
+    seconds = {name: run[name] for name in ("seconds", "compile_seconds", "to_step")}
+    first = [[row["loss/disc"], row["loss/gen"]] for row in rows[:losses]]
+    return seconds | {"evaluation": evaluations[-1], "losses": first}
+
+
+def run_script(name: str, *arguments: str, flag: str = "") -> dict[str, Any]:
+    """Run one of our scripts in a process of its own, with a flag of XLA: its row, and how it ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "rows.jsonl"
+        environment = os.environ | {"XLA_FLAGS": " ".join(filter(None, [os.environ.get("XLA_FLAGS"), flag]))}
+        command = [sys.executable, str(HERE / name), *arguments, f"--out={out}"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        print(done.stdout, end="", flush=True)
+        row = json.loads(out.read_text().splitlines()[-1]) if out.exists() else {}
+        return row | {"status": done.returncode, "error": shorten(done.stderr.strip())}
+
+
+def run(path: Path) -> None:
+    """Run the jobs of the chosen parts that have no row, while they fit."""
+    began, longest = time.monotonic(), 0.0
+    names = [_PART.value] if _PART.value else list(PARTS)
+    common = {"tiny": _TINY.value, "device": hardware()}
+    jobs = [Job({"part": name, **common, **job.fields}, job.make) for name in names for job in PARTS[name]()]
+    missing = [job for job in jobs if not find_row(path, job.fields)]
+    for number, job in enumerate(missing):
+        if time.monotonic() - began + longest > 60 * _MINUTES.value:
+            print(f"{len(jobs) - len(missing) + number} of {len(jobs)} rows are there; start it again for the rest")
+            return
+        job_began = time.monotonic()
+        append_row(path, job.fields | {"row": job.make()})
+        longest = max(longest, time.monotonic() - job_began)
+    print(f"all {len(jobs)} rows of {', '.join(names)} are there")
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    """Write the newest row of each job as tables, one for each device and part."""
+    text = "# What one accelerator does\n\nWritten by `experiments/accelerator.py` from [its rows](accelerator.jsonl).\n"
+    for device in dict.fromkeys(row["device"] for row in rows):
+        text += f"\n## {device}\n"
+        for part, tabulate in TABLES.items():
+            lines = [tabulate(row) for row in rows if (row["device"], row["part"]) == (device, part)]
+            text += f"\n### {part}\n\n{markdown(lines)}\n" if lines else ""
+    return text
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['what']}{', in small' if row['tiny'] else ''}"
+
+
+def _benchmark_line(row: dict[str, Any]) -> dict[str, Any]:
+    raced = row["row"]
+    if row["what"] == "data path":
+        ratios = {name: ratio["median"] for name, ratio in raced["ratios"].items()}
+        notes = ", ".join(f"{name} {ratio:.3g}" for name, ratio in ratios.items())
+        return dict.fromkeys(BENCHMARK_COLUMNS, "") | {"what": _name(row), "notes": notes}
+    over = ", ".join(f"{name} {ratio['median']:.2f}" for name, ratio in raced["ratio"].items())
+    mode = raced["facts"].get("torch", {}).get("mode", "")
+    entries = (
+        f"{_name(row)}: {row['recipe']}",
+        f"{raced['size']}, {raced['batch']}, {raced['dtype']}, {raced['steps_per_call']}",
+        f"{raced['images_per_second']['gan_jax']:.0f}",
+        over,
+        f"{raced['over_bound']:.2f}",
+        f"{raced['facts']['gan_jax']['peak_bytes'] / 1e6:.0f}",
+        f"PyTorch: {mode}" if mode else "",
+    )
+    return dict(zip(BENCHMARK_COLUMNS, entries, strict=True))
+
+
+BENCHMARK_COLUMNS = (
+    "what",
+    "size, batch, dtype, steps a call",
+    "images/s",
+    "times faster than",
+    "over the roofline",
+    "MB",
+    "notes",
+)
+
+
+def _trained_line(row: dict[str, Any]) -> dict[str, Any]:
+    run = row["row"]
+    losses = run["losses"][-1] if run["losses"] else []
+    metrics = {name: number for name, number in run["evaluation"].items() if name.startswith("eval/")}
+    return {
+        "what": f"{_name(row)} {row.get('dtype', '')}".strip(),
+        "steps": run["to_step"],
+        "seconds": f"{run['seconds']:.0f}, {run['compile_seconds']:.0f} until the first step",
+        "at the end": format_metrics(metrics),
+        "losses of D and G after the first steps": ", ".join(f"{loss:.4f}" for loss in losses),
+    }
+
+
+def _determinism_line(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "XLA flag": row["flag"] or "none",
+        "same bits": "yes" if row["row"]["status"] == 0 else "no",
+        "what it said": row["row"]["error"],
+    }
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "benchmark": _benchmark_line,
+    "precision": _trained_line,
+    "determinism": _determinism_line,
+    "quality": _trained_line,
+}
+
+
+def main() -> None:
+    path = Path(_RESULTS.value) / "accelerator.jsonl"
+    if not _REDRAW.value:
+        run(path)
+    with name_rows_in_errors(path):
+        text = page(read_jsonl(path))
+    write_atomic(path.with_suffix(".md"), lambda file: file.write_text(text))
+    print(path.with_suffix(".md"))
+
+
+if __name__ == "__main__":
+    cli.run(main)

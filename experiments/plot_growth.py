@@ -1,0 +1,56 @@
+"""The curves of `growth.py` as a table and a picture."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from gan_jax.evaluation.results import markdown
+from gan_jax.memory import format_bytes
+from gan_jax.run.plots import save_figure
+
+
+def exponent(points: Sequence[tuple[float, float]]) -> float:
+    """Return the slope of the last two points `(x, y)` on logarithmic axes; nan for one point."""
+    if len(points) < 2:
+        return math.nan
+    (x, y), (later_x, later_y) = points[-2:]
+    return math.log(later_y / y) / math.log(later_x / x)
+
+
+def by_curve(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of the newest row's device by curve, in the order of x."""
+    names = dict.fromkeys(row["curve"] for row in rows)
+    newest = [row for row in rows if row["device"] == rows[-1]["device"]]
+    return {name: sorted((row for row in newest if row["curve"] == name), key=lambda row: row["x"]) for name in names}
+
+
+def make_page(rows: list[dict[str, Any]]) -> str:
+    """Write the curves as a table."""
+    lines = []
+    for name, points in by_curve(rows).items():
+        for row in points:
+            lines.append({"curve": name, "x": f"{row['x']:,} {row['unit']}", "seconds": f"{row['seconds']:.3g}"})
+            lines[-1] |= {"memory": format_bytes(row["bytes"]), "exponent": "", "expected": ""}
+        lines[-1] |= {"exponent": f"{exponent([(row['x'], row['seconds']) for row in points]):.2f}"}
+        lines[-1] |= {"expected": points[-1]["expected"]}
+    return (
+        "# How time and memory grow with the work\n\n"
+        f"Written by `experiments/growth.py` from [its rows](growth.jsonl), on {rows[-1]['device']}. The exponent is "
+        f"that of the seconds, between the last two points.\n\n{markdown(lines)}\n"
+    )
+
+
+def save_picture(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Draw the seconds of each curve on logarithmic axes."""
+    drawn = by_curve(rows)
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    panels = figure.subplots(2, 4).flat
+    for axes in panels[len(drawn) :]:
+        axes.set_axis_off()
+    for axes, (name, points) in zip(panels, drawn.items(), strict=False):
+        axes.plot([row["x"] for row in points], [row["seconds"] for row in points], "o-")
+        axes.set(xscale="log", yscale="log", title=name, xlabel=points[-1]["unit"], ylabel="seconds")
+    save_figure(figure, path)

@@ -1,0 +1,49 @@
+"""What is measured of a machine: curves of growing work, and the jobs of an accelerator, in their small forms."""
+
+import math
+
+import pytest
+
+from gan_jax.files import read_jsonl
+from plot_growth import exponent, make_page
+
+
+def test_the_exponent_is_that_of_a_power_law():
+    assert exponent([(x, 3.0 * x**1.7) for x in (1, 4, 9)]) == pytest.approx(1.7)
+    assert math.isnan(exponent([(1, 2.0)]))
+
+
+def test_the_page_of_growth_has_the_newest_device_alone_in_the_order_of_x():
+    row = {"curve": "start", "unit": "images", "expected": "1", "bytes": 2**20}
+    rows = [row | {"x": x, "seconds": x / 50, "device": device} for x, device in ((9, "old"), (1000, "new"), (100, "new"))]
+    lines = make_page(rows).splitlines()[-2:]
+    assert lines == ["| start | 100 images | 2 | 1 MiB |  |  |", "| start | 1,000 images | 20 | 1 MiB | 1.00 | 1 |"]
+
+
+def test_growth_measures_a_point_once(run_script, tmp_path):
+    arguments = ("growth.py", "--points=2", "--curves=start", f"--results={tmp_path}")
+    first = run_script(*arguments, fast=True)
+    assert [line.partition(":")[0] for line in first.stdout.splitlines()[:2]] == ["start, 1,000 images", "start, 10,000 images"]
+    rows = read_jsonl(tmp_path / "growth.jsonl")
+    assert all(row["seconds"] > 0 and row["bytes"] >= 0 for row in rows)
+    again = run_script(*arguments, fast=True)
+    assert again.stdout.splitlines() == [f"{tmp_path}/growth.md, {tmp_path}/growth.png"]
+    assert read_jsonl(tmp_path / "growth.jsonl") == rows
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_jobs_of_an_accelerator_run_in_small_and_go_on_where_they_stopped(run_script, tmp_path):
+    arguments = ("accelerator.py", "--tiny", "--baselines=flax", f"--results={tmp_path}")
+    first = run_script(*arguments, "--part=benchmark", "--minutes=0.0001", fast=True)
+    assert "1 of 8 rows are there; start it again for the rest\n" in first.stdout
+    for part in ("benchmark", "precision", "determinism", "quality"):
+        done = run_script(*arguments, f"--part={part}", fast=True)
+        assert f"rows of {part} are there\n" in done.stdout
+    rows = read_jsonl(tmp_path / "accelerator.jsonl")
+    assert len(rows) == 8 + 2 + 2 + 1
+    assert {row["what"] for row in rows} >= {"DCGAN", "SN-ResNet", "R3GAN", "data path"}
+    determinism = [row["row"] for row in rows if row["part"] == "determinism"]
+    assert [row["status"] for row in determinism] == [0, 0]
+    assert len({digest for row in determinism for digest in row["digests"].values()}) == 1
+    page = (tmp_path / "accelerator.md").read_text()
+    assert all(f"### {part}" in page for part in ("benchmark", "precision", "determinism", "quality"))
