@@ -10,7 +10,7 @@ ARGS ?=
 .PHONY: help install install-dev train sample inception mnist test lint format format-check typecheck theory bench accelerator bench-plot results reproduce torture slurm build clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gan_jax needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
@@ -24,8 +24,12 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
+##@ Set up
+
 install: $(VENV)/.installed ## create .venv with the package in it
 install-dev: $(VENV)/.installed-dev ## and the tools of the developers
+
+##@ Train and draw
 
 train: install ## train the default DCGAN on digits, or resume it (CONFIG=, WORKDIR=, ARGS=--config.num_steps=…)
 	$(RUN) experiments/train.py --config="$(CONFIG)" --workdir="$(WORKDIR)" $(ARGS)
@@ -33,11 +37,15 @@ train: install ## train the default DCGAN on digits, or resume it (CONFIG=, WORK
 sample: install ## draw samples from the trained run (WORKDIR=, ARGS=--num=64 …)
 	$(RUN) experiments/sample.py --workdir="$(WORKDIR)" $(ARGS)
 
+##@ Fetch once
+
 inception: install ## fetch the weights of Inception for FID, 81 MB, once
 	$(RUN) experiments/inception.py
 
 mnist: install ## fetch all 70,000 digits of MNIST, 20 MB, once
 	$(RUN) experiments/fetch_mnist.py
+
+##@ Develop
 
 test: install-dev ## run the whole suite (ARGS=-k … for a part)
 	$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
@@ -55,6 +63,8 @@ format-check: install-dev ## fail where the format is off
 typecheck: install-dev ## check the types
 	$(RUN) -m mypy
 
+##@ Measure
+
 bench: install ## time the training step beside Flax's own layers, or ARGS='--size=32,64 --baseline=torch …'
 	$(RUN) experiments/benchmark.py --config="$(CONFIG)" $(or $(ARGS),--baseline=flax)
 
@@ -63,6 +73,8 @@ accelerator: install ## measure all that is ours on the devices that JAX sees, i
 
 bench-plot: install ## draw the committed rows of the benchmark
 	$(RUN) experiments/benchmark.py --plot=experiments/results/benchmark.jsonl $(ARGS)
+
+##@ Results
 
 theory: install ## run the numerical checks of the theory, below runs/theory (FULL=1: the long forms, whose results are committed)
 	$(RUN) experiments/theory/run_all.py $(if $(FULL),--full) $(ARGS)
@@ -79,6 +91,8 @@ results: install ## draw every page and picture of experiments/results again, fr
 	  [ ! -e experiments/results/$$script.jsonl ] || $(RUN) experiments/$$script.py --redraw || exit; done
 	$(RUN) experiments/theory/run_all.py --redraw
 
+##@ Check
+
 reproduce: install ## train a short run twice, and once with kill -9 in the middle: the bits must be equal
 	$(RUN) experiments/reproduce.py --config="$(CONFIG)" $(ARGS)
 
@@ -87,6 +101,8 @@ torture: install ## inject faults into real runs and print which they survived (
 
 slurm: install-dev ## start a Slurm of three nodes here (Debian: slurm-wlm, munge) and train, requeue and kill on it, 4 minutes
 	$(RUN) tests/launch/check_slurm.py
+
+##@ Package
 
 build: install-dev ## build the wheel into dist/
 	$(RUN) -m build --wheel
