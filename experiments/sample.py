@@ -7,7 +7,7 @@ single images as StyleGAN's generate.py makes them; --out=FILE.png puts them in 
 --interpolate: a row for each pair of latents, along the sphere; --out=FILE.gif: an animation in which each of --num images
 walks through four latents of its own and back.
 --truncation=0.7: the entries of the latents as if drawn again until within ±0.7. This is BigGAN's truncation; StyleGAN's is of
-w, which these generators do not have. Less variety, as a rule more quality.
+w, which these generators do not have. Less variety; a DCGAN's digits, looked at in one run, fade at 0.3 and not yet at 0.7.
 A conditional generator's images have a class in each row, by default every class, or those of --labels=0,1,2, and the same
 latent down each column, in as many whole columns as --num allows: there the picture in column i depends on the seed, i and its
 class alone.

@@ -5,8 +5,9 @@ The run in a folder is resumed, with its own config, by --workdir alone: --workd
 --init_from=runs/mnist begins a new run with another's networks; --allow_changes continues a run under another config.
 --config=runs/mnist/config.json takes another run's config; --print_config prints the whole config and trains nothing.
 On many hosts: the same with --distributed on each (experiments/launch has a Slurm script and a Kubernetes manifest)
-Writes to the workdir: samples/, curves.png, training.gif, metrics.jsonl, eval.jsonl, tensorboard/, checkpoints/, config.json,
-runs.jsonl. Without a checkout, `python -m gan_jax.run` takes the same flags.
+Writes to the workdir: samples/, real.png, curves.png, training.gif, metrics.jsonl, eval.jsonl, events of TensorBoard,
+checkpoints/, config.json, runs.jsonl. --config.wandb=PROJECT logs to Weights & Biases too.
+Without a checkout, `python -m gan_jax.run` takes the same flags.
 """
 
 from absl import flags

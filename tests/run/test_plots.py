@@ -143,7 +143,7 @@ def test_labels_of_the_curves_do_not_collide(lowest):
     rows = [{"step": step, "value": lowest * (step % 2)} for step in range(40)]
     figure = draw_curves(rows)
     (axes,) = figure.axes
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1  # above all curves
     (right,) = axes.child_axes
     boxes = sorted((label.get_window_extent() for label in right.get_yticklabels()), key=lambda box: box.y0)
