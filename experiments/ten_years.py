@@ -243,4 +243,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, stopped=cli.KEEPS_ROWS)

@@ -18,4 +18,4 @@ from gan_jax.run import cli
 flags.adopt_module_key_flags(command)
 
 if __name__ == "__main__":
-    cli.run(command.main)
+    cli.run(command.main, stopped=cli.RESUMES)

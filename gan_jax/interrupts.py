@@ -7,11 +7,18 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+_stopped = ["before it began"]
+
+
+def say_when_stopped(words: str) -> None:
+    """Set what a signal's line says after "stopped": what is kept, and how the script goes on."""
+    _stopped[0] = words
+
 
 def exit_on_signal(signum: int, frame: object = None) -> None:
     """Handle a signal outside of the training loop, where there is nothing to save."""
     del frame
-    line = f"{signal.Signals(signum).name}: stopped; rerun the same command to resume from the newest checkpoint, if any\n"
+    line = f"{signal.Signals(signum).name}: stopped {_stopped[0]}".rstrip() + "\n"
     with suppress(OSError):  # where nobody reads it
         os.write(2, line.encode())
     os._exit(128 + signum)

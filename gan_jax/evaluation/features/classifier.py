@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from tqdm import tqdm
 
 from gan_jax.cached import cache_dir, load_arrays, save_arrays
 from gan_jax.data import Images, to_float
@@ -134,7 +135,7 @@ def _train(network: _Network, images: np.ndarray, targets: np.ndarray, recipe: M
 
     opt_state = optimizer.init(variables)
     rng = np.random.default_rng(recipe["seed"])
-    for _ in range(recipe["steps"]):
+    for _ in tqdm(range(recipe["steps"]), desc="the classifier", unit="step", disable=None, leave=False):
         chosen = rng.integers(0, len(images), recipe["batch_size"])
         shift = rng.integers(-recipe["shift"], recipe["shift"] + 1, 2)
         moved = np.roll(images[chosen], shift, axis=(1, 2))

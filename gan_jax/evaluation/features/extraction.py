@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Iterator
 
 import numpy as np
+from tqdm import tqdm
 
 from gan_jax.cached import cache_dir, load_arrays, save_arrays
 from gan_jax.errors import InputError
@@ -24,18 +25,22 @@ def extract(extractor: Extractor, images: ImageSource, *, name: str = "") -> Ite
         InputError: features that are not finite.
     """
     began = last_line = time.perf_counter()
-    for start in range(0, len(images), _CHUNK):
-        chunk = images[start : min(start + _CHUNK, len(images))]
-        batches = [chunk[first : first + extractor.batch_size] for first in range(0, len(chunk), extractor.batch_size)]
-        features = np.concatenate([extractor.extract(batch) for batch in batches])
-        if not np.isfinite(features).all():
-            raise InputError(f"features={extractor.name}: they must be finite, and some are nan or inf; check its weights")
-        yield features
-        now, done = time.perf_counter(), start + len(chunk)
-        if name and now - last_line >= _SECONDS_BETWEEN_LINES:
-            last_line, rate = now, done / (now - began)
-            left = (len(images) - done) / rate
-            print(f"{name}: {done} of {len(images)} images, {rate:.1f} images/s, {left:.0f} s left", flush=True)
+    with tqdm(total=len(images), desc=name, unit="image", disable=None if name else True, leave=False) as bar:
+        for start in range(0, len(images), _CHUNK):
+            chunk = images[start : min(start + _CHUNK, len(images))]
+            parts = []
+            for first in range(0, len(chunk), extractor.batch_size):
+                parts.append(extractor.extract(chunk[first : first + extractor.batch_size]))
+                bar.update(len(parts[-1]))
+            features = np.concatenate(parts)
+            if not np.isfinite(features).all():
+                raise InputError(f"features={extractor.name}: they must be finite, and some are nan or inf; check its weights")
+            yield features
+            now, done = time.perf_counter(), start + len(chunk)
+            if name and bar.disable and now - last_line >= _SECONDS_BETWEEN_LINES:  # the bar is for a terminal
+                last_line, rate = now, done / (now - began)
+                left = (len(images) - done) / rate
+                print(f"{name}: {done} of {len(images)} images, {rate:.1f} images/s, {left:.0f} s left", flush=True)
 
 
 def seconds_per_image(extractor: Extractor, images: ImageSource) -> float:
