@@ -49,8 +49,8 @@ KEEPS_ROWS = "before the end; its rows stay: start it again for the rest"
 def run(main: Callable[..., None], *, positional: bool = False, stopped: str = "") -> None:
     """Parse the flags and call `main`. Bad input prints one line and exits with status 2, a run that fails with 1.
 
-    positional: `main` takes the arguments that are not flags, as a list; without it there must be none. stopped: what the line of a
-    signal says after "stopped", such as `RESUMES`.
+    positional: `main` takes the arguments that are not flags, as a list; without it there must be none. stopped: what follows
+    "stopped" in the line of a signal, such as `RESUMES`.
     """
 
     def guarded(argv: Sequence[str]) -> None:
