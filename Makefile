@@ -48,7 +48,7 @@ mnist: install ## fetch all 70,000 digits of MNIST, 20 MB, once
 ##@ Develop
 
 test: install-dev ## run the whole suite (ARGS=-k … for a part)
-	$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install-dev ## check the code
 	$(RUN) -m ruff check .

@@ -29,6 +29,13 @@ data.load_digits = cache(data.load_digits)  # nearly every run resizes the same 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).parent.parent
+_SLOWEST = ("theory", "devices", "distributed", "steps", "scripts", "experiments", "faults", "sngan", "benchmark", "train")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slowest files, so that none is left to one worker at the end while the other has nothing to do."""
+    order = {f"test_{name}": place for place, name in enumerate(_SLOWEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")
