@@ -237,10 +237,8 @@ def plot(row: report.Row) -> Figure:
     shown = ("EM, from k-means", "GAN of 2014, D stopped half way", "GAN of 2014", "RpGAN + R1 + R2")
     figure = report.make_figure(height=8)
     in_plane = [name for name in row["data"] if name != "two modes"]
-    panels = figure.subplot_mosaic(
-        [["one", "one", "law", "law"], *([f"{name}, {fit}" for fit in shown] for name in in_plane)],
-        height_ratios=[1.2] + [1] * len(in_plane),
-    )
+    mosaic: Any = [["one", "one", "law", "law"], *([f"{name}, {fit}" for fit in shown] for name in in_plane)]
+    panels: Any = figure.subplot_mosaic(mosaic, height_ratios=[1.2] + [1] * len(in_plane))
     one, law = panels["one"], panels["law"]
     ticks = jnp.linspace(-8, 8, 400)[:, None]
     one.fill_between(ticks[:, 0], np.exp(TWO_MODES.log_prob(ticks)), color="grey", alpha=0.4, label="p, the data")
