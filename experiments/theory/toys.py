@@ -5,8 +5,10 @@ drops modes, and penalties at every eighth step fail on a line, a circle and 25 
 these densities nor its networks: here they are PacGAN's ring and grid, and a line of 8 Gaussians, learned by small MLPs.
 One compiled program trains all seeds and all weights of the penalties of an objective, by the package's `train_step`.
 
-Command: python experiments/theory/toys.py [--full]      seconds: SECONDS
-Expect (long form, 10 seeds): EXPECT
+Command: python experiments/theory/toys.py [--full]      seconds: long form 2,070 on 2 busy cores
+Expect (long form, 10 seeds): no run diverges. All games with penalties of weight 0.1 find nearly all modes with like shares of
+high quality: ring 90 %, grid 24 to 32 %, line 60 to 65 %. Without penalties 17 to 19 of the grid's 25. At weight 10 all are
+slower, and lazy penalties more so.
 """
 
 from collections.abc import Mapping
