@@ -12,6 +12,8 @@ from flax import linen as nn
 from gan_jax.data import Batch
 from gan_jax.networks.mlp import Discriminator
 from gan_jax.objectives import OBJECTIVES, Objective, js_bound_of_value
+from gan_jax.penalties import Penalty
+from gan_jax.schedules import Schedule
 from gan_jax.state import GAN, Players, TrainState, create_state
 from gan_jax.steps import gen_update, train_step
 from gan_jax.theory.distributions import GaussianMixture
@@ -71,6 +73,7 @@ def make_gan(
     objective: str = "minimax",
     disc_steps: int = 1,
     hidden: tuple[int, ...] = (32, 32),
+    penalties: tuple[tuple[Penalty, Schedule], ...] = (),
 ) -> GAN:
     """Make the recipe of a generator with a known density and an MLP for D or, where the data is given, D*."""
     disc = Discriminator(hidden) if data is None else OptimalDiscriminator(data, gen.components)
@@ -81,6 +84,7 @@ def make_gan(
         sample_shape=(gen.dimensions,),
         latent_dim=gen.dimensions + 1,
         disc_steps=disc_steps,
+        penalties=penalties,
     )
 
 

@@ -21,12 +21,13 @@ import mode_landscape
 import optimal_discriminator
 import report
 import saturation
+import toys
 from gan_jax.evaluation.results import markdown
 from gan_jax.run import cli
 
 SCRIPTS = (
     *(optimal_discriminator, divergences_of_objectives, jensen_shannon, disc_steps, saturation, gradient_signal),
-    *(maximum_likelihood, local_convergence, mode_landscape, mixtures),
+    *(maximum_likelihood, local_convergence, mode_landscape, mixtures, toys),
 )
 EXPERIMENTS = tuple(script.EXPERIMENT for script in SCRIPTS)
 

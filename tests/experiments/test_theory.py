@@ -2,14 +2,18 @@
 
 import shutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT
+from flax import linen as nn
 
 import disc_steps
 import divergences_of_objectives
 import gradient_signal
 import jensen_shannon
+import known
 import local_convergence
 import maximum_likelihood
 import mixtures
@@ -18,6 +22,7 @@ import optimal_discriminator
 import report
 import run_all
 import saturation
+import toys
 from gan_jax.errors import InputError
 
 
@@ -134,7 +139,7 @@ def test_disc_steps(tmp_path):
 
 def test_maximum_likelihood(tmp_path):
     """One Gaussian: KL covers both modes with the data's own moments, reverse KL takes one; KL − min KL falls as 1/n."""
-    changes = {"points": 300, "steps": 20, "gan_steps": 20, "sizes": (100, 2000), "repeats": 2000, "data": ("ring",)}
+    changes = {"points": 300, "steps": 20, "gan_steps": 20, "sizes": (100, 2000), "repeats": 2000}
     row = perform(maximum_likelihood.EXPERIMENT, tmp_path, **changes)
     fits = row["one_gaussian"]
     by_kl, by_reverse_kl, by_js = (fits[name] for name in maximum_likelihood.DIVERGENCES)
@@ -145,19 +150,62 @@ def test_maximum_likelihood(tmp_path):
         assert fits[name][name] <= min(fit[name] for fit in fits.values()) + 1e-4
     excess = np.mean(row["excess_kl"], axis=-1) * np.array(changes["sizes"])
     np.testing.assert_allclose(excess, maximum_likelihood.excess_kl_times_n(), rtol=0.1)
-    assert row["data"]["ring"]["measures"]["EM"][0]["kl"] < 0.2
+    measures = {fit: by_seed[0] for fit, by_seed in row["data"]["ring"]["measures"].items()}
+    assert measures["EM, from k-means"]["kl"] < 0.2
+    for fit in ("likelihood", "RpGAN + R1 + R2"):
+        from_random = measures["likelihood by gradients" if fit == "likelihood" else fit]
+        assert measures[f"{fit}, from k-means"]["js"] < 0.9 * from_random["js"]
+
+
+def test_d_of_the_old_recipe_stops_half_way():
+    """Its cosine counted G's updates, of which D has twice as many; the recipe beside it lets D learn to the end."""
+    gen, slope = known.AffineMixture(2, 1, nn.initializers.normal()), jnp.ones(())
+    moved = {}
+    for name, make in maximum_likelihood.GANS.items():
+        gan, steps = make(gen, 4), []
+        opt_state = gan.optimizers.disc.init(slope)
+        for _ in range(4 * gan.disc_steps):
+            step, opt_state = gan.optimizers.disc.update(slope, opt_state)
+            steps.append(abs(float(step)))
+        assert steps[0] == pytest.approx(2e-3, rel=1e-3)
+        moved[name] = np.array(steps) > 1e-5
+    stopped, to_the_end, regularised = moved.values()
+    np.testing.assert_array_equal(stopped, [True] * 4 + [False] * 4)
+    assert np.all(to_the_end)
+    assert np.all(regularised)
 
 
 def test_mixtures(tmp_path):
     """A perfect sampler's statistics by the closed form, and a row that states the recipe."""
-    recipe = {"steps": 30, "batch_size": 64, "hidden": [16]}
-    row = perform(mixtures.EXPERIMENT, tmp_path, recipes={"ring": recipe})
+    recipe = {"steps": 30, "batch_size": 64, "hidden": [16], "objective": "relativistic", "r1": 0.1}
+    row = perform(mixtures.EXPERIMENT, tmp_path, recipes={"ring": {"pairs": recipe}})
     result = row["densities"]["ring"]
-    assert result["recipe"] == mixtures.Recipe(**recipe)._asdict()
+    assert result["games"]["pairs"]["recipe"] == mixtures.Recipe(**recipe)._asdict()
     assert result["perfect"]["modes"] == [8, 8]
     np.testing.assert_allclose(result["perfect"]["high_quality"], 1 - np.exp(-4.5), atol=0.01)
     assert max(result["perfect"]["js"]) < 0.01
-    assert np.shape(result["samples"]) == (2, 400, 2)
+    assert np.shape(result["games"]["pairs"]["samples"]) == (2, 400, 2)
+
+
+def test_toys(tmp_path):
+    """Weights that are traced, all games in one program, are those of a game alone; and what counts as a failure."""
+    recipe = {"steps": 20, "batch_size": 16, "hidden": [8], "rate": 1e-2}
+    row = perform(toys.EXPERIMENT, tmp_path, recipe=recipe, games=("RpGAN + R1", "GAN + R1"), looks=2)
+    assert set(row["densities"]["ring"]) == {"RpGAN + R1", "GAN + R1"}
+    assert np.shape(row["densities"]["ring"]["RpGAN + R1"]["js"]) == (2, 2)
+    of_pairs, ring, rng = mixtures.Recipe(**recipe, objective="relativistic"), toys.DENSITIES["ring"], jax.random.key(1)
+    weights, means = jnp.array([(10.0, 0.0), (0.0, 0.0)]), jnp.asarray(ring.means, jnp.float32)
+    with_r1, without = toys.train_all(of_pairs, 1, means, ring.stddev, weights, rng[None])[:, 0]
+    alone = of_pairs._replace(r1=10.0)
+    np.testing.assert_allclose(with_r1, mixtures.train(mixtures.make_gan(alone), ring, alone, rng), atol=1e-4)
+    assert np.max(np.abs(with_r1 - without)) > 1e-3
+
+    lost = mixtures.statistics(np.full((1, 5, 2), np.nan), ring)
+    assert lost["modes"] + lost["high_quality"] == [0, 0]
+    ends = {"modes": [[8, 8], [8, 4]], "finite": [[1, 1], [1, 1]]}
+    assert toys.failures(ends, 8) == {"diverged": "0%", "collapsed": "0%"}
+    ends = {"modes": [[8, 8, 8, 8], [8, 3, 0, 8]], "finite": [[1, 1, 1, 1], [1, 1, 0, 1]]}
+    assert toys.failures(ends, 8) == {"diverged": "25%", "collapsed": "25%"}
 
 
 def test_the_committed_page_is_made_of_the_committed_rows():
