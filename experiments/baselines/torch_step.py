@@ -260,7 +260,8 @@ def fastest(
             print(f"  torch {mode}: left out, {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             continue
         ready = time.perf_counter() - began
-        seconds = min(run(steps) for _ in range(3)) / steps
+        few = max(1, min(steps, round(1.0 / run(1))))
+        seconds = min(run(few) for _ in range(3)) / few
         print(f"  torch {mode}: {1e3 * seconds:.2f} ms a {task}")
         timed[mode] = (seconds, ready, run)
     best = min(timed, key=lambda mode: timed[mode][0])
