@@ -10,10 +10,11 @@ from gan_jax import create_state
 from gan_jax.errors import InputError
 from gan_jax.memory import check_fits, format_bytes, host_bytes
 from gan_jax.run.config import check_config, check_recipe, make_gan
-from gan_jax.run.sizes import tree_bytes
+from gan_jax.run.sizes import largest_layer_bytes, tree_bytes
 from gan_jax.state import abstract_state
 
 MLP = {"network.name": "mlp"}
+WIDE = {"network.name": "r3gan", "network.r3gan.widths": (8,)}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,10 @@ MLP = {"network.name": "mlp"}
         ({"data.image_size": 2**20, **MLP}, "TiB"),
         ({"data.image_size": 2**20, "network.name": "r3gan"}, "batches of 8 32.0 TiB"),
         ({"data.image_size": 2**61}, "config"),
+        (
+            {"data.image_size": 2048, "batch_size": 256, "network.name": "r3gan", "network.r3gan.widths": (8,)},
+            "largest layer 64 GiB",
+        ),
         ({"latent_dim": 10**9}, "the state of this recipe takes"),
         ({"latent_dim": 2**40}, "config.latent_dim=1099511627776 must be an integer below"),
         ({"network.mlp.hidden": (10**6, 10**6), **MLP}, "the state of this recipe takes"),
@@ -50,6 +55,14 @@ def test_bytes_are_those_of_the_arrays():
     gan = make_gan(small_config(ema_decay=0.5))
     state = create_state(gan, jax.random.key(0))
     assert tree_bytes(abstract_state(gan)) == sum(leaf.nbytes for leaf in jax.tree.leaves(state)) > 0
+
+
+@pytest.mark.parametrize(("entries", "numbers"), [({}, 8 * 8 * 8), ({"packing": 2}, 8 * 8 * 8), (MLP, 16 * 16)])
+def test_the_largest_layer_is_that_of_the_batch(entries, numbers):
+    """Of a DCGAN of width 8 for 16 × 16, the output of G's last norm; of an MLP with a narrow hidden layer, the samples."""
+    config = small_config(**entries, **{"network.dcgan.base_width": 8, "network.mlp.hidden": (16,), "data.image_size": 16})
+    gan = make_gan(config)
+    assert largest_layer_bytes(gan, abstract_state(gan), 6) == 4 * 6 * numbers
 
 
 def test_what_fits_is_not_refused():
