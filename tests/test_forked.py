@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -25,8 +26,25 @@ print(json.dumps(shown))
 """
 
 
-@pytest.mark.parametrize("command", [["-W", "error", "show.py", "a", "--b=c"], ["-m", "show", "a"], ["-c", SHOW, "a"]])
-def test_a_fork_has_what_a_process_has_from_its_start(tmp_path, command):
+@pytest.fixture
+def interrupts(request):
+    """The handler of SIGINT in this process for the time of a test: children inherit whether it is ignored."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("command", "interrupts"),
+    [
+        (["-W", "error", "show.py", "a", "--b=c"], signal.SIG_IGN),
+        (["-m", "show", "a"], signal.default_int_handler),
+        (["-c", SHOW, "a"], lambda *_: None),
+    ],
+    ids=["script", "module", "code"],
+    indirect=["interrupts"],
+)
+def test_a_fork_has_what_a_process_has_from_its_start(tmp_path, command, interrupts):
     (tmp_path / "show.py").write_text(SHOW)
     environment = os.environ | {"PYTHONPATH": "/one:/two", "JAX_NUM_CPU_DEVICES": "3", "COLOUR": "red"}
     environment.pop("XLA_FLAGS")
