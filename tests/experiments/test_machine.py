@@ -33,17 +33,13 @@ def test_growth_measures_a_point_once(run_script, tmp_path):
 
 
 def test_the_jobs_of_an_accelerator_run_in_small_and_go_on_where_they_stopped(run_script, tmp_path):
-    arguments = ("accelerator.py", "--tiny", "--baselines=flax", f"--results={tmp_path}")
-    first = run_script(*arguments, "--part=benchmark", "--minutes=0.0001", fast=True)
-    assert "1 of 8 rows are there; start it again for the rest\n" in first.stdout
-    for part in ("benchmark", "precision", "determinism", "quality"):
-        done = run_script(*arguments, f"--part={part}", fast=True)
-        assert f"rows of {part} are there\n" in done.stdout
-    rows = read_jsonl(tmp_path / "accelerator.jsonl")
-    assert len(rows) == 8 + 2 + 2 + 1
-    assert {row["what"] for row in rows} >= {"DCGAN", "SN-ResNet", "R3GAN", "data path"}
-    determinism = [row["row"] for row in rows if row["part"] == "determinism"]
-    assert [row["status"] for row in determinism] == [0, 0]
-    assert len({digest for row in determinism for digest in row["digests"].values()}) == 1
+    arguments = ("accelerator.py", "--tiny", "--baselines=", "--minutes=0", f"--results={tmp_path}")
+    for done in (1, 2):
+        out = run_script(*arguments, "--part=benchmark", fast=True).stdout
+        assert f"{done} of 8 rows are there; start it again for the rest\n" in out
+    assert "all 1 rows of quality are there\n" in run_script(*arguments, "--part=quality", fast=True).stdout
+    raced, other, trained = read_jsonl(tmp_path / "accelerator.jsonl")
+    assert (raced["dtype"], other["dtype"], raced["tiny"], trained["row"]["to_step"]) == ("float32", "bfloat16", True, 4)
     page = (tmp_path / "accelerator.md").read_text()
-    assert all(f"### {part}" in page for part in ("benchmark", "precision", "determinism", "quality"))
+    assert "### benchmark" in page
+    assert "### quality" in page
