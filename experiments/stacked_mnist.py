@@ -7,7 +7,7 @@ of 64 and 4,000 updates of D. Adam's moments and D's norm are those usual for ea
 the others the 2e-4 of DCGAN. GAN is the non-saturating game. Numbers are of the averaged generator at the last step.
 
 Command: python experiments/stacked_mnist.py --num=26000      after `make mnist`
-On 2 busy cores 3.5 to 8 minutes for each of 25 runs, of which twelve are in. Writes rows, page, picture and samples in
+On 2 busy cores 3.5 to 9 minutes for each of 25 runs, of which sixteen are in. Writes rows, page, picture and samples in
 --results, and runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run again;
 --recipes=R1 runs those whose names have that in them; --redraw writes the page and the picture from the rows alone.
 """
@@ -148,7 +148,7 @@ KL {perfect["kl"]:.4f} ± {error["kl"]:.1g}. *Seen twice*: modes with two sample
 of whose digits have a probability above 1/2. *Published*: modes and KL of other networks and lengths, as the papers of R3GAN
 (table 1) and PacGAN (table 2; WGAN-GP: R3GAN's table 3) print them.
 Hardware: {first["hardware"]}; minutes are of training, with other work on the machine, and with the
-pauses that this made: RpGAN + R1 without norm in G stood still for more than an hour.
+pauses that this made: DCGAN, and RpGAN + R1 without norm in G, stood still for more than an hour.
 Rows: [stacked_table.jsonl](stacked_table.jsonl), by `experiments/stacked_mnist.py`.
 
 {markdown(table(rows))}

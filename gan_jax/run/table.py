@@ -133,8 +133,9 @@ def save_table_picture(
 
 
 def _plot_curves(axes: Axes, curves: Mapping[str, Curve], labels: tuple[str, str], baseline: tuple[str, float] | None) -> None:
-    for name, curve in curves.items():
-        axes.plot(curve.times, curve.values.mean(axis=0), marker=".", label=name.replace("\n", " "))
+    for number, (name, curve) in enumerate(curves.items()):
+        style = ("-", ":")[number // 10 % 2]  # there are ten colours
+        axes.plot(curve.times, curve.values.mean(axis=0), marker=".", linestyle=style, label=name.replace("\n", " "))
     if baseline:
         axes.axhline(baseline[1], color="grey", linestyle="--", label=baseline[0])
     axes.set(yscale="log", xlabel=labels[0], ylabel=labels[1])
