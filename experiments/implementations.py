@@ -194,8 +194,9 @@ def flops_of(gan: GAN, batch_size: int, *, border: bool = True) -> int:
 def same_work(recipe: Any, state: Any) -> dict[str, Any]:
     """Hold parameters, losses and FLOPs of a step from equal weights to one another, or raise `RuntimeError`.
 
-    Parameters are equal, losses to 1e-4 in float32, FLOPs to 3 %, as spectral norm and R3GAN's filters are products on one side
-    alone; with penalties FLOPs are noted only, as PyTorch's double backward makes more products than there are.
+    Parameters are equal, losses to 1e-4 in float32, FLOPs to 5 %: spectral norm and R3GAN's filters are products on one side
+    alone, and the shortcut of a ResNet's block comes here before its pixels are copied. With penalties FLOPs are noted only:
+    PyTorch's double backward makes more products than there are.
     """
     import torch
 
@@ -221,7 +222,7 @@ def same_work(recipe: Any, state: Any) -> dict[str, Any]:
         "flops": {"ours": flops, "baseline": baseline_flops},
         "losses": {"ours": losses, "baseline": baseline_losses},
     }
-    other = not recipe.penalties and abs(baseline_flops / flops - 1) > 0.03
+    other = not recipe.penalties and abs(baseline_flops / flops - 1) > 0.05
     tolerance = 1e-4 if recipe.dtype == "float32" else 3e-2
     if counts != baseline_counts or other or not np.allclose(losses, baseline_losses, rtol=tolerance):
         raise RuntimeError(f"the baseline does other work: {counts} parameters here, {facts}")
