@@ -145,8 +145,6 @@ def check_baselines(config: ConfigDict, gan: GAN, baselines: Collection[str]) ->
         raise InputError("--baseline=flax is a dcgan with Flax's own convolutions: set --config.network.name=dcgan")
     if "torch" not in baselines:
         return
-    if importlib.util.find_spec("torch") is None:
-        raise InputError("--baseline=torch: PyTorch is not installed; install the extra: pip install 'gan_jax[bench]'")
     size = config.data.image_size
     players = [config.network[player].name for player in Players._fields]
     optimizers = {config.optimizer[player].name for player in Players._fields}
@@ -158,6 +156,8 @@ def check_baselines(config: ConfigDict, gan: GAN, baselines: Collection[str]) ->
             "--baseline=torch is an unconditional network of square images, whose side is a power of two, with adam, and of "
             "the penalties with r1 and r2 at every step; without augmentation and packing"
         )
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("--baseline=torch: PyTorch is not installed; install the extra: pip install 'gan_jax[bench]'")
 
 
 def make_torch(config: ConfigDict, gan: GAN, steps: int, *, task: str, only: str | None) -> Implementation:
