@@ -218,6 +218,7 @@ def same_work(recipe: Any, state: Any) -> dict[str, Any]:
     losses = [float(metrics["loss/disc"]) + penalty, float(metrics["loss/gen"])]
     flops, baseline_flops = flops_of(gan, recipe.real.shape[1]), baseline.flops()
     facts = {
+        "version": torch.__version__,
         "parameters": baseline_counts,
         "flops": {"ours": flops, "baseline": baseline_flops},
         "losses": {"ours": losses, "baseline": baseline_losses},
