@@ -18,8 +18,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.networks.shift import shift
-
 
 def applies(batch: int, image_size: tuple[int, int], stride: int, padding: int, kernel: tuple[int, ...]) -> bool:
     """Whether this module computes that convolution, and it is large enough for eighteen sums and nine products to pay."""
@@ -30,42 +28,40 @@ def applies(batch: int, image_size: tuple[int, int], stride: int, padding: int, 
 
 def conv(images: jax.Array, kernel: jax.Array) -> jax.Array:
     """Images `[B, H, W, I]`, kernel `[4, 4, I, O]` -> features `[B, H / 2, W / 2, O]`. H, W: multiples of 4; padding 1."""
-    rows = [
-        _interleave([m0 + m1, m1 + m2], axis=2)
-        for m0, m1, m2 in _by_threes([d @ g for d, g in zip(_of_images(images), _of_kernel(kernel), strict=True)])
-    ]
-    return _interleave([rows[0] + rows[1], rows[1] + rows[2]], axis=1)
+    products = [d @ g for d, g in zip(_of_images(images), _of_kernel(kernel), strict=True)]
+    rows = [_interleave(m0 + m1, m1 + m2, axis=2) for m0, m1, m2 in _by_threes(products)]
+    return _interleave(rows[0] + rows[1], rows[1] + rows[2], axis=1)
 
 
 def input_gradient(features: jax.Array, kernel: jax.Array) -> jax.Array:
     """Features `[B, H / 2, W / 2, O]`, kernel `[4, 4, I, O]` -> images `[B, H, W, I]`: `conv` transposed in its images."""
+    batch, rows, columns, _ = features.shape
     products = [y @ g.T for y, g in zip(_of_features(features), _of_kernel(kernel), strict=True)]
-    rows = []
-    for products_of_row in _by_threes(products):
-        quarters = [jnp.split(product, 4, axis=-1) for product in products_of_row]
-        rows.append([_pairs_to_entries([(q[2 * row], q[2 * row + 1]) for q in quarters], axis=2) for row in (0, 1)])
-    return _pairs_to_entries(rows, axis=1)
+    pairs = _to_pairs([_to_pairs(of_row, axis=2) for of_row in _by_threes(products)], axis=1)
+    entries = pairs.reshape(batch, rows + 2, columns + 2, 2, -1).swapaxes(2, 3)
+    padded = entries.reshape(batch, 2 * rows + 4, 2 * columns + 4, -1)
+    return padded[:, 1 : 2 * rows + 1, 1 : 2 * columns + 1]
 
 
 def weight_gradient(images: jax.Array, features: jax.Array) -> jax.Array:
     """Images `[B, H, W, I]`, features `[B, H / 2, W / 2, O]` -> kernel `[4, 4, I, O]`: `conv` transposed in its kernel."""
     tiles = (((0, 1, 2), (0, 1, 2)), ((), ()))
     shape = (2, 2, images.shape[-1], features.shape[-1])
-    pairs = zip(_of_images(images), _of_features(features), strict=True)
-    products = [lax.dot_general(d, y, tiles).reshape(shape) for d, y in pairs]
+    both = zip(_of_images(images), _of_features(features), strict=True)
+    products = [lax.dot_general(d, y, tiles).reshape(shape) for d, y in both]
     rows = [jnp.concatenate([m0 + m1, m1 + m2], axis=1) for m0, m1, m2 in _by_threes(products)]
     return jnp.concatenate([rows[0] + rows[1], rows[1] + rows[2]], axis=0)
 
 
 def _of_images(images: jax.Array) -> list[jax.Array]:
-    """(d0 - d1, d1, d2 - d1) along both axes: nine arrays `[B, H / 4, W / 4, 4 I]`, four entries in each."""
-    return [
-        jnp.concatenate([*of_first_row, *of_second_row], axis=-1)
-        for first_row, second_row in _entries_to_pairs(images, axis=1)
-        for of_first_row, of_second_row in zip(
-            _entries_to_pairs(first_row, axis=2), _entries_to_pairs(second_row, axis=2), strict=True
-        )
-    ]
+    """(d0 - d1, d1, d2 - d1) along both axes: nine arrays `[B, H / 4, W / 4, 4 I]`, of 2 × 2 entries each."""
+    batch, height, width, channels = images.shape
+    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    pairs = padded.reshape(batch, height // 2 + 1, 2, width // 2 + 1, 2 * channels)
+    # The two rows of the entries are put side by side last: XLA:CPU makes a concatenation once, and would compute a difference
+    # anew, one entry after another, in the transposition that the weight gradient needs.
+    of_rows = [[both for d in _from_pairs(pairs[:, :, row], axis=1) for both in _from_pairs(d, axis=2)] for row in (0, 1)]
+    return [jnp.concatenate(rows, axis=-1) for rows in zip(*of_rows, strict=True)]
 
 
 def _of_kernel(kernel: jax.Array) -> list[jax.Array]:
@@ -88,25 +84,26 @@ def _of_features(features: jax.Array) -> list[jax.Array]:
     return [both for rows in along(1, features) for both in along(2, rows)]
 
 
-def _entries_to_pairs(images: jax.Array, axis: int) -> list[tuple[jax.Array, jax.Array]]:
-    """(d0 - d1, d1, d2 - d1) of each tile along an axis; tile t sees the entries 4t - 1 to 4t + 4."""
-    a0, b0, a1, b1, a2, b2 = (
-        shift(lax.slice_in_dim(images, offset % 4, images.shape[axis], 4, axis), -(offset // 4), axis)
-        for offset in range(-1, 5)
-    )
-    return [(a0 - a1, b0 - b1), (a1, b1), (a2 - a1, b2 - b1)]
+def _from_pairs(pairs: jax.Array, axis: int) -> list[jax.Array]:
+    """(d0 - d1, d1, d2 - d1) of each tile along an axis: tile t sees the pairs 2t, 2t + 1 and 2t + 2."""
+    d0, d1, d2 = (lax.slice_in_dim(pairs, first, first + pairs.shape[axis] - 2, 2, axis) for first in (0, 1, 2))
+    return [d0 - d1, d1, d2 - d1]
 
 
-def _pairs_to_entries(pairs: Sequence[Sequence[jax.Array]], axis: int) -> jax.Array:
-    """The transpose of `_entries_to_pairs`."""
-    (a0, b0), (a1, b1), (a2, b2) = pairs
-    return _interleave([b0 + shift(b2, 1, axis), a1 - a0 - a2, b1 - b0 - b2, a2 + shift(a0, -1, axis)], axis)
+def _to_pairs(products: Sequence[jax.Array], axis: int) -> jax.Array:
+    """The transpose of `_from_pairs`, and zeros behind it: one pair, so that there are two of each tile and two more."""
+
+    def padded(of_pair: jax.Array, before: int, after: int) -> jax.Array:
+        return jnp.pad(of_pair, [(before, after) if dimension == axis else (0, 0) for dimension in range(of_pair.ndim)])
+
+    p0, p1, p2 = products
+    return _interleave(padded(p0, 0, 1) + padded(p2, 1, 0), padded(p1 - p0 - p2, 0, 1), axis)
 
 
-def _interleave(arrays: Sequence[jax.Array], axis: int) -> jax.Array:
+def _interleave(even: jax.Array, odd: jax.Array, axis: int) -> jax.Array:
     """Entry i of each array in turn, along an axis."""
-    *before, size = arrays[0].shape[: axis + 1]
-    return jnp.stack(arrays, axis + 1).reshape(*before, len(arrays) * size, *arrays[0].shape[axis + 1 :])
+    *before, size = even.shape[: axis + 1]
+    return jnp.stack([even, odd], axis + 1).reshape(*before, 2 * size, *even.shape[axis + 1 :])
 
 
 def _by_threes(nine: Sequence[jax.Array]) -> list[Sequence[jax.Array]]:
