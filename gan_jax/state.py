@@ -1,5 +1,6 @@
 """The two players, the static recipe of a GAN, and the state that training carries: arrays only."""
 
+import os
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -111,8 +112,10 @@ def _one_label(gan: GAN) -> jax.Array | None:
     return jnp.zeros((1,), jnp.int32) if gan.num_classes else None
 
 
-def create_state(gan: GAN, rng: jax.Array) -> TrainState:
+def create_state(gan: GAN, rng: jax.Array, *, outermost: bool = False) -> TrainState:
     """Draw initial parameters from `rng` (a typed key), with fresh statistics and optimiser states.
+
+    outermost: called inside of no transformation. A CPU then compiles the draws in a third of the time, to the same bits.
 
     Raises:
         InputError: parts of the recipe that exclude one another.
@@ -139,7 +142,14 @@ def create_state(gan: GAN, rng: jax.Array) -> TrainState:
             ema={"params": gen_params, "batch_stats": gen_stats} if gan.ema else None,
         )
 
-    return jax.jit(create)(rng)
+    return jax.jit(create, compiler_options=_for_one_run() if outermost else None)(rng)
+
+
+def _for_one_run() -> dict[str, int] | None:
+    """Return options of the compiler for what runs once on a CPU, where the user's XLA_FLAGS have none."""
+    level = "xla_backend_optimization_level"
+    chosen = jax.default_backend() != "cpu" or level in os.environ.get("XLA_FLAGS", "")
+    return None if chosen else {level: 1}
 
 
 def abstract_state(gan: GAN) -> TrainState:

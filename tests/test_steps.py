@@ -1,6 +1,7 @@
 """The step is algorithm 1: who moves, in which direction, how often, from which randomness."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -380,6 +381,14 @@ def test_no_average_by_default():
     gan = small_gan()
     state, _ = train_step(gan, small_state(gan), real_batches(gan), RNG)
     assert state.ema is None
+
+
+def test_an_initial_state_that_compiles_quickly_has_the_same_bits(monkeypatch):
+    gan, rng, level = small_gan("mlp"), jax.random.key(0), "xla_backend_optimization_level"
+    usual = jax.jit(partial(create_state, gan), compiler_options={level: 3})(rng)
+    monkeypatch.delenv("XLA_FLAGS")  # whose level is a third one
+    quick = create_state(gan, rng, outermost=True)
+    assert_trees_equal(quick, usual)
 
 
 def test_batch_norm_is_told_from_other_statistics():

@@ -154,7 +154,7 @@ def curves(gan: GAN, history: list[dict[str, float]]) -> Figure:
 
 def _new_state(gan: GAN, seed: int, init_from: str | Path | None) -> TrainState:
     origin = read_origin(gan, init_from, flag="init_from") if init_from is not None else None
-    state = create_state(gan, run_keys(seed).init)
+    state = create_state(gan, run_keys(seed).init, outermost=True)
     return origin.start(state) if origin else state
 
 

@@ -56,7 +56,7 @@ def restore_or_create(
     if checkpoint:
         state, history = _resume(plan, workdir, checkpoint, allow_changes=allow_changes)
     else:
-        state, history = create_state(plan.gan, run_keys(plan.config.seed).init), []
+        state, history = create_state(plan.gan, run_keys(plan.config.seed).init, outermost=True), []
         if origin:
             state, history = origin.start(state), [{"step": 0, "init_from": {"workdir": origin.workdir, "step": origin.step}}]
             print(f"{workdir}: begins with the networks of {origin.workdir} at step {origin.step}", flush=True)
