@@ -41,6 +41,7 @@ def test_the_jobs_of_an_accelerator_run_in_small_and_go_on_where_they_stopped(ru
     assert "all 1 rows of quality are there\n" in run_script(*arguments, "--part=quality", fast=True).stdout
     raced, other, trained = read_jsonl(tmp_path / "accelerator.jsonl")
     assert (raced["dtype"], other["dtype"], raced["tiny"], trained["row"]["to_step"]) == ("float32", "bfloat16", True, 4)
+    assert [row["row"]["dtype"] for row in (raced, other)] == ["float32", "bfloat16"]
     page = (tmp_path / "accelerator.md").read_text()
     assert "### benchmark" in page
     assert "### quality" in page
