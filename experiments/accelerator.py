@@ -3,14 +3,14 @@
 --part=benchmark: throughput over batch 64, 256, 1024, at 32×32 and 64×64, in float32 and bfloat16, at 1, 10 and 100 steps a
 call; at one step a call beside PyTorch in its best mode and Flax's own convolutions, whose gradients are lax's; peak memory and
 the roofline. The modern recipes (R1 + R2, spectral norm, R3GAN) at 32×32, and the data path.
---part=precision: the default recipe in float32 and bfloat16: losses of the same 200 steps, and the distance after 2,000.
+--part=precision: configs/mnist_dcgan.py in float32 and bfloat16: losses of the same 200 steps, and the distance after 2,000.
 --part=determinism: `reproduce.py` with and without XLA's deterministic kernels.
 --part=quality: the default run as `make train` runs it: its distance and its seconds.
 
 Command: python experiments/accelerator.py --part=benchmark, or `make accelerator PART=benchmark`; no part: all of them
 Each part ends within --minutes where its next job would not fit, and goes on when it is started again: a job that has its row
-in --results is not run again. Writes accelerator.jsonl and .md; --redraw writes the page from the rows; --tiny is a form that a
-CPU takes a minute for and that measures nothing. Not run on an accelerator yet.
+in --results is not run again. Writes accelerator.jsonl and .md; --redraw writes the page from the rows; --tiny is a form for a
+CPU, of minutes, that measures nothing. Not run on an accelerator yet.
 """
 
 import itertools
@@ -28,10 +28,11 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict
 
+from accelerator_page import make_page
 from configs import cifar10_sngan, mnist, mnist_dcgan
 from gan_jax.configs import default
-from gan_jax.errors import shorten
-from gan_jax.evaluation.results import append_row, find_row, format_metrics, hardware, markdown, name_rows_in_errors
+from gan_jax.errors import RunError, shorten
+from gan_jax.evaluation.results import append_row, find_row, hardware, name_rows_in_errors
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli
 from gan_jax.run.loop import train
@@ -100,7 +101,7 @@ def benchmark() -> Iterator[Job]:
         yield _raced(config, raced, what="step", size=size, batch=batch, dtype=dtype, steps_per_call=call)
     for name, make in (("DCGAN", mnist.get_config), ("SN-ResNet", cifar10_sngan.get_config), ("R3GAN", r3gan)):
         config = adapt(make())
-        baselines = tuple(name for name in _BASELINES.value if name == "torch")
+        baselines = tuple(baseline for baseline in _BASELINES.value if baseline == "torch")
         yield _raced(config, race._replace(baselines=baselines), what=name)
     small = ["--images=100", "--steps=1", "--fetches=2", "--config.network.dcgan.base_width=4"] if _TINY.value else []
     yield Job({"what": "data path"}, partial(run_script, "benchmark_data.py", f"--config={default.__file__}", *small))
@@ -157,8 +158,10 @@ def run_script(name: str, *arguments: str, flag: str = "") -> dict[str, Any]:
         command = [sys.executable, str(HERE / name), *arguments, f"--out={out}"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         print(done.stdout, end="", flush=True)
-        row = json.loads(out.read_text().splitlines()[-1]) if out.exists() else {}
-        return row | {"status": done.returncode, "error": shorten(done.stderr.strip())}
+        message = shorten("".join(done.stderr.splitlines()[-1:]))
+        if not out.exists():
+            raise RunError(f"{name} ended with status {done.returncode} and without a row: {message}")
+        return json.loads(out.read_text().splitlines()[-1]) | {"status": done.returncode, "error": message}
 
 
 def run(path: Path) -> None:
@@ -178,87 +181,12 @@ def run(path: Path) -> None:
     print(f"all {len(jobs)} rows of {', '.join(names)} are there")
 
 
-def page(rows: list[dict[str, Any]]) -> str:
-    """Write the newest row of each job as tables, one for each device and part."""
-    text = "# What one accelerator does\n\nWritten by `experiments/accelerator.py` from [its rows](accelerator.jsonl).\n"
-    for device in dict.fromkeys(row["device"] for row in rows):
-        text += f"\n## {device}\n"
-        for part, tabulate in TABLES.items():
-            lines = [tabulate(row) for row in rows if (row["device"], row["part"]) == (device, part)]
-            text += f"\n### {part}\n\n{markdown(lines)}\n" if lines else ""
-    return text
-
-
-def _name(row: dict[str, Any]) -> str:
-    return f"{row['what']}{', in small' if row['tiny'] else ''}"
-
-
-def _benchmark_line(row: dict[str, Any]) -> dict[str, Any]:
-    raced = row["row"]
-    if row["what"] == "data path":
-        ratios = {name: ratio["median"] for name, ratio in raced["ratios"].items()}
-        notes = ", ".join(f"{name} {ratio:.3g}" for name, ratio in ratios.items())
-        return dict.fromkeys(BENCHMARK_COLUMNS, "") | {"what": _name(row), "notes": notes}
-    over = ", ".join(f"{name} {ratio['median']:.2f}" for name, ratio in raced["ratio"].items())
-    mode = raced["facts"].get("torch", {}).get("mode", "")
-    entries = (
-        f"{_name(row)}: {row['recipe']}",
-        f"{raced['size']}, {raced['batch']}, {raced['dtype']}, {raced['steps_per_call']}",
-        f"{raced['images_per_second']['gan_jax']:.0f}",
-        over,
-        f"{raced['over_bound']:.2f}",
-        f"{raced['facts']['gan_jax']['peak_bytes'] / 1e6:.0f}",
-        f"PyTorch: {mode}" if mode else "",
-    )
-    return dict(zip(BENCHMARK_COLUMNS, entries, strict=True))
-
-
-BENCHMARK_COLUMNS = (
-    "what",
-    "size, batch, dtype, steps a call",
-    "images/s",
-    "times faster than",
-    "over the roofline",
-    "MB",
-    "notes",
-)
-
-
-def _trained_line(row: dict[str, Any]) -> dict[str, Any]:
-    run = row["row"]
-    losses = run["losses"][-1] if run["losses"] else []
-    metrics = {name: number for name, number in run["evaluation"].items() if name.startswith("eval/")}
-    return {
-        "what": f"{_name(row)} {row.get('dtype', '')}".strip(),
-        "steps": run["to_step"],
-        "seconds": f"{run['seconds']:.0f}, {run['compile_seconds']:.0f} until the first step",
-        "at the end": format_metrics(metrics),
-        "losses of D and G after the first steps": ", ".join(f"{loss:.4f}" for loss in losses),
-    }
-
-
-def _determinism_line(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "XLA flag": row["flag"] or "none",
-        "same bits": "yes" if row["row"]["status"] == 0 else "no",
-        "what it said": row["row"]["error"],
-    }
-
-
-TABLES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "benchmark": _benchmark_line,
-    "precision": _trained_line,
-    "determinism": _determinism_line,
-    "quality": _trained_line,
-}
-
-
 def main() -> None:
     path = Path(_RESULTS.value) / "accelerator.jsonl"
     if not _REDRAW.value:
         run(path)
     with name_rows_in_errors(path):
-        text = page(read_jsonl(path))
+        text = make_page(read_jsonl(path))
     write_atomic(path.with_suffix(".md"), lambda file: file.write_text(text))
     print(path.with_suffix(".md"))
 

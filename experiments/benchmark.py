@@ -6,13 +6,10 @@ with (`baselines/torch_step.py`), and the race begins once parameters, FLOPs and
 
 One row for each combination of --size, --batch, --dtype, --steps_per_call, --data (synthetic: one batch that lies on the
 device; real: the config's dataset) and --devices, over which the batch is split (of a CPU, they share its cores).
-Implementations run interleaved (A B A B …), so that a machine whose speed drifts slows all of them alike, and ratios are taken
-pair by pair.
-Compilation is timed apart, without the cache of compiled programs.
-
-The roofline bound of a step is the larger of two times: its FLOPs over the rate of a large matrix product, and the bytes that
-it has to move (state in and out, batch in) over the rate of a large copy, both measured here. FLOPs are those of the model,
-whatever tricks save some of them.
+Implementations run interleaved (A B A B …), so that a machine whose speed drifts slows all alike; ratios are pair by pair.
+Compilation is timed apart, without the cache of compiled programs. The roofline bound of a step is the larger of two times: the
+FLOPs of its model over the rate of a large matrix product, and the bytes that it has to move (state in and out, batch in) over
+the rate of a large copy, both measured here.
 
 Command: python experiments/benchmark.py --config=gan_jax/configs/default.py --size=32,64 --baseline=torch
 Expect: on 2 CPU cores 1 to 3 minutes a row, most of it the comparison of PyTorch's modes; a ratio of about 1 to 1.2 over
@@ -44,13 +41,13 @@ _BATCH = flags.DEFINE_list("batch", None, "Batch sizes; default: the config's.")
 _DTYPE = flags.DEFINE_list("dtype", None, "float32, bfloat16; default: the config's.")
 _STEPS_PER_CALL = flags.DEFINE_list("steps_per_call", ["1"], "Steps in one dispatch.")
 _DATA = flags.DEFINE_list("data", ["synthetic"], "synthetic, real.")
-_DEVICES = flags.DEFINE_list("devices", ["1"], "Numbers of devices to split the batch over, as config.parallel says.")
+_DEVICES = flags.DEFINE_list("devices", ["1"], "Numbers of devices to split the batch over.")
 _BASELINE = flags.DEFINE_list("baseline", [], f"Beside what: {', '.join(BASELINES)}.")
 _TASK = flags.DEFINE_enum("task", "step", ["step", "sample"], "A training step, or a batch of samples by G alone.")
 _TORCH_MODE = flags.DEFINE_string("torch_mode", None, "Compare only PyTorch's modes that have this in their name.")
 _STEPS = flags.DEFINE_integer("steps", 10, "Steps in one timing.", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timings of each implementation.", lower_bound=1)
-_PROFILE = flags.DEFINE_string("profile", None, "Write a trace of a few steps into this folder, for TensorBoard or Perfetto.")
+_PROFILE = flags.DEFINE_string("profile", None, "Write a trace for TensorBoard or Perfetto here.")
 _OUT = flags.DEFINE_string("out", None, "Append the rows to this file of JSON lines.")
 _PLOT = flags.DEFINE_string("plot", None, "Draw the rows of this file, and measure nothing.")
 

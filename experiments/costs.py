@@ -14,6 +14,7 @@ def count_flops(function: Callable[..., Any], *arguments: Any, border: bool = Tr
 
     What a compiler drops is not counted: results that no output needs, and a second copy of the same operation on the same
     operands, such as the forward pass that a penalty shares with the logits. Of the branches of a condition the dearest counts.
+    Not for loops: a scan counts as one of its steps, a while loop not at all.
     border: count the products with the zeros beyond a border, as PyTorch does; XLA's cost analysis leaves them out.
     """
     closed = jax.make_jaxpr(function)(*arguments)

@@ -6,14 +6,12 @@ one on stacked digits its modes of 1,000 and their KL, of 26,000 samples, beside
 --features=inception gives FID and KID (`make inception` first); classifier and pixels give numbers under their own names.
 --npz=FILE or --folder=DIR: other images, compared with the dataset of the run or of --config.
 Images of a conditional run are of the classes that they have in its data, and have metrics by class too.
-A run on a folder, a file or a data.dir needs that once more, as --data=folder:PATH or --data_dir=DIR: see the README.
 --real: the baseline, real images that are not among those compared with. --neighbours: the samples nearest to a training image.
 
-The defaults are the same on every machine; the expected time is printed first. On 2 cores it is two minutes with the
-classifier, and ten or more for each 10,000 images with Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer).
-Prints a table: each metric with its standard error, and beside it a perfect sampler's, or that of real images where --real was
-run with the same features. Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known: Ctrl-C
-loses the current one only.
+The expected time is printed first: on 2 cores two minutes with the classifier, and ten or more for each 10,000 images with
+Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer). Prints a table: each metric with its standard error, beside
+a perfect sampler's, or that of real images where --real was run with the same features. Each row goes to results.jsonl in the
+workdir, or to --out=FILE, as soon as it is known: Ctrl-C loses the current one only.
 """
 
 from collections.abc import Iterator, Sized
@@ -47,11 +45,11 @@ _MAX_SEEDS = 1000
 _KEPT = 1024  # bytes of each sample that stay, at least: its features, label or distances
 
 _CONFIG = cli.define_config(str(Path(__file__).parent / "configs" / "mnist.py"))
-_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run; its samples are evaluated unless other images are given.")
-_DATA = flags.DEFINE_string("data", "", "Dataset of the run, where its record names a folder or a file; see config.data.name.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of the run's dataset, where its record names one; see config.data.dir.")
-_NPZ = flags.DEFINE_string("npz", "", "Images to evaluate: .npy or .npz of uint8 [N, H, W, C].")
-_FOLDER = flags.DEFINE_string("folder", "", "Images to evaluate: a folder of files, decoded as the config says.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run, whose samples are evaluated.")
+_DATA = flags.DEFINE_string("data", "", "The run's data.name once more, where that is a path.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "The run's data.dir once more, where it has one.")
+_NPZ = flags.DEFINE_string("npz", None, "Images to evaluate: .npy or .npz of uint8 [N, H, W, C].")
+_FOLDER = flags.DEFINE_string("folder", None, "Images to evaluate: a folder, read as the config says.")
 _REAL = flags.DEFINE_boolean("real", False, "Evaluate real images that are not among those compared with.")
 _FEATURES = flags.DEFINE_enum("features", "classifier", list(EXTRACTORS), "Features that the metrics compare.")
 _METRICS = flags.DEFINE_list(
@@ -59,16 +57,12 @@ _METRICS = flags.DEFINE_list(
     [],
     f"Metrics; by default all that the features allow. {' '.join(f'{name}: {each.summary}' for name, each in METRICS.items())}",
 )
-_NUM = flags.DEFINE_integer(
-    "num", None, "Samples a seed; of other images, at most as many; default: 10,000, of stacked digits 26,000.", lower_bound=1
-)
+_NUM = flags.DEFINE_integer("num", None, "Samples a seed, or other images; default: 10,000, of stacks 26,000.", lower_bound=1)
 _NUM_REAL = flags.DEFINE_integer("num_real", 10_000, "Real images to compare with, at most.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer(
-    "seeds", 3, "Seeds of samples, of which rows have mean and error.", lower_bound=1, upper_bound=_MAX_SEEDS
-)
-_SPLIT = flags.DEFINE_string("split", "", "TFDS split of the real images; by default the one that the config trains on.")
-_NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save the samples nearest to a training image as neighbours.png.")
-_OUT = flags.DEFINE_string("out", "", "File of JSON lines for the rows; by default WORKDIR/results.jsonl.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of samples; rows have mean and error.", lower_bound=1, upper_bound=_MAX_SEEDS)
+_SPLIT = flags.DEFINE_string("split", None, "TFDS split of the real images; default: the config's.")
+_NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save those samples as neighbours.png.")
+_OUT = flags.DEFINE_string("out", None, "File for the rows; default: WORKDIR/results.jsonl.")
 
 _MAX_QUERIES = 2000  # samples whose neighbours are searched
 _LEARNED = ("classifier",)  # features that have learned from images: others may be compared with any, but for the baseline

@@ -19,15 +19,14 @@ checkpoint, and one that has its row is not run again; --redraw writes the page 
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
 from configs import fashion_mnist
-from games import GAMES
+from fashion_tables import TABLES
 from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import Reference, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS
@@ -38,52 +37,6 @@ from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli, plots
 from gan_jax.run.config import load_configured_images
 from gan_jax.run.table import Recipe, add_samples, make_row, restored_samples, save_table_picture
-
-
-class Table(NamedTuple):
-    """What a table compares: its title, its recipes, what their runs have beyond the metrics of all, and numbers of others.
-
-    neighbours: whether samples are held against the images trained on. published: FID by recipe.
-    """
-
-    title: str
-    recipes: tuple[Recipe, ...]
-    neighbours: bool = False
-    published: Mapping[str, str] = MappingProxyType({})
-
-
-def _few(share: str, split: str) -> tuple[Recipe, Recipe]:
-    """Make the recipes of some of the images, without augmentation and with it."""
-    entries = GAMES["relativistic + R1 + R2"] | {"data.split": split, "eval_every": 0}
-    augmented = entries | {"augment": "translation,cutout"}
-    return Recipe(share, entries, (1,)), Recipe(f"{share}, DiffAugment", augmented, (1,))
-
-
-TABLES = {
-    "losses": Table(
-        "Nine games on Fashion-MNIST",
-        tuple(Recipe(name, entries, (1, 2)) for name, entries in GAMES.items()),
-        published={
-            "minimax": "29.6 ± 1.6",
-            "non-saturating": "26.5 ± 1.6",
-            "least squares": "30.7 ± 2.2",
-            "WGAN-GP": "24.5 ± 2.1",
-            "DRAGAN": "27.7 ± 1.2",
-        },
-    ),
-    "few_images": Table(
-        "Few images: Fashion-MNIST with and without DiffAugment",
-        (*_few("60,000", "train"), *_few("12,000", "train[:20%]"), *_few("6,000", "train[:10%]"), *_few("600", "train[:1%]")),
-        neighbours=True,
-    ),
-    "labels": Table(
-        "Labels: Fashion-MNIST, conditional and unconditional",
-        (
-            Recipe("unconditional", GAMES["relativistic + R1 + R2"], (1, 2)),
-            Recipe("conditional", GAMES["relativistic + R1 + R2"] | {"num_classes": 10}, (1, 2)),
-        ),
-    ),
-}
 
 _TABLE = flags.DEFINE_enum("table", "losses", list(TABLES), "What to compare.")
 _FEATURES = flags.DEFINE_enum("features", "classifier", list(EXTRACTORS), "Features that the metrics compare.")

@@ -4,7 +4,7 @@ Seconds of a training step over batch, width and image size; its peak memory ove
 distance and of precision, recall, density and coverage over the number of images, in 2,048 features as Inception has; seconds
 until the first batch over the size of a dataset in a memory-mapped file; seconds to save and to restore a checkpoint over the
 number of parameters. Each point has a process of its own, so that the memory is its own: the largest resident size less that
-after the imports. The exponent is the slope of the last two points on logarithmic axes: 1 is proportional.
+after the imports (Linux). The exponent is the slope of the last two points on logarithmic axes: 1 is proportional.
 
 Command: python experiments/growth.py
 About 10 minutes on 2 cores, 1 GB in a temporary folder and up to 4 GB of memory. Resumable: a point that has its row is not
@@ -13,7 +13,6 @@ writes page and picture from the rows; --points=2 measures the smallest points a
 """
 
 import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
@@ -86,12 +85,12 @@ def time_start(number: int) -> Measured:
     """Time a dataset of so many images of 32 × 32 in an .npy file, from its name to the first batch."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
-        images = np.lib.format.open_memmap(path, "w+", np.uint8, (number, 32, 32, 1))
-        for first in range(0, number, 10_000):
-            part = images[first : first + 10_000]
-            part[...] = np.random.default_rng(first).integers(0, 256, part.shape, np.uint8)
-        images.flush()
-        del images
+        with path.open("wb") as file:  # rather than a memory map, whose pages would count as memory
+            header = {"descr": "|u1", "fortran_order": False, "shape": (number, 32, 32, 1)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for first in range(0, number, 10_000):
+                count = min(10_000, number - first)
+                file.write(np.random.default_rng(first).bytes(count * 32 * 32))
         return _time(lambda: jax.block_until_ready(make_dataset(f"numpy:{path}", batch_size=64).batches(0, 0).images))
 
 
@@ -142,7 +141,9 @@ def in_process(measure: Callable[[], Measured]) -> Measured:
 
 
 def _peak_bytes() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # VmHWM, as ru_maxrss begins with that of the process that started this one.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 class Curve(NamedTuple):

@@ -8,6 +8,7 @@ import torch
 from flax import linen as nn
 
 from baselines import torch_networks as theirs
+from baselines import torch_r3gan
 
 
 class Weights:
@@ -170,7 +171,7 @@ def _resnet_disc(ours: Any, weights: Weights) -> Any:
 def _r3gan_gen(ours: Any, weights: Weights) -> Any:
     widths = ours.widths[::-1]
     latent_dim = _latents(weights) - (64 if ours.num_classes else 0)
-    module = theirs.BottleneckGenerator(ours.channels, widths, ours.blocks, ours.group_size, latent_dim, ours.num_classes)
+    module = torch_r3gan.BottleneckGenerator(ours.channels, widths, ours.blocks, ours.group_size, latent_dim, ours.num_classes)
     weights.fill(module.basis, np.transpose(weights.params["basis"], (2, 0, 1)))
     weights.dense(module.project, 0)
     if module.embedding is not None:
@@ -181,7 +182,7 @@ def _r3gan_gen(ours: Any, weights: Weights) -> Any:
 
 def _r3gan_disc(ours: Any, weights: Weights) -> Any:
     channels = weights.params["Conv_0"]["kernel"].shape[2]
-    module = theirs.BottleneckDiscriminator(channels, ours.widths, ours.blocks, ours.group_size, ours.num_classes)
+    module = torch_r3gan.BottleneckDiscriminator(channels, ours.widths, ours.blocks, ours.group_size, ours.num_classes)
     weights.conv(module.first, 0)
     _fill_stages(module.stages, weights, 1)
     weights.fill(module.head, np.transpose(weights.params["head"], (2, 0, 1)))
@@ -198,7 +199,7 @@ def _fill_stages(stages: Any, weights: Weights, convs: int) -> int:
         if isinstance(layer, torch.nn.Conv2d):
             weights.conv(layer, convs)
             convs += 1
-        elif isinstance(layer, theirs.BottleneckBlock):
+        elif isinstance(layer, torch_r3gan.BottleneckBlock):
             inner = weights.within(f"Block_{blocks}")
             blocks += 1
             for index, conv in enumerate(layer.convs):

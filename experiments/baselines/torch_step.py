@@ -13,32 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch.func import functional_call, grad
-from torch.nn.functional import relu, softplus
 from torch.utils.flop_counter import FlopCounterMode
 
+from baselines.torch_objectives import OBJECTIVES
 from baselines.torch_port import port
+from gan_jax.errors import InputError, RunError
 from gan_jax.state import GAN, TrainState, has_batch_norm
-
-Logits = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-def _average_disc(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    return softplus(fake.mean() - real).mean() + softplus(fake - real.mean()).mean()
-
-
-OBJECTIVES: dict[str, tuple[Logits, Logits]] = {
-    "minimax": (lambda real, fake: (softplus(-real) + softplus(fake)).mean(), lambda real, fake: -softplus(fake).mean()),
-    "non_saturating": (lambda real, fake: (softplus(-real) + softplus(fake)).mean(), lambda real, fake: softplus(-fake).mean()),
-    "least_squares": (
-        lambda real, fake: ((real - 1) ** 2 / 2 + fake**2 / 2).mean(),
-        lambda real, fake: ((fake - 1) ** 2 / 2).mean(),
-    ),
-    "wasserstein": (lambda real, fake: (fake - real).mean(), lambda real, fake: -fake.mean()),
-    "hinge": (lambda real, fake: (relu(1 - real) + relu(1 + fake)).mean(), lambda real, fake: -fake.mean()),
-    "relativistic": (lambda real, fake: softplus(fake - real).mean(), lambda real, fake: softplus(real - fake).mean()),
-    "relativistic_average": (_average_disc, lambda real, fake: _average_disc(fake, real)),
-}
-"""Name -> the losses of D and of G: both descend."""
 
 
 class Mode(NamedTuple):
@@ -124,10 +104,8 @@ class Trainer:
         return torch.randn(self.recipe.real.shape[1], self.recipe.gan.latent_dim, device=self.device)
 
     def _autocast(self) -> Any:
-        dtype = torch.bfloat16
-        return torch.autocast(
-            self.device.type, dtype, enabled=self.recipe.dtype == "bfloat16", cache_enabled=not self.mode.graph
-        )
+        enabled = self.recipe.dtype == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=not self.mode.graph)
 
     def _judge(self, params: Mapping[str, torch.Tensor], real: torch.Tensor, fake: torch.Tensor) -> Any:
         """Return the logits of both; in one pass or in two."""
@@ -141,7 +119,7 @@ class Trainer:
     def _disc_loss(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         if not self.recipe.penalties:
             return self.losses[0](*self._judge({}, real, fake))
-        penalised = [images for name, images in (("r1", real), ("r2", fake)) if name in self.recipe.penalties]
+        penalised = {name: images for name, images in (("r1", real), ("r2", fake)) if name in self.recipe.penalties}
         if self.mode.functional:
             params = dict(self.disc.named_parameters())
 
@@ -149,15 +127,15 @@ class Trainer:
                 logits = self._judge(params, real, fake)
                 return logits[0].sum() + logits[1].sum(), logits
 
-            which = tuple(index for index, name in enumerate(("r1", "r2")) if name in self.recipe.penalties)
+            which = tuple(index for index, name in enumerate(("r1", "r2")) if name in penalised)
             slopes, logits = grad(total, argnums=which, has_aux=True)(real, fake)
         else:
-            for images in penalised:
+            for images in penalised.values():
                 images.requires_grad_(True)
             logits = self._judge({}, real, fake)
-            slopes = torch.autograd.grad(logits[0].sum() + logits[1].sum(), penalised, create_graph=True)
-        norms = (slope.square().sum((1, 2, 3)).mean() / 2 for slope in slopes)
-        penalty = sum(weight * norm for weight, norm in zip(self.recipe.penalties.values(), norms, strict=True))
+            slopes = torch.autograd.grad(logits[0].sum() + logits[1].sum(), list(penalised.values()), create_graph=True)
+        norms = {name: slope.square().sum((1, 2, 3)).mean() / 2 for name, slope in zip(penalised, slopes, strict=True)}
+        penalty = sum(self.recipe.penalties[name] * norm for name, norm in norms.items())
         loss: torch.Tensor = self.losses[0](*logits) + penalty
         return loss
 
@@ -249,10 +227,12 @@ def fastest(
     task: "step" or "sample". only: compare only the modes whose name has this in it. A mode that fails here is named and left
     out.
     """
-    timed = {}
-    for mode in recipe.modes(state, torch.cuda.is_available(), task):
-        if only and only not in str(mode):
-            continue
+    timed, modes = {}, recipe.modes(state, torch.cuda.is_available(), task)
+    chosen = [mode for mode in modes if not only or only in str(mode)]
+    if not chosen:
+        parts = dict.fromkeys(part for mode in modes for part in str(mode).split(", "))
+        raise InputError(f"--torch_mode={only}: no mode has this in its name; there is {', '.join(parts)}")
+    for mode in chosen:
         began = time.perf_counter()
         try:
             run = Trainer(recipe, mode, state).make_timed(task)
@@ -264,5 +244,7 @@ def fastest(
         seconds = min(run(few) for _ in range(3)) / few
         print(f"  torch {mode}: {1e3 * seconds:.2f} ms a {task}")
         timed[mode] = (seconds, ready, run)
+    if not timed:
+        raise RunError("--baseline=torch: no mode of PyTorch runs here, see the lines above; leave the baseline out")
     best = min(timed, key=lambda mode: timed[mode][0])
     return best, *timed[best][1:]

@@ -21,154 +21,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import known
 import report
-from gan_jax.data import Batch
-from gan_jax.networks.mlp import Discriminator
 from gan_jax.objectives import OBJECTIVES
-from gan_jax.penalties import PENALTIES
-from gan_jax.schedules import constant
-from gan_jax.state import GAN, Players, TrainState, create_state
-from gan_jax.steps import disc_update
-from gan_jax.theory.distributions import GaussianMixture, gaussian
+from gan_jax.theory.distributions import gaussian
 from gan_jax.theory.divergences import cells
 from gan_jax.theory.f_divergences import F_DIVERGENCES
-from gan_jax.theory.optima import (
-    OPTIMA,
-    maximise_concave,
-    relativistic_average_optimum,
-    relativistic_average_value,
-    sobolev_on_line,
-    wasserstein_on_line,
-    wasserstein_with_penalty,
-)
-
-# Multiples of 1/24, so that a batch of 24 has exactly these shares.
-P, Q = np.array([6, 5, 4, 3, 3, 1, 1, 1]) / 24, np.array([1, 2, 3, 3, 4, 2, 3, 6]) / 24
-DATA, SAMPLES = GaussianMixture(np.array([[-1.5], [1.0]]), np.array([[0.4], [0.7]]), np.array([0.4, 0.6])), gaussian([0.0], 1.0)
-_SUPPORT = [name for name in OBJECTIVES if name not in ("wasserstein", "non_saturating")]  # non-saturating has minimax's D
-_TANH = "wasserstein, R1 + R2, tanh"
-_DENSITIES = ("minimax", "least_squares", "hinge", "relativistic", "wasserstein, WGAN-GP", "wasserstein, R1 + R2", _TANH)
-_GP, _R12 = 10.0, 1.0
-# The Wasserstein objective has no optimum without a bound on D's slope.
-_R1_R2 = {"r1": _R12, "r2": _R12}
-_PENALTIES = {"wasserstein, WGAN-GP": {"gradient_penalty": _GP}, "wasserstein, R1 + R2": _R1_R2, _TANH: _R1_R2}
-TWO_MODES = GaussianMixture(np.array([[-3.0], [3.0]]), 0.5)
-
-
-class Table(nn.Module):
-    """A free logit for each of K outcomes, which come as one-hot vectors `[B, K]`."""
-
-    @nn.compact
-    def __call__(self, samples: jax.Array, labels: None, train: bool) -> jax.Array:
-        return samples @ self.param("logits", nn.initializers.zeros, samples.shape[-1:], samples.dtype)
-
-
-class Smooth(nn.Module):
-    """An MLP with tanh: unlike leaky ReLU's, the slope of its slope is not 0 nearly everywhere, which R1 and R2 descend by."""
-
-    @nn.compact
-    def __call__(self, samples: jax.Array, labels: None, train: bool) -> jax.Array:
-        for _ in range(2):
-            samples = nn.tanh(nn.Dense(64)(samples))
-        return nn.Dense(1)(samples).reshape(-1)
-
-
-class Fixed(nn.Module):
-    """The given samples, whatever the latents."""
-
-    samples: Any
-
-    @nn.compact
-    def __call__(self, latents: jax.Array, labels: None, train: bool) -> jax.Array:
-        return self.param("samples", lambda rng: jnp.asarray(self.samples))
-
-
-def on_support(name: str, steps: int) -> dict[str, Any]:
-    """Learn a table for P and Q: its value beside the closed form, and beside a certified maximum."""
-    objective = OBJECTIVES[name]
-    real, fake = (np.repeat(np.eye(len(P)), np.round(24 * shares).astype(int), axis=0) for shares in (P, Q))
-    adam = optax.adam(optax.cosine_decay_schedule(0.3, steps))
-    networks = Players(Fixed(np.tile(fake, (24, 1))), Table())  # beside every real one, every fake one
-    gan = GAN(networks, Players(optax.identity(), adam), objective, sample_shape=(len(P),), latent_dim=1)
-    batch = Batch(jnp.asarray(np.repeat(real, 24, axis=0)))
-
-    def one_update(update: jax.Array, state: TrainState) -> TrainState:
-        return disc_update(gan, state, batch, jax.random.key(0))[0]
-
-    state = jax.jit(lambda: jax.lax.fori_loop(0, steps, one_update, create_state(gan, jax.random.key(0))))()
-    logits = state.params.disc["logits"]
-    log_p, log_q = jnp.log(P), jnp.log(Q)
-    if name == "relativistic_average":
-        certified = relativistic_average_optimum(P, Q)
-        learned = float(relativistic_average_value(log_p, log_q, logits))
-        return {"learned": learned, "optimum": certified.value, "gradient": certified.gradient}
-    value = partial(known.mean_over_pairs, objective, jnp.asarray(P), jnp.asarray(Q))
-    row: dict[str, Any] = {"learned": value(logits), "optimum": OPTIMA[name].value(log_p, log_q)}
-    if name == "relativistic":
-        certified = maximise_concave(value, np.zeros(len(P)))
-        row |= {"gradient": certified.gradient, "certified_less_formula": certified.value - float(row["optimum"])}
-    return row
-
-
-def on_densities(name: str, steps: int, batch_size: int) -> dict[str, Any]:
-    """Learn an MLP for DATA and SAMPLES: its value by quadrature beside the closed form."""
-    objective = OBJECTIVES[name.partition(",")[0]]
-    penalties = tuple((PENALTIES[penalty], constant(weight)) for penalty, weight in _PENALTIES.get(name, {}).items())
-    adam = optax.adam(optax.cosine_decay_schedule(3e-3, steps), b1=0.5)
-    gen = known.AffineMixture(1, 1, nn.initializers.zeros)
-    networks = Players(gen, Smooth() if name == _TANH else Discriminator((64, 64)))
-    gan = GAN(networks, Players(optax.identity(), adam), objective, sample_shape=(1,), latent_dim=2, penalties=penalties)
-
-    def one_update(update: jax.Array, state: TrainState) -> TrainState:
-        real_rng, fake_rng = jax.random.split(jax.random.fold_in(jax.random.key(1), update))
-        return disc_update(gan, state, Batch(DATA.sample(real_rng, (batch_size,))), fake_rng)[0]
-
-    state = jax.jit(lambda: jax.lax.fori_loop(0, steps, one_update, create_state(gan, jax.random.key(0))))()
-    logits = np.asarray(known.logits(gan, state, jnp.asarray(line(600)[0], jnp.float32)), np.float64)
-    with jax.enable_x64(True):
-        points, p, q, width = line(600)
-        learned = jnp.sum((p - q) * logits) if penalties else known.mean_over_pairs(objective, p, q, jnp.asarray(logits))
-        return {
-            "learned": learned,
-            "optimum": value_on_line(name, p, q, width),
-            "logits": logits[::4],
-            "points": points[::4, 0],
-        }
-
-
-def line(count: int) -> tuple[np.ndarray, jax.Array, jax.Array, float]:
-    """Return cells of a line `[count, 1]`, the masses of DATA and SAMPLES in them, and their width."""
-    points, log_width = cells([-6.0], [6.0], count)
-    masses = [jnp.exp(density.log_prob(jnp.asarray(points)) + log_width) for density in (DATA, SAMPLES)]
-    p, q = (mass / jnp.sum(mass) for mass in masses)
-    return points, p, q, float(np.exp(log_width))
-
-
-def density_between(points: jax.Array) -> jax.Array:
-    """Return the density `[N]` at points `[N, 1]` of u x + (1 − u) y, u ~ U(0, 1), where WGAN-GP's penalty is."""
-    nodes, weights = np.polynomial.legendre.leggauss(200)
-
-    def at(share: jax.Array) -> jax.Array:
-        stddev = jnp.sqrt((share * jnp.asarray(DATA.stddev)) ** 2 + (1 - share) ** 2)
-        return jnp.exp(GaussianMixture(share * jnp.asarray(DATA.means), stddev, DATA.weights).log_prob(points))
-
-    return jnp.sum(jnp.asarray(weights)[:, None] / 2 * jax.vmap(at)(jnp.asarray(nodes + 1) / 2), axis=0)
-
-
-def value_on_line(name: str, p: jax.Array, q: jax.Array, width: float) -> float:
-    """Return the best value that the objective can have for DATA and SAMPLES, by quadrature."""
-    borders = (line(len(p))[0][:-1] + width / 2).reshape(-1, 1)
-    if name == "wasserstein, WGAN-GP":
-        return float(wasserstein_with_penalty(p, q, density_between(jnp.asarray(borders)), width, _GP))
-    if "R1" in name:
-        both = sum((jnp.exp(each.log_prob(jnp.asarray(borders))) for each in (DATA, SAMPLES)), jnp.zeros(()))
-        return float(sobolev_on_line(p, q, both, width, _R12))
-    return float(OPTIMA[name].value(jnp.log(p), jnp.log(q)))
+from gan_jax.theory.optima import OPTIMA, relativistic_average_optimum, wasserstein_on_line
+from learned_discs import DENSITIES, SUPPORT, TANH, line, on_densities, on_support
+from one_gaussian import TWO_MODES, draw_fits, minimise
 
 
 def outlier(shares: tuple[float, ...]) -> dict[str, list[float]]:
@@ -206,12 +69,13 @@ def one_gaussian(cells_of_line: int, descents: int) -> dict[str, Any]:
     }
     means, log_stddevs = jnp.linspace(0.0, 4.0, 21), jnp.linspace(np.log(0.4), np.log(4.0), 24)
     grid = jnp.stack(jnp.meshgrid(means, log_stddevs, indexing="ij"), axis=-1)
+    adam = optax.adam(optax.cosine_decay_schedule(2e-2, descents))
     fits = {}
     for name, formula in formulas.items():
         loss = partial(against, formula)
         heights = jax.jit(partial(jax.lax.map, loss, batch_size=24))(grid.reshape(-1, 2)).reshape(grid.shape[:-1])
         start = grid.reshape(-1, 2)[int(jnp.argmin(heights))]
-        params = jax.jit(partial(_descend, loss, steps=descents))(start)
+        params = jax.jit(partial(minimise, loss, optimizer=adam, steps=descents))(start)
         fits[name] = {
             "mean": params[0],
             "stddev": jnp.exp(params[1]),
@@ -219,16 +83,6 @@ def one_gaussian(cells_of_line: int, descents: int) -> dict[str, Any]:
             "profile": jnp.min(heights, axis=1),
         }
     return {"means": means, "fits": fits}
-
-
-def _descend(loss: Callable[[jax.Array], jax.Array], start: jax.Array, steps: int) -> jax.Array:
-    adam = optax.adam(optax.cosine_decay_schedule(2e-2, steps))
-
-    def one_step(_: jax.Array, carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
-        updates, opt_state = adam.update(jax.grad(loss)(carry[0]), carry[1])
-        return optax.apply_updates(carry[0], updates), opt_state
-
-    return jax.lax.fori_loop(0, steps, one_step, (start, adam.init(start)))[0]
 
 
 def run(
@@ -245,7 +99,7 @@ def run(
     with jax.enable_x64(True):
         points, p, q, _ = line(600)
         return {
-            "tables": {name: on_support(name, table_steps) for name in _SUPPORT},
+            "tables": {name: on_support(name, table_steps) for name in SUPPORT},
             "mlps": mlps,
             "w1": wasserstein_on_line(p, q, jnp.asarray(points[:, 0])),
             "outlier": outlier(outliers),
@@ -261,7 +115,7 @@ _ESTIMATES = {
     "relativistic_average": "no formula; certified",
     "wasserstein, WGAN-GP": "W1 + ∫(F_p − F_q)²/2λr",
     "wasserstein, R1 + R2": "∫(F_p − F_q)²/γ(p + q)",
-    _TANH: "the same, D with tanh",
+    TANH: "the same, D with tanh",
 }
 
 
@@ -300,19 +154,6 @@ def _gaps(axes: Axes, row: report.Row) -> None:
     axes.legend(loc="upper left")
 
 
-def _fitted(axes: Axes, row: report.Row, names: dict[str, str], title: str) -> None:
-    ticks = np.linspace(-8, 8, 400)[:, None]
-    axes.fill_between(ticks[:, 0], np.exp(TWO_MODES.log_prob(jnp.asarray(ticks))), color="grey", alpha=0.4)
-    for name, label in names.items():
-        fit = row["fits"][name]
-        density = gaussian(np.array([fit["mean"]]), fit["stddev"])
-        axes.plot(
-            ticks[:, 0], np.exp(density.log_prob(jnp.asarray(ticks))), label=f"{label}: {fit['mean']:.2f} ± {fit['stddev']:.2f}"
-        )
-    axes.set(title=title, ylim=(0, 1.45), yticks=[])
-    axes.legend(loc="upper left")
-
-
 def plot(row: report.Row) -> Figure:
     """Plot the learned Ds and their gaps, and what each divergence makes of two modes with one Gaussian."""
     figure = report.make_figure(height=6.4)
@@ -337,10 +178,12 @@ def plot(row: report.Row) -> Figure:
         "JSD of pairs": "relativistic",
         "W1": "W1",
     }
-    _fitted(estimated, row, by_disc, "one Gaussian by what D estimates")
-    others = {name: name for name in ("KL(p‖q)", "KL(q‖p)", "Pearson χ²", "squared Hellinger")}
-    by_gen = {name: name for name in row["fits"] if name.startswith("G of")}
-    _fitted(family, row, others | by_gen, "by other f, and by what G descends")
+    draw_fits(estimated, {label: row["fits"][name] for name, label in by_disc.items()})
+    estimated.set(title="one Gaussian by what D estimates", ylim=(0, 1.45), yticks=[])
+    others = ("KL(p‖q)", "KL(q‖p)", "Pearson χ²", "squared Hellinger")
+    by_gen = (name for name in row["fits"] if name.startswith("G of"))
+    draw_fits(family, {name: row["fits"][name] for name in (*others, *by_gen)})
+    family.set(title="by other f, and by what G descends", ylim=(0, 1.45), yticks=[])
     for name in by_disc:
         heights = np.array(row["fits"][name]["profile"])
         profile.plot(row["means"], heights / heights[0], label=by_disc[name])
@@ -366,7 +209,7 @@ EXPERIMENT = report.Experiment(
     },
     full=_SETTINGS
     | {
-        "densities": _DENSITIES,
+        "densities": DENSITIES,
         "table_steps": 10_000,
         "mlp_steps": 8000,
         "batch_size": 512,

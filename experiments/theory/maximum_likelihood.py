@@ -23,22 +23,16 @@ import numpy as np
 import optax
 from flax import linen as nn
 from matplotlib.figure import Figure
-from sklearn.cluster import KMeans
-from sklearn.mixture import GaussianMixture as EMMixture
 
 import known
 import report
-from gan_jax.data import Batch
 from gan_jax.evaluation.results import plus_minus
-from gan_jax.penalties import PENALTIES
-from gan_jax.schedules import cosine
-from gan_jax.state import GAN, TrainState, create_state
-from gan_jax.steps import train_step
+from gan_jax.state import create_state
 from gan_jax.theory.distributions import GaussianMixture, gaussian, grid, ring
 from gan_jax.theory.divergences import estimate, js_from_logs, kl_from_logs
+from mixture_fits import GANS, REGULARISED, fit_by_em, fit_by_gan, fit_by_gradients, start_at_clusters
+from one_gaussian import PLACE, TWO_MODES, WIDTH, draw_fits, minimise
 
-_PLACE, _WIDTH = 3.0, 0.5
-TWO_MODES = GaussianMixture(np.array([[-_PLACE], [_PLACE]]), _WIDTH)
 # Data, and how far apart the initial components of the fitted mixture are.
 DATA = {"two modes": (TWO_MODES, 2.0), "ring": (ring(stddev=0.15), 1.0), "grid": (grid(stddev=0.3), 3.0)}
 DIVERGENCES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
@@ -51,17 +45,6 @@ _LINE = (-20.0, 20.0)
 
 def _entry(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
-
-
-def minimise(loss: Callable[[Any], jax.Array], start: Any, optimizer: optax.GradientTransformation, steps: int) -> Any:
-    """Descend a loss of the parameters from the given ones; return the last."""
-
-    def one_step(_: jax.Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-        params, opt_state = carry
-        updates, opt_state = optimizer.update(jax.grad(loss)(params), opt_state, params)
-        return optax.apply_updates(params, updates), opt_state
-
-    return jax.lax.fori_loop(0, steps, one_step, (start, optimizer.init(start)))[0]
 
 
 def one_gaussian(steps: int) -> dict[str, Any]:
@@ -96,7 +79,7 @@ def excess_kl(sizes: tuple[int, ...], repeats: int) -> list[jax.Array]:
         log_q = gaussian(mean.reshape(1), stddev).log_prob(quadrature.points)
         return kl_from_logs(quadrature.log_p + quadrature.log_width, log_q + quadrature.log_width)
 
-    smallest = kl(jnp.zeros(()), jnp.sqrt(_PLACE**2 + _WIDTH**2))  # the data's own mean and standard deviation
+    smallest = kl(jnp.zeros(()), jnp.sqrt(PLACE**2 + WIDTH**2))  # the data's own mean and standard deviation
 
     def of_one(rng: jax.Array, size: int) -> jax.Array:
         points = TWO_MODES.sample(rng, (size,))
@@ -109,69 +92,8 @@ def excess_kl(sizes: tuple[int, ...], repeats: int) -> list[jax.Array]:
 
 def excess_kl_times_n() -> float:
     """Return n·E[KL(p‖q_n) − min KL] to first order: 1/2 for the mean, (κ − 1)/4 for the variance; κ: the data's kurtosis."""
-    kurtosis = (_PLACE**4 + 6 * _PLACE**2 * _WIDTH**2 + 3 * _WIDTH**4) / (_PLACE**2 + _WIDTH**2) ** 2
+    kurtosis = (PLACE**4 + 6 * PLACE**2 * WIDTH**2 + 3 * WIDTH**4) / (PLACE**2 + WIDTH**2) ** 2
     return 1 / 2 + (kurtosis - 1) / 4
-
-
-def fit_by_em(points: np.ndarray, components: int, seed: int) -> GaussianMixture:
-    """Fit by scikit-learn's EM from k-means, with diagonal covariances."""
-    fitted = EMMixture(components, covariance_type="diag", random_state=seed).fit(np.asarray(points, np.float64))
-    return GaussianMixture(fitted.means_, np.sqrt(fitted.covariances_), fitted.weights_)
-
-
-def fit_by_gradients(points: jax.Array, start: Any, steps: int) -> GaussianMixture:
-    """Fit by Adam on the mean log-likelihood of all points, with equal weights."""
-    adam = optax.adam(optax.cosine_decay_schedule(2e-2, steps))
-    return known.density(minimise(lambda params: -jnp.mean(known.density(params).log_prob(points)), start, adam, steps))
-
-
-def make_gan_of_2014(gen: known.AffineMixture, steps: int, disc_updates: int) -> GAN:
-    """Make the non-saturating GAN with k = 2 and Adam (.5, .999); D's rate is 0 after so many of its 2 · steps updates."""
-    return known.make_gan(
-        gen,
-        optax.adam(optax.cosine_decay_schedule(5e-3, steps), b1=0.5),
-        optax.adam(optax.cosine_decay_schedule(2e-3, disc_updates), b1=0.5),
-        objective="non_saturating",
-        disc_steps=2,
-        hidden=(64, 64),
-    )
-
-
-def make_regularised_gan(gen: known.AffineMixture, steps: int) -> GAN:
-    """Make the GAN of relativistic pairs with R1 + R2, whose weight falls from 0.1 to 0.01, and Adam (0, .99)."""
-    adam = optax.adam(optax.cosine_decay_schedule(2e-3, steps), b1=0.0, b2=0.99)
-    penalties = tuple((PENALTIES[name], cosine(0.1, 0.01, steps)) for name in ("r1", "r2"))
-    return known.make_gan(gen, adam, adam, objective="relativistic", hidden=(64, 64), penalties=penalties)
-
-
-_REGULARISED = "RpGAN + R1 + R2"
-GANS: dict[str, Callable[[known.AffineMixture, int], GAN]] = {
-    "GAN of 2014, D stopped half way": lambda gen, steps: make_gan_of_2014(gen, steps, steps),
-    "GAN of 2014": lambda gen, steps: make_gan_of_2014(gen, steps, 2 * steps),
-    _REGULARISED: make_regularised_gan,
-}
-
-
-def fit_by_gan(gan: GAN, steps: int, state: TrainState, samples: jax.Array, rng: jax.Array) -> GaussianMixture:
-    """Train on batches of 256 of the samples `[N, D]`; return the density of the last generator."""
-
-    def one_step(step: jax.Array, state: TrainState) -> TrainState:
-        shape = (gan.batches_per_step, 256)
-        index = jax.random.randint(jax.random.fold_in(rng, step), shape, 0, len(samples))
-        return train_step(gan, state, Batch(samples[index]), rng)[0]
-
-    return known.density(jax.lax.fori_loop(0, steps, one_step, state).params.gen)
-
-
-def start_at_clusters(state: TrainState, samples: jax.Array) -> TrainState:
-    """Move the means of G `[S, K, D]` to the centres that k-means finds in the samples `[S, N, D]`: where EM starts too."""
-    count = state.params.gen["means"].shape[1]
-    centres = [
-        KMeans(count, n_init=1, random_state=seed).fit(np.asarray(points, np.float64)).cluster_centers_
-        for seed, points in enumerate(samples)
-    ]
-    gen = state.params.gen | {"means": jnp.asarray(np.stack(centres), jnp.float32)}
-    return state.replace(params=state.params._replace(gen=gen))
 
 
 def compare(name: str, gans: tuple[str, ...], points: int, steps: int, gan_steps: int, seeds: int) -> dict[str, Any]:
@@ -193,7 +115,7 @@ def compare(name: str, gans: tuple[str, ...], points: int, steps: int, gan_steps
         state = jax.vmap(partial(create_state, gan))(rngs)
         train = jax.jit(jax.vmap(partial(fit_by_gan, gan, gan_steps)))
         keep(fit, train(state, samples, rngs))
-        if fit == _REGULARISED:
+        if fit == REGULARISED:
             keep(f"{fit}, from k-means", train(start_at_clusters(state, samples), samples, rngs))
     keep("likelihood by gradients", by_likelihood(samples, state.params.gen))
     keep("likelihood, from k-means", by_likelihood(samples, start_at_clusters(state, samples).params.gen))
@@ -253,13 +175,8 @@ def plot(row: report.Row) -> Figure:
     ]
     panels: Any = figure.subplot_mosaic(mosaic, height_ratios=[1.2] + [1] * len(in_plane))
     one, law = panels["one"], panels["law"]
-    ticks = jnp.linspace(-8, 8, 400)[:, None]
-    one.fill_between(ticks[:, 0], np.exp(TWO_MODES.log_prob(ticks)), color="grey", alpha=0.4, label="p, the data")
-    for name, fit in row["one_gaussian"].items():
-        height = np.exp(gaussian(np.array([fit["mean"]]), fit["stddev"]).log_prob(ticks))
-        one.plot(ticks[:, 0], height, label=f"{name}: {fit['mean']:.2f} ± {fit['stddev']:.2f}")
+    draw_fits(one, row["one_gaussian"], data_label="p, the data")
     one.set(title="one Gaussian, fitted to two modes by", ylim=(0, 1.3))
-    one.legend(loc="upper left")
     sizes, excess = np.array(row["settings"]["sizes"]), np.mean(row["excess_kl"], axis=-1)
     law.loglog(sizes, excess, "o", label="maximum likelihood on n samples")
     law.loglog(sizes, excess_kl_times_n() / sizes, "k:", label=f"{excess_kl_times_n():.2f}/n, closed form")
@@ -285,7 +202,7 @@ EXPERIMENT = report.Experiment(
     table,
     plot,
     short=_SETTINGS
-    | {"data": ("ring",), "gans": (_REGULARISED,), "repeats": 20, "points": 1000, "steps": 200, "gan_steps": 500, "seeds": 1},
+    | {"data": ("ring",), "gans": (REGULARISED,), "repeats": 20, "points": 1000, "steps": 200, "gan_steps": 500, "seeds": 1},
     full=_SETTINGS | {"repeats": 200, "points": 5000, "steps": 1000, "gan_steps": 5000, "seeds": 5},
 )
 

@@ -67,14 +67,24 @@ def test_flops_are_those_of_distinct_products_that_an_output_needs():
 
     def products(a, b):
         b.T @ b  # no output needs it
-        return a @ b, jax.jit(jnp.matmul)(a, b) + 1.0, (a @ b) @ b.T
+        return a @ b, jax.jit(jnp.matmul)(a, b) + 1.0, jax.jit(jnp.matmul)(a @ b, b.T)
 
     assert count_flops(products, a, b) == 2 * 3 * 5 * 7 * 2
 
     def chosen(a, b):
-        return jax.lax.cond(a[0, 0] > 0, lambda: (a @ b).sum(), lambda: a.sum())
+        branches = (lambda: (a @ b).sum(), lambda: a.sum())
+        return jax.lax.cond(a[0, 0] > 0, *branches), jax.lax.cond(a[0, 0] > 0, *reversed(branches))
 
-    assert count_flops(chosen, a, b) == 2 * 3 * 5 * 7
+    for output in range(2):
+        assert count_flops(lambda a, b, output=output: chosen(a, b)[output], a, b) == 2 * 3 * 5 * 7
+
+    def alike(a):
+        """Products of operands of the same shapes that differ in what is contracted, in a constant, or in a part of `a`."""
+        transposed = jax.lax.dot_general(a, a, (((1,), (1,)), ((), ())))
+        upper, lower = jax.lax.split(a, (2, 2))
+        return a @ a, transposed, a @ np.ones((4, 4)), a @ np.zeros((4, 4)), upper @ a, lower @ a
+
+    assert count_flops(alike, jnp.ones((4, 4))) == 2 * 4**3 * 5
 
 
 @pytest.mark.parametrize("disc_steps", [1, 2])

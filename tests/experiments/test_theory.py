@@ -16,6 +16,7 @@ import jensen_shannon
 import known
 import local_convergence
 import maximum_likelihood
+import mixture_fits
 import mixtures
 import mode_landscape
 import optimal_discriminator
@@ -161,7 +162,7 @@ def test_d_of_the_old_recipe_stops_half_way():
     """Its cosine counted G's updates, of which D has twice as many; the recipe beside it lets D learn to the end."""
     gen, slope = known.AffineMixture(2, 1, nn.initializers.normal()), jnp.ones(())
     moved = {}
-    for name, make in maximum_likelihood.GANS.items():
+    for name, make in mixture_fits.GANS.items():
         gan, steps = make(gen, 4), []
         opt_state = gan.optimizers.disc.init(slope)
         for _ in range(4 * gan.disc_steps):
