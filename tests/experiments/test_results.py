@@ -16,6 +16,7 @@ RESULTS = ROOT / "experiments" / "results"
 PAGES = {
     "ten_years": ("ten_years.py",),
     "stacked_table": ("stacked_mnist.py",),
+    "fashion_labels": ("fashion_mnist.py", "--table=labels"),
 }
 
 
