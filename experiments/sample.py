@@ -16,7 +16,7 @@ class alone.
 import re
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ from gan_jax.run.animation import MAX_FRAMES, save_animation
 from gan_jax.run.plots import save_image, save_samples
 from gan_jax.run.restore import restore_run
 from gan_jax.run.sizes import sample_bytes
-from gan_jax.sampling import generate, grid_labels, slerp, truncate
+from gan_jax.sampling import Grid, generate, generate_grid, grid_labels, slerp, truncate
 from gan_jax.state import GAN, TrainState, generator_variables
 from gan_jax.steps import example_keys, sample_latents
 
@@ -50,14 +50,6 @@ _RAW = flags.DEFINE_boolean("raw", False, "The generator's own weights, where th
 _COLUMNS = 8
 _ENDS = 4  # latents of a walk
 _MAX_SEEDS = 10_000
-
-
-class Samples(NamedTuple):
-    """Samples `[N, …]`, row by row, their labels int `[N]` or None, and the columns, None where any number will do."""
-
-    samples: np.ndarray
-    labels: np.ndarray | None
-    columns: int | None
 
 
 def parse_labels() -> np.ndarray | None:
@@ -121,21 +113,14 @@ def walks(rng: jax.Array, num: int, latent_dim: int) -> jax.Array:
     return jnp.moveaxis(paths.reshape(num, -1, latent_dim), 0, 1)
 
 
-def draw(gan: GAN, variables: Any, latents: jax.Array, num: int, classes: np.ndarray | None) -> Samples:
-    """Draw samples for the places of a grid from its columns' latents, or one for each latent."""
-    labels, columns = grid_labels(gan, num, classes)
-    rows = 1 if columns is None or labels is None else len(labels) // columns
-    return Samples(generate(gan, variables, jnp.tile(latents[: columns or num], (rows, 1)), labels), labels, columns)
-
-
-def draw_rows(gan: GAN, variables: Any, rng: jax.Array, classes: np.ndarray | None) -> Samples:
+def draw_rows(gan: GAN, variables: Any, rng: jax.Array, classes: np.ndarray | None) -> Grid:
     """Draw rows of interpolations, of a class each."""
     classes = np.arange(gan.num_classes) if classes is None and gan.num_classes else classes
     labels = None if classes is None else classes[np.arange(_NUM.value) // _COLUMNS % len(classes)]
-    return Samples(generate(gan, variables, interpolations(rng, _NUM.value, gan.latent_dim), labels), labels, _COLUMNS)
+    return Grid(generate(gan, variables, interpolations(rng, _NUM.value, gan.latent_dim), labels), labels, _COLUMNS)
 
 
-def save_walk(frames: list[Samples], gan: GAN, state: TrainState, out: Path, dataset_name: str) -> None:
+def save_walk(frames: list[Grid], gan: GAN, state: TrainState, out: Path, dataset_name: str) -> None:
     """Save frames as a GIF that loops."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{index}.png" for index in range(len(frames))]
@@ -144,7 +129,7 @@ def save_walk(frames: list[Samples], gan: GAN, state: TrainState, out: Path, dat
         save_animation(paths, out, holds=False)
 
 
-def save_each(drawn: Samples, seeds: list[int], gan: GAN, state: TrainState, folder: Path, dataset_name: str) -> None:
+def save_each(drawn: Grid, seeds: list[int], gan: GAN, state: TrainState, folder: Path, dataset_name: str) -> None:
     """Save what each seed has drawn in a file of its own; the classes of a conditional run side by side."""
     for index, seed in enumerate(seeds):
         path = folder / f"seed{seed:04d}.png"
@@ -179,16 +164,18 @@ def main() -> None:
     variables, name = generator_variables(state, ema=ema), config.data.name
     if out.suffix == ".gif":
         columns = grid_labels(gan, num, classes)[1] or num
-        frames = [draw(gan, variables, latents, num, classes) for latents in walks(rng, columns, gan.latent_dim)]
+        of_frames = walks(rng, columns, gan.latent_dim)
+        frames = [generate_grid(gan, variables, latents, num, labels=classes) for latents in of_frames]
         save_walk(frames, gan, state, out, name)
         drawn = frames[0]
     else:
         if _INTERPOLATE.value:
             drawn = draw_rows(gan, variables, rng, classes)
         else:
+            columns = grid_labels(gan, num, classes)[1] or num
             of_seeds = [draw_latents(jax.random.key(seed), 1, gan.latent_dim) for seed in seeds]
-            latents = jnp.concatenate(of_seeds) if seeds else draw_latents(rng, num, gan.latent_dim)
-            drawn = draw(gan, variables, latents, num, classes)
+            latents = jnp.concatenate(of_seeds) if seeds else draw_latents(rng, columns, gan.latent_dim)
+            drawn = generate_grid(gan, variables, latents, num, labels=classes)
         if out.suffix:
             save_samples(gan, state, drawn.samples, out, dataset_name=name, labels=drawn.labels, columns=drawn.columns)
         else:
