@@ -12,8 +12,8 @@ A run on a folder, a file or a data.dir needs that once more, as --data=folder:P
 The defaults are the same on every machine; the expected time is printed first. On 2 cores it is two minutes with the
 classifier, and ten or more for each 10,000 images with Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer).
 Prints a table: each metric with its standard error, and beside it a perfect sampler's, or that of real images where --real was
-run with the same features. Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known: Ctrl-C
-loses the current one only.
+run with the same features. Each row goes to results.jsonl in the workdir, or to --out=FILE, as soon as it is known. Until all
+rows are, the features of a network are kept in the user's cache: after Ctrl-C or a kill, the same command computes the rest.
 """
 
 from collections.abc import Iterator, Sized
@@ -29,7 +29,7 @@ from ml_collections import ConfigDict
 from gan_jax.data import DENSITIES, StackedDataset, Transform, has_splits, is_stacked, load_images, read_numpy
 from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import check_comparable, evaluate, make_reference
-from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
+from gan_jax.evaluation.features import EXTRACTORS, Extractor, keeping_features, seconds_per_image
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, hold_out, real_images
 from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics
 from gan_jax.evaluation.neighbours import find_neighbours
@@ -173,12 +173,13 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
     extractor = EXTRACTORS[_FEATURES.value](*trained_on[:2])
     check_fits(4 * extractor.dimensions * num_samples(), f"--num={num_samples()}: the features")
     print_expected_time(extractor, real, evaluated)
-    reference = make_reference(_METRICS.value, extractor, real, description, num_classes=num_classes)
-    for index, (name, fields, sources) in enumerate(evaluated):
-        row = fields | evaluate(reference, sources, name)
-        if _NEIGHBOURS.value and index == 0:
-            row["neighbours"] = save_neighbours(sources[0], trained_on.images, path.with_name("neighbours.png"))
-        yield row
+    with keeping_features(extractor) as keeping:
+        reference = make_reference(_METRICS.value, keeping, real, description, num_classes=num_classes)
+        for index, (name, fields, sources) in enumerate(evaluated):
+            row = fields | evaluate(reference, sources, name)
+            if _NEIGHBOURS.value and index == 0:
+                row["neighbours"] = save_neighbours(sources[0], trained_on.images, path.with_name("neighbours.png"))
+            yield row
 
 
 def evaluate_stacked_digits(config: ConfigDict) -> Iterator[dict[str, Any]]:
