@@ -173,7 +173,7 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
     extractor = EXTRACTORS[_FEATURES.value](*trained_on[:2])
     check_fits(4 * extractor.dimensions * num_samples(), f"--num={num_samples()}: the features")
     print_expected_time(extractor, real, evaluated)
-    with keeping_features(extractor) as keeping:
+    with keeping_features(extractor, str(path.absolute())) as keeping:
         reference = make_reference(_METRICS.value, keeping, real, description, num_classes=num_classes)
         for index, (name, fields, sources) in enumerate(evaluated):
             row = fields | evaluate(reference, sources, name)

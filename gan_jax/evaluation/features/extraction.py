@@ -1,10 +1,10 @@
 """Features of any number of images, streamed; the statistics of them that metrics need."""
 
+import shutil
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -48,22 +48,21 @@ def extract(extractor: Extractor, images: ImageSource, *, name: str = "") -> Ite
 
 
 @contextmanager
-def keeping_features(extractor: Extractor) -> Iterator[Extractor]:
+def keeping_features(extractor: Extractor, owner: str) -> Iterator[Extractor]:
     """Give an extractor that keeps its features in the user's cache until the end of the block.
 
     Where the block ends by an error or a kill, they stay there, and are not computed again for the same images with the same
-    weights. Features that cost no network are not kept.
+    weights, until a block of the same owner, such as the path of an evaluation's rows, ends. Features that cost no network are
+    not kept.
     """
     if not extractor.digest:
         yield extractor
         return
-    size, paths, writable = extractor.batch_size, set[Path](), True
+    folder, size, writable = cache_dir() / "features" / sha256_of(owner, extractor.digest), extractor.batch_size, True
 
     def extract(images: np.ndarray) -> np.ndarray:
         nonlocal writable
-        key = sha256_of(images, extractor.name, extractor.digest, extractor.preparation)
-        path = cache_dir() / "features" / f"{key}.arrays"
-        paths.add(path)
+        path = folder / f"{sha256_of(images, extractor.name, extractor.digest, extractor.preparation)}.arrays"
         if kept := load_arrays(path, {"features": (np.float32, (len(images), extractor.dimensions))}):
             return kept["features"]
         features = np.concatenate([extractor.extract(images[first : first + size]) for first in range(0, len(images), size)])
@@ -71,9 +70,7 @@ def keeping_features(extractor: Extractor) -> Iterator[Extractor]:
         return features
 
     yield replace(extractor, extract=extract, batch_size=size * max(1, _KEPT // size))
-    for path in paths:
-        with suppress(OSError):  # it was not written, or is not ours to remove
-            path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def seconds_per_image(extractor: Extractor, images: ImageSource) -> float:
