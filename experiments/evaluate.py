@@ -90,8 +90,7 @@ def num_samples() -> int:
 
 def choose_real(config: ConfigDict, trained_on: TrainedOn, *, baseline: bool) -> tuple[RealImages, str]:
     """Select real images, to compare with or for the baseline, and describe them; of a conditional run with their labels."""
-    (images, labels, names), trained_split = trained_on, config.data.split
-    name = config.data.name
+    (images, labels, names), name, trained_split = trained_on, config.data.name, config.data.split
     split, at_most = _SPLIT.value or trained_split, num_samples() if baseline else _NUM_REAL.value
     if baseline and has_splits(name):
         split = next(other for other in (trained_split, "test", "train") if other != split)
