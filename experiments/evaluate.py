@@ -11,7 +11,8 @@ Images of a conditional run are of the classes that they have in its data, and h
 The expected time is printed first: on 2 cores two minutes with the classifier, and ten or more for each 10,000 images with
 Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer). Prints a table: each metric with its standard error, beside
 a perfect sampler's, or that of real images where --real was run with the same features. Each row goes to results.jsonl in the
-workdir, or to --out=FILE, as soon as it is known: Ctrl-C loses the current one only.
+workdir, or to --out=FILE, as soon as it is known. Until all rows are, the features of a network are kept in the user's cache:
+after Ctrl-C or a kill, the same command computes the rest.
 """
 
 from collections.abc import Iterator, Sized
@@ -27,7 +28,7 @@ from ml_collections import ConfigDict
 from gan_jax.data import DENSITIES, StackedDataset, Transform, has_splits, is_stacked, load_images, read_numpy
 from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import check_comparable, evaluate, make_reference
-from gan_jax.evaluation.features import EXTRACTORS, Extractor, seconds_per_image
+from gan_jax.evaluation.features import EXTRACTORS, Extractor, keeping_features, seconds_per_image
 from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, hold_out, real_images
 from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics
 from gan_jax.evaluation.neighbours import find_neighbours
@@ -84,8 +85,7 @@ def num_samples() -> int:
 
 def choose_real(config: ConfigDict, trained_on: TrainedOn, *, baseline: bool) -> tuple[RealImages, str]:
     """Select real images, to compare with or for the baseline, and describe them; of a conditional run with their labels."""
-    (images, labels, names), trained_split = trained_on, config.data.split
-    name = config.data.name
+    (images, labels, names), name, trained_split = trained_on, config.data.name, config.data.split
     split, at_most = _SPLIT.value or trained_split, num_samples() if baseline else _NUM_REAL.value
     if baseline and has_splits(name):
         split = next(other for other in (trained_split, "test", "train") if other != split)
@@ -167,12 +167,13 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
     extractor = EXTRACTORS[_FEATURES.value](*trained_on[:2])
     check_fits(4 * extractor.dimensions * num_samples(), f"--num={num_samples()}: the features")
     print_expected_time(extractor, real, evaluated)
-    reference = make_reference(_METRICS.value, extractor, real, description, num_classes=num_classes)
-    for index, (name, fields, sources) in enumerate(evaluated):
-        row = fields | evaluate(reference, sources, name)
-        if _NEIGHBOURS.value and index == 0:
-            row["neighbours"] = save_neighbours(sources[0], trained_on.images, path.with_name("neighbours.png"))
-        yield row
+    with keeping_features(extractor, str(path.absolute())) as keeping:
+        reference = make_reference(_METRICS.value, keeping, real, description, num_classes=num_classes)
+        for index, (name, fields, sources) in enumerate(evaluated):
+            row = fields | evaluate(reference, sources, name)
+            if _NEIGHBOURS.value and index == 0:
+                row["neighbours"] = save_neighbours(sources[0], trained_on.images, path.with_name("neighbours.png"))
+            yield row
 
 
 def evaluate_stacked_digits(config: ConfigDict) -> Iterator[dict[str, Any]]:

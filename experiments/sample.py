@@ -1,7 +1,8 @@
 """Sample from a trained generator, and save the samples as pictures.
 
 Command: python experiments/sample.py --workdir=runs/mnist --num=64 --seed=1 --out=grid.png
-Sample i depends on the seed and i alone, however many are asked for. --npz=FILE: the samples as an array.
+Sample i depends on the seed and i alone, however many are asked for. --npz=FILE: the samples as an array; more than 1,024 of
+them are written as they are made, so that any number fits in memory, and without --out the picture has as many as --num=1024.
 --seeds=0-7,11: one sample of each seed, the first that --seed has, in the folder --out (WORKDIR/seeds): seed0000.png, …,
 single images as StyleGAN's generate.py makes them; --out=FILE.png puts them in one grid.
 --interpolate: a row for each pair of latents, along the sphere; --out=FILE.gif: an animation in which each of --num images
@@ -15,8 +16,10 @@ class alone.
 
 import re
 import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +27,14 @@ import numpy as np
 from absl import flags
 
 from gan_jax.errors import InputError, shorten
+from gan_jax.files import write_atomic_bytes
 from gan_jax.memory import check_fits
 from gan_jax.run import cli
 from gan_jax.run.animation import MAX_FRAMES, save_animation
 from gan_jax.run.plots import save_image, save_samples
 from gan_jax.run.restore import restore_run
 from gan_jax.run.sizes import sample_bytes
-from gan_jax.sampling import generate, grid_labels, slerp, truncate
+from gan_jax.sampling import Grid, generate, generate_grid, grid_labels, slerp, truncate
 from gan_jax.state import GAN, TrainState, generator_variables
 from gan_jax.steps import example_keys, sample_latents
 
@@ -50,14 +54,8 @@ _RAW = flags.DEFINE_boolean("raw", False, "The generator's own weights, where th
 _COLUMNS = 8
 _ENDS = 4  # latents of a walk
 _MAX_SEEDS = 10_000
-
-
-class Samples(NamedTuple):
-    """Samples `[N, …]`, row by row, their labels int `[N]` or None, and the columns, None where any number will do."""
-
-    samples: np.ndarray
-    labels: np.ndarray | None
-    columns: int | None
+_SHOWN = 1024  # samples in the picture beside an array of more
+_LABEL = 16  # bytes, of a label on its way to a file
 
 
 def parse_labels() -> np.ndarray | None:
@@ -100,9 +98,9 @@ def parse_out(seeds: list[int]) -> Path:
     return out
 
 
-def draw_latents(rng: jax.Array, num: int, latent_dim: int) -> jax.Array:
-    """Draw latents `[num, Z]`, truncated where the flag says so."""
-    latents = sample_latents(example_keys(rng, "latents", num), latent_dim)
+def draw_latents(rng: jax.Array, num: int, latent_dim: int, *, first: int = 0) -> jax.Array:
+    """Draw the latents `first` to `first + num`, `[num, Z]`, truncated where the flag says so."""
+    latents = sample_latents(example_keys(rng, "latents", num, first=first), latent_dim)
     return latents if _TRUNCATION.value is None else truncate(latents, _TRUNCATION.value)
 
 
@@ -121,21 +119,51 @@ def walks(rng: jax.Array, num: int, latent_dim: int) -> jax.Array:
     return jnp.moveaxis(paths.reshape(num, -1, latent_dim), 0, 1)
 
 
-def draw(gan: GAN, variables: Any, latents: jax.Array, num: int, classes: np.ndarray | None) -> Samples:
-    """Draw samples for the places of a grid from its columns' latents, or one for each latent."""
-    labels, columns = grid_labels(gan, num, classes)
-    rows = 1 if columns is None or labels is None else len(labels) // columns
-    return Samples(generate(gan, variables, jnp.tile(latents[: columns or num], (rows, 1)), labels), labels, columns)
-
-
-def draw_rows(gan: GAN, variables: Any, rng: jax.Array, classes: np.ndarray | None) -> Samples:
+def draw_rows(gan: GAN, variables: Any, rng: jax.Array, classes: np.ndarray | None) -> Grid:
     """Draw rows of interpolations, of a class each."""
     classes = np.arange(gan.num_classes) if classes is None and gan.num_classes else classes
     labels = None if classes is None else classes[np.arange(_NUM.value) // _COLUMNS % len(classes)]
-    return Samples(generate(gan, variables, interpolations(rng, _NUM.value, gan.latent_dim), labels), labels, _COLUMNS)
+    return Grid(generate(gan, variables, interpolations(rng, _NUM.value, gan.latent_dim), labels), labels, _COLUMNS)
 
 
-def save_walk(frames: list[Samples], gan: GAN, state: TrainState, out: Path, dataset_name: str) -> None:
+def draw_picture(gan: GAN, variables: Any, rng: jax.Array, seeds: list[int], num: int, classes: np.ndarray | None) -> Grid:
+    """Draw what the flags ask for: interpolations, a sample of each seed, or num samples."""
+    if _INTERPOLATE.value:
+        return draw_rows(gan, variables, rng, classes)
+    columns = grid_labels(gan, num, classes)[1] or num
+    of_seeds = [draw_latents(jax.random.key(seed), 1, gan.latent_dim) for seed in seeds]
+    latents = jnp.concatenate(of_seeds) if seeds else draw_latents(rng, columns, gan.latent_dim)
+    return generate_grid(gan, variables, latents, num, labels=classes)
+
+
+def draw_in_batches(gan: GAN, variables: Any, rng: jax.Array, columns: int, labels: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Yield the samples of a grid in order, at most `_SHOWN` at a time; labels: of its places, or None for one row."""
+    for row in range(0, columns if labels is None else len(labels), columns):
+        for first in range(0, columns, _SHOWN):
+            latents = draw_latents(rng, min(_SHOWN, columns - first), gan.latent_dim, first=first)
+            start = row + first
+            yield generate(gan, variables, latents, None if labels is None else labels[start : start + len(latents)])
+
+
+def save_npz(path: Path, samples: Iterable[np.ndarray], shape: tuple[int, ...], labels: np.ndarray | None) -> None:
+    """Save batches of samples, of this shape in all, as they come, and labels int `[N]`, if any: what `np.savez` writes."""
+    dtype = np.dtype(np.uint8 if len(shape) == 4 else np.float32)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+
+    def write(file: IO[bytes]) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            with archive.open("samples.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for batch in samples:
+                    member.write(batch.astype(dtype, copy=False).tobytes())
+            if labels is not None:
+                with archive.open("labels.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, labels)
+
+    write_atomic_bytes(path, write)
+
+
+def save_walk(frames: list[Grid], gan: GAN, state: TrainState, out: Path, dataset_name: str) -> None:
     """Save frames as a GIF that loops."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{index}.png" for index in range(len(frames))]
@@ -144,7 +172,7 @@ def save_walk(frames: list[Samples], gan: GAN, state: TrainState, out: Path, dat
         save_animation(paths, out, holds=False)
 
 
-def save_each(drawn: Samples, seeds: list[int], gan: GAN, state: TrainState, folder: Path, dataset_name: str) -> None:
+def save_each(drawn: Grid, seeds: list[int], gan: GAN, state: TrainState, folder: Path, dataset_name: str) -> None:
     """Save what each seed has drawn in a file of its own; the classes of a conditional run side by side."""
     for index, seed in enumerate(seeds):
         path = folder / f"seed{seed:04d}.png"
@@ -174,33 +202,35 @@ def main() -> None:
         classes = np.arange(gan.num_classes) if classes is None and gan.num_classes else classes
         num = len(seeds) * (len(classes) if classes is not None and gan.is_image else 1)
     count = f"--seeds={_SEEDS.value}" if seeds else f"--num={num}"
-    check_fits(sample_bytes(gan, num * (MAX_FRAMES if out.suffix == ".gif" else 1)), count)
+    streams = npz is not None and num > _SHOWN and not (_OUT.value or seeds or _INTERPOLATE.value)
+    shown = _SHOWN if streams else num
+    size = sample_bytes(gan, shown * (MAX_FRAMES if out.suffix == ".gif" else 1))
+    check_fits(size + (_LABEL * num if gan.num_classes else 0), count)
     ema = state.ema is not None and not _RAW.value
     variables, name = generator_variables(state, ema=ema), config.data.name
     if out.suffix == ".gif":
         columns = grid_labels(gan, num, classes)[1] or num
-        frames = [draw(gan, variables, latents, num, classes) for latents in walks(rng, columns, gan.latent_dim)]
+        of_frames = walks(rng, columns, gan.latent_dim)
+        frames = [generate_grid(gan, variables, latents, num, labels=classes) for latents in of_frames]
         save_walk(frames, gan, state, out, name)
         drawn = frames[0]
     else:
-        if _INTERPOLATE.value:
-            drawn = draw_rows(gan, variables, rng, classes)
-        else:
-            of_seeds = [draw_latents(jax.random.key(seed), 1, gan.latent_dim) for seed in seeds]
-            latents = jnp.concatenate(of_seeds) if seeds else draw_latents(rng, num, gan.latent_dim)
-            drawn = draw(gan, variables, latents, num, classes)
+        drawn = draw_picture(gan, variables, rng, seeds, shown, classes)
         if out.suffix:
             save_samples(gan, state, drawn.samples, out, dataset_name=name, labels=drawn.labels, columns=drawn.columns)
         else:
             save_each(drawn, seeds, gan, state, out, name)
+    total, labels, batches = len(drawn.samples), drawn.labels, iter([drawn.samples])
+    if streams:
+        labels, of_grid = grid_labels(gan, num, classes)
+        total = num if labels is None else len(labels)
+        batches = draw_in_batches(gan, variables, rng, of_grid or num, labels)
     if npz:
-        npz.parent.mkdir(parents=True, exist_ok=True)
-        arrays: dict[str, Any] = {"samples": drawn.samples} | ({} if drawn.labels is None else {"labels": drawn.labels})
-        np.savez_compressed(npz, **arrays)
+        save_npz(npz, batches, (total, *gan.sample_shape), labels)
     weights = "EMA weights" if ema else "raw weights"
     files = ", ".join(str(path) for path in (out, npz) if path)
     of = f"seeds {_SEEDS.value}" if seeds else f"seed {_SEED.value}"
-    print(f"{len(drawn.samples)} samples of step {int(state.step)}, {weights}, {of}: {files}")
+    print(f"{total} samples of step {int(state.step)}, {weights}, {of}: {files}")
 
 
 if __name__ == "__main__":

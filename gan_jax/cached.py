@@ -27,21 +27,23 @@ def cache_dir() -> Path:
         raise InputError("this user has no home folder: set HOME or XDG_CACHE_HOME to a folder for the cache") from None
 
 
-def write_to_cache(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file of the cache folder, or say that it cannot be written: a cache only saves time."""
+def write_to_cache(path: Path, write: Callable[[IO[bytes]], object]) -> bool:
+    """Write a file of the cache folder, or say that it cannot be written: a cache only saves time. Return whether it was."""
     try:
         write_atomic_bytes(path, write)
     except OSError as error:
         print(f"not kept for the next time: {error.filename or path}: {error.strerror or error}", flush=True)
+        return False
+    return True
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by name to a file of the cache folder: a `.npz`, and four bytes of checksum."""
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
+    """Write arrays by name to a file of the cache folder: a `.npz`, and four bytes of checksum. See `write_to_cache`."""
     content = io.BytesIO()
     named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     np.savez(content, **named)
     body = content.getvalue()
-    write_to_cache(path, lambda file: file.write(body + zlib.crc32(body).to_bytes(4)))
+    return write_to_cache(path, lambda file: file.write(body + zlib.crc32(body).to_bytes(4)))
 
 
 def load_arrays(path: Path, expected: Mapping[str, tuple[Any, tuple[int | None, ...]]]) -> dict[str, np.ndarray] | None:

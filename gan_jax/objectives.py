@@ -108,9 +108,10 @@ def relativistic_average_gen(real_logits: jax.Array, fake_logits: jax.Array) -> 
 
 
 def accuracy(real_logits: jax.Array, fake_logits: jax.Array, threshold: float | None) -> jax.Array:
-    """Return D's share of right decisions, a scalar in [0, 1]: real above the threshold, fake below it, in equal parts.
+    """Return D's share of right decisions, a scalar in [0, 1], from real and fake logits `[B]`.
 
-    Without a threshold: the share of the pairs of real i and fake i in which the real one has the larger logit.
+    Right is a real logit above the threshold and a fake one below it, and both kinds have equal weight. Without a threshold,
+    right is a pair of real i and fake i in which the real logit is the larger one.
     """
     if threshold is None:
         return jnp.mean(real_logits > fake_logits)

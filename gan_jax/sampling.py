@@ -93,29 +93,42 @@ class Grid(NamedTuple):
 
 
 def sample_grid(gan: GAN, state: TrainState, rng: jax.Array, num: int, *, labels: Any = None, ema: bool | None = None) -> Grid:
-    """Draw the samples of a picture: of a conditional recipe for images, a class in each row and a latent down each column.
+    """Draw the samples of a picture, whose places `grid_labels` describes.
 
-    labels: of the rows, by default every class, or the first num / 2 of more, so that each has two latents. There are as many
-    whole columns as num allows, one at least, so there may be fewer samples than num; of more labels than num, the first num. A
-    sample depends on rng, its column, its label and the weights alone. Other recipes have the num samples of `sample`, with the
-    labels in turn.
+    A sample depends on rng, its column, its label and the weights alone; without columns it is one of the num of `sample`. ema:
+    as for `sample`.
+
+    Raises:
+        InputError: no samples or labels, or labels that the recipe does not have.
+    """
+    columns = grid_labels(gan, num, labels)[1]
+    latents = sample_latents(example_keys(rng, "latents", columns or num), gan.latent_dim)
+    return generate_grid(gan, generator_variables(state, ema=ema), latents, num, labels=labels)
+
+
+def generate_grid(gan: GAN, variables: Any, latents: jax.Array, num: int, *, labels: Any = None) -> Grid:
+    """Map latents `[L, Z]`, one for each column or, without columns, each place, to the samples of a picture.
+
+    variables: see `generator_variables`. num, labels: see `grid_labels`.
 
     Raises:
         InputError: no samples or labels, or labels that the recipe does not have.
     """
     of_samples, columns = grid_labels(gan, num, labels)
-    latents = sample_latents(example_keys(rng, "latents", columns or num), gan.latent_dim)
     rows = len(of_samples) // columns if of_samples is not None and columns else 1
-    return Grid(
-        generate(gan, generator_variables(state, ema=ema), jnp.tile(latents, (rows, 1)), of_samples), of_samples, columns
-    )
+    return Grid(generate(gan, variables, jnp.tile(latents, (rows, 1)), of_samples), of_samples, columns)
 
 
 def grid_labels(gan: GAN, num: int, labels: Any = None) -> tuple[np.ndarray | None, int | None]:
-    """Return the labels int `[N]` of the places of `sample_grid`, or None, and its columns, None where any number will do.
+    """Return the labels int `[N]` of the places of a picture, or None, and its columns, None where any number will do.
+
+    A conditional recipe for images has a class in each row and a latent down each column. labels: of the rows, by default every
+    class, or the first num / 2 of more, so that each has two latents; of more labels than num, the first num. There are as many
+    whole columns as num allows, one at least, so there may be fewer places than num. Other recipes have num places, with the
+    labels in turn.
 
     Raises:
-        InputError: no samples or labels.
+        InputError: no places or labels.
     """
     rows = np.arange(gan.num_classes) if labels is None else np.asarray(labels)
     if num < 1 or (labels is not None and not len(rows)):

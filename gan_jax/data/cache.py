@@ -144,9 +144,9 @@ def _build(source: Source, transform: Transform, path: Path, fingerprint: str) -
 
 
 def _decode_all(source: Source, transform: Transform, file: IO[bytes]) -> tuple[list[int | None], list[list[str]], int]:
-    """Write the images that can be decoded, as `.npy`; return their labels, `[name, reason]` of the others, and a count.
+    """Write the images that can be decoded, as `.npy`.
 
-    The count is of images that are not all opaque.
+    Returns their labels, `[name, reason]` of the others, and how many of those that were written are not all opaque.
     Written, not memory-mapped: on a full disk a write is an error, a mapped page is a crash.
     """
 

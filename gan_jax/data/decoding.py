@@ -61,7 +61,7 @@ class Transform:
 
 
 class Decoded(NamedTuple):
-    """Pixels uint8 `[H, W, C]`, and whether any of the image's own was not opaque."""
+    """Pixels uint8 `[H, W, C]`, and whether any pixel of the image itself was not opaque."""
 
     pixels: np.ndarray
     transparent: bool

@@ -11,22 +11,21 @@ from gan_jax.files import write_atomic
 
 MAX_FRAMES = 60
 _STRIP = 16  # pixels of a caption
+_MILLISECONDS = 8000  # of a GIF
 
 
-def save_animation(
-    frames: Sequence[Path], path: str | Path, *, captions: Sequence[str] = (), seconds: float = 8.0, holds: bool = True
-) -> bool:
-    """Save pictures of equal size as a looping GIF, at most 60 of them, evenly chosen.
+def save_animation(frames: Sequence[Path], path: Path, *, captions: Sequence[str] = (), holds: bool = True) -> bool:
+    """Save pictures of equal size as a looping GIF of eight seconds, at most `MAX_FRAMES` of them, evenly chosen.
 
-    captions: a line under each picture, or none. holds: the last one is held for two seconds. Those that cannot be read are
-    named and left out; returns whether there is any other.
+    captions: a line under each picture, or none. holds: the last one is held for two seconds. Pictures that cannot be read are
+    named and left out; returns whether a GIF was saved, of the others.
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES)).round().astype(int))
-    opened = [_open_frame(frames[index], captions[index] if captions else "") for index in chosen]
+    opened = [_open_frame(frames[index], captions[index] if captions else "", path.name) for index in chosen]
     images = [image for image in opened if image is not None]
     if not images:
         return False
-    each = int(1000 * seconds / len(images))
+    each = _MILLISECONDS // len(images)
     durations = [each] * (len(images) - 1) + [max(each, 2000) if holds else each]
     write_atomic(
         path,
@@ -35,14 +34,14 @@ def save_animation(
     return True
 
 
-def _open_frame(path: Path, caption: str) -> Image.Image | None:
-    """Open a picture with a palette, its caption below; print a line and return None where it is damaged or none."""
+def _open_frame(path: Path, caption: str, animation: str) -> Image.Image | None:
+    """Open a picture as one with a palette and its caption below; print a line and return None where it cannot be read."""
     try:
         with Image.open(path) as image:
             return _with_caption(image, caption).convert("P", palette=Image.Palette.ADAPTIVE)
     except Exception as error:  # Pillow raises anything on damaged bytes
         reason = "not a picture" if isinstance(error, UnidentifiedImageError) else (str(error) or type(error).__name__)
-        print(f"{path}: damaged ({reason}); training.gif is without it", file=sys.stderr, flush=True)
+        print(f"{path}: damaged ({reason}); {animation} is without it", file=sys.stderr, flush=True)
         return None
 
 

@@ -10,6 +10,7 @@ from gan_jax.errors import InputError, nearest, nearest_key, shorten
 from gan_jax.networks import DTYPES
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.parallel import MODES
+from gan_jax.run.optimizers import OPTIMIZERS
 from gan_jax.schedules import SHAPES
 from gan_jax.state import Players
 
@@ -29,13 +30,12 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def check_entries(config: Any, optimizers: Iterable[str]) -> None:
+def check_entries(config: Any) -> None:
     """Raise `InputError` at entries that no run can have: one line with the keys and what is allowed.
 
-    config: a nested dict, whatever is in it. optimizers: the names that there are.
+    config: a nested dict, whatever is in it.
     """
-    flat = _check_types(config)
-    _check_values(flat, optimizers)
+    _check_values(_check_types(config))
 
 
 def _check_types(config: Any) -> dict[str, Any]:
@@ -103,7 +103,7 @@ _KINDS = {"data.image_size": ("an integer, or two, height and width, such as 32,
 """What entries must be whose default does not say it."""
 
 
-def _check_values(flat: Mapping[str, Any], optimizers: Iterable[str]) -> None:
+def _check_values(flat: Mapping[str, Any]) -> None:
     def check(key: str, good: bool, allowed: str) -> None:
         if not good:
             raise InputError(f"config.{key}={shorten(flat[key])} must be {allowed}")
@@ -121,7 +121,7 @@ def _check_values(flat: Mapping[str, Any], optimizers: Iterable[str]) -> None:
     for player in Players._fields:
         optimizer = f"optimizer.{player}"
         check_name(f"network.{player}.dtype", DTYPES)
-        check_name(f"{optimizer}.name", optimizers)
+        check_name(f"{optimizer}.name", OPTIMIZERS)
         check(f"{optimizer}.learning_rate", 0 < flat[f"{optimizer}.learning_rate"] < float("inf"), "a rate > 0")
         for moment in ("b1", "b2", "final_b2"):
             check(f"{optimizer}.{moment}", 0 <= (flat[f"{optimizer}.{moment}"] or 0) < 1, "a decay in [0, 1)")

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,21 +27,10 @@ from gan_jax.objectives import OBJECTIVES
 from gan_jax.parallel import auto_steps_per_call, choose_devices, process_slice
 from gan_jax.penalties import PENALTIES
 from gan_jax.run.checks import check_entries
+from gan_jax.run.optimizers import OPTIMIZERS
 from gan_jax.run.sizes import check_sizes, check_state
 from gan_jax.schedules import SHAPES, Schedule, constant, half_life_decay, warmed_up_decay
 from gan_jax.state import GAN, Players, TrainState, abstract_state
-
-
-def _adam(rate: Any, b1: float, b2: Any) -> optax.GradientTransformation:
-    # Only this wrapper lets b2 be a function of the count; it keeps the numbers in the state.
-    return optax.inject_hyperparams(optax.adam)(rate, b1=b1, b2=b2) if callable(b2) else optax.adam(rate, b1=b1, b2=b2)
-
-
-OPTIMIZERS: dict[str, Callable[[Any, float, Any], optax.GradientTransformation]] = {
-    "adam": _adam,
-    "sgd": lambda rate, b1, b2: optax.sgd(rate),
-}
-"""Name -> `make(learning rate, b1, b2)`; the rate and b2 are numbers, or functions of the optimiser's count."""
 
 
 def resolve(config: ConfigDict) -> dict[str, Any]:
@@ -52,17 +41,17 @@ def resolve(config: ConfigDict) -> dict[str, Any]:
 
 def check_config(config: ConfigDict) -> None:
     """Raise `InputError` at entries that cannot be trained with: one line with the key and what is allowed."""
-    gan, state = _check_recipe(_to_dict(config))
+    gan, state = check_recipe(_to_dict(config))
     check_sizes(config, gan, state, len(choose_devices(config.parallel, config.batch_size)[1]))
 
 
-def check_recipe(config: Any) -> GAN:
-    """Return the recipe of a nested dict, whatever is in it; raise `InputError` where it has none, on any machine."""
-    return _check_recipe(config)[0]
+def check_recipe(config: Any) -> tuple[GAN, TrainState]:
+    """Return the recipe of a nested dict, whatever is in it, and shapes and dtypes of its state.
 
-
-def _check_recipe(config: Any) -> tuple[GAN, TrainState]:
-    check_entries(config, OPTIMIZERS)
+    Raises:
+        InputError: it has none, on any machine, or one whose state is more than the memory of this one.
+    """
+    check_entries(config)
     with refusing_what_no_array_has():
         gan = make_gan(ConfigDict(config))
         state = abstract_state(gan)  # what a network, or the whole recipe, cannot be

@@ -9,9 +9,18 @@ from matplotlib.figure import Figure
 
 from gan_jax.objectives import VALUE_AT_EQUILIBRIUM, VALUE_WHEN_DISJOINT, Objective, js_bound_of_value
 
+_OUTERMOST = 0.02  # of the values, at either end, that an axis may leave out
+_TICKS_APART = 0.1  # of the height of an axis, at least
+_PANELS = (
+    {"value": "V(D, G)"},
+    {"loss/disc": "loss of D", "loss/gen": "loss of G"},
+    {"prob/real": "D(x)", "prob/fake": "D(G(z))"},
+    {"logits/real": "logits of real", "logits/fake": "logits of fake"},
+)
+
 
 def _plot_series(axes: Axes, rows: Sequence[dict[str, Any]], names: dict[str, str]) -> None:
-    """Each named metric, faint, and its running median over a twentieth of the run."""
+    """Plot each named metric, faint, and its running median over a twentieth of the run."""
     rows = [row for row in rows if names.keys() <= row.keys()]
     width = max(1, len(rows) // 20)
     for name, label in names.items():
@@ -21,16 +30,6 @@ def _plot_series(axes: Axes, rows: Sequence[dict[str, Any]], names: dict[str, st
         windows = np.lib.stride_tricks.sliding_window_view(values, width)
         middle = steps[(width - 1) // 2 :][: len(windows)]
         axes.plot(middle, np.median(windows, axis=-1), color=line.get_color(), label=label)
-
-
-_OUTERMOST = 0.02  # of the values, at either end, that an axis may leave out
-_TICKS_APART = 0.1  # of the height of an axis, at least
-_PANELS = (
-    {"value": "V(D, G)"},
-    {"loss/disc": "loss of D", "loss/gen": "loss of G"},
-    {"prob/real": "D(x)", "prob/fake": "D(G(z))"},
-    {"logits/real": "logits of real", "logits/fake": "logits of fake"},
-)
 
 
 def draw_curves(rows: Sequence[dict[str, Any]], objective: Objective | None = None) -> Figure:
@@ -61,7 +60,7 @@ def draw_curves(rows: Sequence[dict[str, Any]], objective: Objective | None = No
 
 
 def _clip(axes: Axes, values: np.ndarray) -> None:
-    """Let the axis have all but the outermost values, where those would take more than half of it; marked lines stay on it."""
+    """Leave the outermost values off the axis where they would take more than half of it; marked lines stay on it."""
     lowest, low, high, highest = np.quantile(values, [0, _OUTERMOST, 1 - _OUTERMOST, 1])
     marked = [float(np.ravel(line.get_ydata())[0]) for line in axes.lines if line.get_linestyle() in ("--", ":")]
     low, high = min([low, *marked]), max([high, *marked])
@@ -81,7 +80,7 @@ def _mark_value(axes: Axes) -> None:
 
 
 def _add_bound_axis(axes: Axes) -> None:
-    """Add a right-hand axis with the lower bound of the JSD that V gives, from 0 to log 2, of as many ticks as have room."""
+    """Add a right-hand axis: the lower bound of the JSD that V gives, with as many ticks from 0 to log 2 as have room."""
     there_and_back: Any = (js_bound_of_value, lambda bound: 2 * bound + VALUE_AT_EQUILIBRIUM)  # of arrays
     right = axes.secondary_yaxis("right", functions=there_and_back)
     apart = _TICKS_APART * float(np.ptp(axes.get_ylim())) / 2  # V goes twice as far as the bound

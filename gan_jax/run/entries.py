@@ -1,7 +1,7 @@
 """The entries of configs that were saved with runs: completed, compared, and the history of a run beside them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from flax.traverse_util import unflatten_dict
@@ -22,32 +22,31 @@ def _defaults() -> dict[str, Any]:
     return flatten(json.loads(json.dumps(default.get_config().to_dict())))
 
 
-def complete(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return, flat, the entries of a saved config, with today's default of each that it lacks.
+def flatten_saved(saved: Any) -> dict[str, Any]:
+    """Return, flat, the entries of a saved config, whatever is in it, without the history.
 
     Raises:
-        InputError: sections that no config has.
+        InputError: it is no config, or has sections that no config has.
     """
     try:
-        flat = flatten({key: entry for key, entry in saved.items() if key != HISTORY})
+        return flatten({key: entry for key, entry in saved.items() if key != HISTORY})
     except (AttributeError, RecursionError):
         raise InputError("config must be sections of entries, as in gan_jax/configs/default.py") from None
-    return _defaults() | flat
 
 
-def as_config(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a saved config with exactly the entries that there are today: complete, and without those that are gone."""
-    known = _defaults()
-    config: dict[str, Any] = unflatten_dict({key: entry for key, entry in complete(saved).items() if key in known}, sep=".")
-    return config
+def as_config(saved: Any, keys: Collection[str] | None = None) -> dict[str, Any]:
+    """Return a saved config with exactly today's entries: with the defaults of those that it lacks.
 
+    keys: of the entries that are read, where a key that ends in a dot is a whole section; all others have their defaults.
 
-def select(saved: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """Return today's default config with these entries of a saved one; a key that ends in a dot is a whole section."""
-    prefixes = tuple(key for key in keys if key.endswith("."))
-    chosen = {key: entry for key, entry in complete(saved).items() if key in keys or key.startswith(prefixes)}
-    known = _defaults()
-    config: dict[str, Any] = unflatten_dict(known | {key: chosen[key] for key in known if key in chosen}, sep=".")
+    Raises:
+        InputError: see `flatten_saved`.
+    """
+    flat, known = flatten_saved(saved), _defaults()
+    if keys is not None:
+        sections = tuple(key for key in keys if key.endswith("."))
+        flat = {key: entry for key, entry in flat.items() if key in keys or key.startswith(sections)}
+    config: dict[str, Any] = unflatten_dict({key: flat.get(key, entry) for key, entry in known.items()}, sep=".")
     return config
 
 
@@ -58,7 +57,7 @@ def shared_entries(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 def used_entries(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return, flat, the entries that a run uses: each player's own, its network's options alone, and none of the host's."""
-    flat = complete(saved)
+    flat = _defaults() | flatten_saved(saved)
     return {key: entry for key, entry in flat.items() if key not in flatten(default.host()) and _is_used(key, flat)}
 
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from gan_jax.errors import InputError
 from gan_jax.run.config import load_configured_images
-from gan_jax.run.restore import restore_steps
+from gan_jax.run.restore import restore_run
 from gan_jax.state import GAN, TrainState
 
 
@@ -35,7 +35,11 @@ class TrainedOn(NamedTuple):
 
 def restore_weights(workdir: str) -> Iterator[Restored]:
     """Restore the best and the final step of a run, once where they are the same, each with EMA and raw weights."""
-    steps = restore_steps(workdir)
+    steps = {"final": restore_run(workdir)[1:]}
+    try:
+        steps["best"] = restore_run(workdir, "best")[1:]
+    except InputError as error:  # it was not evaluated while it trained
+        print(f"no best step: {error}", flush=True)
     by_step = {int(state.step): (which, gan, state) for which, (gan, state) in steps.items()}
     for step, (which, gan, state) in by_step.items():
         which = which if len(by_step) == len(steps) else "best and final"

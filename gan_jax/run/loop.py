@@ -43,8 +43,9 @@ def train(config: ConfigDict, workdir: str | Path, *, init_from: str | Path = ""
     """Train to `config.num_steps`, from the newest checkpoint in the workdir if there is one, and return the last state.
 
     All processes of a run call it (see `distributed`); process 0 alone reads and writes the workdir: config.json,
-    metrics.jsonl (training), eval.jsonl (evaluation), runs.jsonl (one row for each call that trained), TensorBoard's events,
-    samples/, real.png, checkpoints/, curves.png, training.gif.
+    metrics.jsonl (training), unfinished.jsonl (sums of a row that a checkpoint cuts in two), eval.jsonl (evaluation),
+    runs.jsonl (one row for each call that trained), TensorBoard's events, samples/, real.png, checkpoints/, curves.png,
+    training.gif.
 
     init_from: the workdir of another run, with whose networks a new one begins; a run that has a checkpoint is resumed.
     allow_changes: continue the run under another config, as far as its state has the same shapes. Its history, in config.json
@@ -206,12 +207,9 @@ class _Session:
 
     def _start_clock(self, step: int) -> None:
         self.compile_seconds = time.perf_counter() - self.began
-        over = (
-            f", {self.plan.mode} over {len(self.plan.devices)} devices, batch norm over the "
-            if len(self.plan.devices) > 1
-            else ""
-        )
-        over += {True: "whole batch", False: "device's part of it"}[self.config.sync_batch_norm] if over else ""
+        part = "whole batch" if self.config.sync_batch_norm else "device's part of it"
+        devices = len(self.plan.devices)
+        over = f", {self.plan.mode} over {devices} devices, batch norm over the {part}" if devices > 1 else ""
         print(f"compiled the step in {self.compile_seconds:.1f} s{over}", flush=True)
         self.recorder.start_clock(step)
 

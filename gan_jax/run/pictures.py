@@ -4,19 +4,21 @@ import json
 import re
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan_jax.data import Dataset, is_image_dataset, to_float
+from gan_jax.data import Dataset, is_image_dataset, to_float, to_uint8
 from gan_jax.evaluation.metrics import mean_pairwise_distance
 from gan_jax.files import read_jsonl
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.run.animation import save_animation
 from gan_jax.run.curves import draw_curves
 from gan_jax.run.plots import save_figure, save_real, save_samples
-from gan_jax.run.real import real_examples
 from gan_jax.sampling import grid_labels, sample_grid
 from gan_jax.state import GAN, TrainState, run_keys
+
+_MAX_BATCHES = 64  # that are searched for a label
 
 
 class Pictures:
@@ -48,6 +50,26 @@ class Pictures:
         labels, columns = grid_labels(self._gan, self._num)
         examples = real_examples(self._dataset, self._seed, self._num if labels is None else len(labels), labels)
         save_real(examples, self.real_path, dataset_name=self._name, labels=labels, columns=columns)
+
+
+def real_examples(dataset: Dataset, seed: int, num: int, labels: np.ndarray | None = None) -> np.ndarray:
+    """Return the first num examples of the run with this seed, or the first of each of num labels, int `[num]`.
+
+    Images are uint8 `[num, H, W, C]`, white where the first batches have none of that label; points are float32 `[num, D]`.
+    """
+    wanted = np.zeros(num, np.int32) if labels is None else labels
+    places = {int(label): list(np.flatnonzero(wanted == label)) for label in np.unique(wanted)}
+    examples = np.ones((num, *dataset.sample_shape), np.float32)
+    for step in range(max(num, _MAX_BATCHES)):
+        batch = dataset.batches(seed, step)
+        drawn = np.asarray(batch.images[0])
+        of_drawn = np.zeros(len(drawn), np.int32) if labels is None else np.asarray(batch.labels)[0]
+        for example, label in zip(drawn, of_drawn, strict=True):
+            if left := places.get(int(label)):
+                examples[left.pop(0)] = example
+        if not any(places.values()):
+            break
+    return np.asarray(to_uint8(jnp.asarray(examples))) if len(dataset.sample_shape) == 3 else examples
 
 
 def _mean_distance(examples: np.ndarray) -> float:

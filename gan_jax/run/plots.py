@@ -27,7 +27,7 @@ def _as_tiles(images: np.ndarray) -> np.ndarray:
 
 
 def save_grid(images: np.ndarray, path: str | Path, *, columns: int | None = None) -> None:
-    """Images uint8 `[N, H, W, C]` as one PNG, row by row."""
+    """Save images uint8 `[N, H, W, C]` as one PNG, row by row; columns: by default as many as rows, or one more."""
     count = len(images)
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
@@ -42,13 +42,13 @@ def save_grid(images: np.ndarray, path: str | Path, *, columns: int | None = Non
 
 
 def save_image(images: np.ndarray, path: str | Path) -> None:
-    """Images uint8 `[N, H, W, C]` side by side as one PNG, pixel by pixel."""
+    """Save images uint8 `[N, H, W, C]` side by side as one PNG, pixel by pixel."""
     image = np.concatenate(list(_as_tiles(images)), axis=1)
     write_atomic(path, lambda file: Image.fromarray(image).save(file, format="PNG"))
 
 
 def save_pairs(samples: np.ndarray, neighbours: np.ndarray, path: str | Path) -> None:
-    """Each sample with its nearest training image on its right, uint8 `[N, H, W, C]` both, as one PNG: is it memorised?"""
+    """Save each sample beside its nearest training image, uint8 `[N, H, W, C]` both, as one PNG: is it memorised?"""
     save_grid(np.concatenate([samples, neighbours], axis=2), path, columns=int(np.ceil(np.sqrt(len(samples) / 2))))
 
 
@@ -139,5 +139,5 @@ def save_points(
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """A matplotlib figure as a PNG."""
+    """Save a matplotlib figure as a PNG."""
     write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=100))

@@ -20,7 +20,7 @@ from gan_jax.steps import Metrics
 
 
 def has_ended(workdir: Path, step: int) -> bool:
-    """Whether runs.jsonl has the row of a run's end at this step, or the process was killed after the last save."""
+    """Whether runs.jsonl has the row of a run's end at this step; it has none where a kill followed the last save."""
     ends = [row.get("to_step") for row in read_jsonl(workdir / "runs.jsonl") if row.get("ended", "complete") == "complete"]
     return step in ends
 

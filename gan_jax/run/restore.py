@@ -1,18 +1,21 @@
 """Finished or interrupted runs, read for sampling and evaluation."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from gan_jax.data import is_known, reads_folder
 from gan_jax.errors import InputError, shorten
 from gan_jax.run.checkpoints import Checkpoint, Checkpoints
-from gan_jax.run.config import check_recipe
+from gan_jax.run.checks import check_entries
+from gan_jax.run.config import check_recipe, configured_shape, make_configured_network, refusing_what_no_array_has
 from gan_jax.run.entries import as_config
-from gan_jax.run.generators import check_data, check_generator
 from gan_jax.run.orbax import check_path
 from gan_jax.run.records import check_folder
-from gan_jax.state import GAN, TrainState, abstract_state
+from gan_jax.run.sizes import check_state
+from gan_jax.state import GAN, Players, TrainState, abstract_generator
 
 
 def find_checkpoint(workdir: str | Path, which: str = "final", *, flag: str = "--workdir") -> Checkpoint:
@@ -38,9 +41,10 @@ def find_checkpoint(workdir: str | Path, which: str = "final", *, flag: str = "-
 def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, GAN, TrainState]:
     """Return config, recipe and state of the newest checkpoint of a run ("final"), or of its best one ("best").
 
-    Nothing that the config names is opened. It is complete: what the run has saved, and today's default of each entry that
-    was not there then. Where the whole recipe cannot be built, as its objective is one of the run's own config file, or the
-    state is of another version, a line says so, and the generator alone is restored, which is enough for samples: see `GAN`.
+    Nothing that the config names is opened. The config is complete: what the run has saved, and today's default of each entry
+    that was not there then. Where the whole recipe cannot be built, as its objective is one of the run's own config file, or
+    the state is of another version, a line says so, and the generator alone is restored, which is enough for samples: see
+    `GAN`.
 
     Raises:
         InputError: no run is there, or its generator cannot be restored.
@@ -49,25 +53,38 @@ def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, 
     try:
         config = as_config(checkpoint.config)
         try:
-            gan = check_recipe(config)
-            state = checkpoint.restore(abstract_state(gan))
+            gan, shapes = check_recipe(config)
+            state = checkpoint.restore(shapes)
         except InputError as error:
-            gan, generator = check_generator(config, ema=checkpoint.has_ema)
-            state = checkpoint.restore(generator, partial=True)
+            gan, shapes = _check_generator(config, ema=checkpoint.has_ema)
+            state = checkpoint.restore(shapes, partial=True)
             print(f"{workdir}: its generator alone is restored: {error}", flush=True)
     except InputError as error:
         raise InputError(f"--workdir={workdir}: the record of step {checkpoint.step}: {error}") from error
     return ConfigDict(config), gan, state
 
 
-def restore_steps(workdir: str | Path) -> dict[str, tuple[GAN, TrainState]]:
-    """Return recipe and state of a run's "final" checkpoint and, where it was evaluated during training, of its "best" one."""
-    steps = {"final": restore_run(workdir)[1:]}
-    try:
-        steps["best"] = restore_run(workdir, "best")[1:]
-    except InputError as error:
-        print(f"no best step: {error}", flush=True)
-    return steps
+def _check_generator(entries: Mapping[str, Any], *, ema: bool) -> tuple[GAN, TrainState]:
+    """Return the generator of a complete config, as a recipe that has None for all else, and shapes and dtypes of its state.
+
+    Only what makes the generator is read: an objective, an optimiser or a discriminator that is not known here, or no longer,
+    does not matter. ema: whether there is an average of it.
+
+    Raises:
+        InputError: there can be no such generator.
+    """
+    of_network = ("network.gen.name", "network.gen.dtype", f"network.gen.{entries['network']['gen']['name']}.")
+    entries = as_config(entries, ("latent_dim", "num_classes", "data.name", "data.image_size", "data.channels", *of_network))
+    check_entries(entries)
+    with refusing_what_no_array_has():
+        config = ConfigDict(entries)
+        sample_shape = configured_shape(config)
+        networks, nothing = Players(make_configured_network(config, "gen", sample_shape), None), Players(None, None)
+        objective: Any = None
+        gan = GAN(networks, nothing, objective, sample_shape, config.latent_dim, config.num_classes)
+        state = abstract_generator(gan, ema=ema)
+    check_state(state)
+    return gan, state
 
 
 def trust(config: ConfigDict, data: str = "", data_dir: str = "") -> ConfigDict:
@@ -85,5 +102,13 @@ def trust(config: ConfigDict, data: str = "", data_dir: str = "") -> ConfigDict:
             f"repeat it: add {flag}={shorten(path)}"
         )
     config.data.name, config.data.dir = data or name, data_dir
-    check_data(config)
+    _check_data(config)
     return config
+
+
+def _check_data(config: ConfigDict) -> None:
+    """Raise `InputError` where a saved config has data that cannot be loaded; its other entries do not matter."""
+    entries = as_config(config.to_dict(), ("data.", "batch_size", "num_classes", "parallel"))
+    check_entries(entries)
+    with refusing_what_no_array_has():
+        configured_shape(ConfigDict(entries))

@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -11,8 +10,7 @@ from gan_jax.configs import default
 from gan_jax.errors import InputError, nearest_key, shorten
 from gan_jax.files import open_regular
 from gan_jax.run.checks import check_entries, flatten
-from gan_jax.run.config import OPTIMIZERS
-from gan_jax.run.entries import HISTORY, as_config
+from gan_jax.run.entries import as_config, flatten_saved
 from gan_jax.state import Players
 
 _MAX_BYTES = 2**20
@@ -32,11 +30,11 @@ def get_config(path: str) -> ConfigDict:
             saved = json.load(file)
     except (ValueError, RecursionError) as error:
         raise error if isinstance(error, InputError) else InputError(f"{path}: must be a config as JSON: {error}") from error
-    flat, config = _flatten(saved), default.get_config()
+    flat, config = flatten_saved(saved), default.get_config()
     known = flatten(config.to_dict())
     if unknown := [key for key in flat if key not in known and not _is_of_run(Path(path))]:
         raise InputError(f"config.{shorten(unknown[0])}: no such entry{nearest_key(str(unknown[0]), known)}")
-    check_entries(as_config(saved), OPTIMIZERS)
+    check_entries(as_config(saved))
     entries = {key: tuple(entry) if isinstance(entry, list) else entry for key, entry in flat.items() if key in known}
     for of_one_player in (False, True):  # in this order: a player's entries follow those of both until they are set
         current = flatten(config.to_dict())
@@ -44,12 +42,6 @@ def get_config(path: str) -> ConfigDict:
             {key: entry for key, entry in entries.items() if entry != current[key] and _is_of_one_player(key) == of_one_player}
         )
     return config
-
-
-def _flatten(saved: Any) -> dict[str, Any]:
-    if not isinstance(saved, dict):
-        raise InputError("config must be sections of entries, as in gan_jax/configs/default.py")
-    return flatten({key: entry for key, entry in saved.items() if key != HISTORY})
 
 
 def _is_of_run(path: Path) -> bool:

@@ -16,15 +16,15 @@ from gan_jax.state import Players
 class IntervalMeans:
     """Means of the metrics of steps; a lazy penalty's are over the steps that compute it, every penalty_every-th one."""
 
-    def __init__(self, penalty_every: int = 1):
+    def __init__(self, penalty_every: int):
         self._every = penalty_every
         self._sums: dict[str, tuple[float, int]] = {}
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add the metrics of a step, which counts from 1."""
-        skipped = "penalty/" if (step - 1) % self._every else None
+        skips_penalties = (step - 1) % self._every != 0
         for name, number in metrics.items():
-            if not (skipped and name.startswith(skipped)):
+            if not (skips_penalties and name.startswith("penalty/")):
                 total, count = self._sums.get(name, (0.0, 0))
                 self._sums[name] = total + number, count + 1
 
@@ -35,15 +35,13 @@ class IntervalMeans:
 
     def unfinished(self) -> dict[str, float]:
         """Return the sums and counts so far, as numbers by name; none where nothing was added."""
-        return {f"{part}/{name}": entry[index] for name, entry in self._sums.items() for index, part in enumerate(_PARTS)}
+        sums = {f"sum/{name}": total for name, (total, _) in self._sums.items()}
+        return sums | {f"count/{name}": count for name, (_, count) in self._sums.items()}
 
     def resume(self, row: Mapping[str, float]) -> None:
         """Continue from what `unfinished` has returned."""
-        names = [name.removeprefix(f"{_PARTS[0]}/") for name in row if name.startswith(f"{_PARTS[0]}/")]
-        self._sums = {name: (row[f"{_PARTS[0]}/{name}"], int(row[f"{_PARTS[1]}/{name}"])) for name in names}
-
-
-_PARTS = ("sum", "count")
+        names = [name.removeprefix("sum/") for name in row if name.startswith("sum/")]
+        self._sums = {name: (row[f"sum/{name}"], int(row[f"count/{name}"])) for name in names}
 
 
 class RecipeNumbers:

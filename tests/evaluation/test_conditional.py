@@ -12,7 +12,7 @@ from small import random_images, small_gan, small_state
 from stripes import RECIPE, striped
 from test_tfds import write_idx_set
 
-from gan_jax import from_arrays, sample
+from gan_jax import from_arrays, sample, sample_grid
 from gan_jax.errors import InputError
 from gan_jax.evaluation import evaluator as evaluator_module
 from gan_jax.evaluation import make_evaluator, metrics
@@ -20,6 +20,7 @@ from gan_jax.evaluation.comparison import evaluate, make_reference
 from gan_jax.evaluation.features import make_classifier, make_pixels
 from gan_jax.evaluation.images import GeneratedImages, draw_labels, hold_out, real_images
 from gan_jax.files import read_jsonl
+from gan_jax.run.plots import save_samples
 from gan_jax.run.restore import restore_run
 from gan_jax.state import Players
 
@@ -262,10 +263,15 @@ def test_a_conditional_run_is_evaluated_and_sampled_by_its_classes(run_script, t
     small = (data, "--config.data.image_size=8", "--config.batch_size=8", "--config.num_steps=4", "--config.eval_every=0")
     conditional = ("--config.network.name=mlp", "--config.num_classes=2")
     run_script("train.py", "--config=experiments/configs/mnist.py", workdir, *small, *conditional, fast=True)
+    (tmp_path / "run" / "results.jsonl").mkdir()  # so that it stops at its first row: by then it has kept its features
+    flags = (data.replace("config.data.name", "data"), "--num=150", "--seeds=2")
+    run_script("evaluate.py", workdir, *flags, status=2, fast=True)
+    (tmp_path / "run" / "results.jsonl").rmdir()
+    kept = tmp_path / "cache" / "gan_jax" / "features"
+    assert len(list(kept.glob("*/*"))) == 3  # of real images, and of each seed
     for images in ((), ("--real",)):
-        run_script(
-            "evaluate.py", workdir, data.replace("config.data.name", "data"), "--num=150", "--seeds=2", *images, fast=True
-        )
+        run_script("evaluate.py", workdir, *flags, *images, fast=True)
+        assert not list(kept.iterdir())
     *generated, real = read_jsonl(tmp_path / "run" / "results.jsonl")
     names = BY_LABEL | {f"{name}/{label}" for name in BY_LABEL - {"accuracy"} for label in (0, 1)}
     assert all(names <= row["mean"].keys() for row in (*generated, real))
@@ -273,11 +279,16 @@ def test_a_conditional_run_is_evaluated_and_sampled_by_its_classes(run_script, t
     assert real["mean"]["classifier_class_frechet"] < min(row["mean"]["classifier_class_frechet"] for row in generated) / 2
     refused = run_script("sample.py", workdir, "--labels=0,2", status=2, fast=True)
     assert refused.stderr == "error: label 2: labels must be 0 to 1\n"
-    done = run_script("sample.py", workdir, "--num=7", "--labels=1,0", f"--npz={tmp_path}/grid", fast=True)
-    assert done.stdout.startswith("6 samples of step 4")
-    _, gan, state = restore_run(tmp_path / "run")
-    zeros = sample(gan, state, jax.random.key(0), 3, labels=[0, 0, 0])
-    np.testing.assert_array_equal(np.load(tmp_path / "grid.npz")["samples"][3:], zeros)
+    done = run_script("sample.py", workdir, "--num=2501", "--labels=1,0", f"--npz={tmp_path}/grid", fast=True)
+    assert done.stdout.startswith("2500 samples of step 4")
+    config, gan, state = restore_run(tmp_path / "run")
+    zeros = sample(gan, state, jax.random.key(0), 1250, labels=[0] * 1250)
+    with np.load(tmp_path / "grid.npz") as arrays:
+        np.testing.assert_array_equal(arrays["samples"][1250:], zeros)
+        np.testing.assert_array_equal(arrays["labels"], np.repeat([1, 0], 1250))
+    samples, labels, columns = sample_grid(gan, state, jax.random.key(0), 1024, labels=[1, 0])
+    save_samples(gan, state, samples, tmp_path / "shown.png", dataset_name=config.data.name, labels=labels, columns=columns)
+    assert (tmp_path / "run" / "grid.png").read_bytes() == (tmp_path / "shown.png").read_bytes()
 
 
 def test_metrics_by_label_are_refused_for_an_unconditional_run(run_script, tmp_path):

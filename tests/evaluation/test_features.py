@@ -1,5 +1,6 @@
 """Images and their features: real and generated images as sources, the classifier, pixels, streamed statistics, their cache."""
 
+import errno
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 from small import random_images, small_gan, small_state
 from stripes import RECIPE, striped
 
-from gan_jax import sample
+from gan_jax import cached, sample
 from gan_jax.errors import InputError
 from gan_jax.evaluation import metrics
 from gan_jax.evaluation.features import (
@@ -18,6 +19,7 @@ from gan_jax.evaluation.features import (
     extract,
     extraction,
     has_classes,
+    keeping_features,
     make_classifier,
     make_pixels,
     real_statistics,
@@ -172,6 +174,51 @@ def test_moments_of_real_images_are_kept_by_images_and_extractor(tmp_path):
     assert sum(calls) == 1200
     real_statistics(make_pixels((4, 4, 1)), real_images(images), {"moments"})  # without a network, it costs no time
     assert len(list((tmp_path / "cache").rglob("moments/*"))) == len(kept) == 5
+
+
+def test_an_evaluation_that_stops_keeps_its_features_and_one_that_ends_removes_them(tmp_path, monkeypatch, capsys):
+    """A batch that fails stands for a kill: what was computed before is on disk by then."""
+    images, folder = random_images(600, 4), tmp_path / "cache" / "gan_jax" / "features"
+    extractor, calls = counting()
+    extractor = replace(extractor, batch_size=8)
+    expected = compute_statistics(extractor, images, {"features"}).features
+    calls.clear()
+
+    def failing(batch):
+        if sum(calls) >= 300:
+            raise KeyboardInterrupt
+        return extractor.extract(batch)
+
+    with pytest.raises(KeyboardInterrupt), keeping_features(replace(extractor, extract=failing), "rows") as keeping:
+        compute_statistics(keeping, images, {"features"})
+    (own,) = folder.iterdir()
+    assert (sum(calls), len(list(own.iterdir()))) == (304, 2)
+    damaged, _ = sorted(own.iterdir())
+    damaged.write_bytes(b"")
+    calls.clear()
+    with keeping_features(extractor, "other rows") as keeping:
+        compute_statistics(keeping, images[:8], {"features"})
+    assert list(folder.iterdir()) == [own]
+    calls.clear()
+    with keeping_features(extractor, "rows") as keeping:
+        again = compute_statistics(keeping, images, {"features"}).features
+        assert f"{damaged}: damaged (its checksum is wrong)" in capsys.readouterr().out
+        assert max(calls) == 8
+        assert sum(calls) == 600 - 128  # one batch of two was whole
+        compute_statistics(keeping, images ^ 1, {"features"})  # other images
+        assert sum(calls) == 600 - 128 + 600
+    np.testing.assert_array_equal(again, expected)
+    assert not list(folder.iterdir())
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cached, "write_atomic_bytes", full)  # is told once
+    with keeping_features(extractor, "rows") as keeping:
+        compute_statistics(keeping, images, {"features"})
+    assert capsys.readouterr().out.count("not kept for the next time") == 1
+    with keeping_features(counting("")[0], "rows") as keeping:  # without a network, features cost no time
+        assert keeping.batch_size == 100
 
 
 def test_features_that_are_not_finite_are_refused():

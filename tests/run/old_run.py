@@ -1,4 +1,4 @@
-"""Runs as small as they come, whose checkpoints are committed below old_runs/: one of images, one of points.
+"""Small runs: two whose checkpoints are committed below old_runs/, of images and of points, and one whose config is edited.
 
 When the format of runs changes, add one of that day: PYTHONPATH=.:tests python tests/run/old_run.py tests/run/old_runs/VERSION
 """
@@ -6,9 +6,11 @@ When the format of runs changes, add one of that day: PYTHONPATH=.:tests python 
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 from small import small_config
 
 import gan_jax
@@ -16,6 +18,7 @@ from gan_jax.evaluation.comparison import evaluate, make_reference
 from gan_jax.evaluation.features import make_pixels
 from gan_jax.evaluation.images import GeneratedImages, real_images
 from gan_jax.evaluation.metrics import mode_statistics
+from gan_jax.run.checkpoints import _digest
 from gan_jax.run.evaluated import load_trained_on, restore_weights
 from gan_jax.run.loop import train
 from gan_jax.run.restore import restore_run, trust
@@ -28,6 +31,7 @@ ENTRIES["points"] |= {"objective": "relativistic", "optimizer.final_b2": 0.9, "s
 LARGE = {"optimizer.learning_rate": 0.03}  # so that few steps leave samples that differ
 STEPS = 20
 NUM = 100
+MLP = {"network.name": "mlp", "network.mlp.hidden": (4,)}
 
 
 def measure(workdir: Path) -> dict:
@@ -59,6 +63,25 @@ def make(folder: Path) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         for path in workdir.rglob("commit_success.txt"):
             path.write_text("committed\n")  # Orbax names a folder of this machine in it
+
+
+def train_four_steps(workdir: Path) -> ConfigDict:
+    """Train a run of an MLP with an average; return its config."""
+    config = small_config(num_steps=4, checkpoint_every=4, log_every=2, ema_decay=0.5, **MLP)
+    train(config, workdir)
+    return config
+
+
+def edit(workdir: Path, change: Callable[[dict], object]) -> None:
+    """Change the config of a run as it was saved: in its record, with its own digest, and in config.json."""
+    for path in workdir.glob("checkpoints/*/record/metadata"):
+        record = json.loads(path.read_text())
+        del record["sha256"]
+        change(record["config"])
+        path.write_text(json.dumps(record | {"sha256": _digest(record)}))
+    config = json.loads((workdir / "config.json").read_text())
+    change(config)
+    (workdir / "config.json").write_text(json.dumps(config))
 
 
 if __name__ == "__main__":

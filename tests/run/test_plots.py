@@ -12,7 +12,7 @@ from gan_jax.objectives import OBJECTIVES
 from gan_jax.run import plots
 from gan_jax.run.animation import save_animation
 from gan_jax.run.curves import draw_curves
-from gan_jax.run.real import real_examples
+from gan_jax.run.pictures import real_examples
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (2, "L"), (4, "L")])

@@ -4,7 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from gan_jax.evaluation.features.classifier import has_classes, make_classifier
-from gan_jax.evaluation.features.extraction import compute_statistics, extract, real_statistics, seconds_per_image
+from gan_jax.evaluation.features.extraction import (
+    compute_statistics,
+    extract,
+    keeping_features,
+    real_statistics,
+    seconds_per_image,
+)
 from gan_jax.evaluation.features.extractor import Extractor
 from gan_jax.evaluation.features.pixels import make_pixels
 from gan_jax.evaluation.features.stacked import make_stacked_classifier
@@ -29,6 +35,7 @@ __all__ = [
     "compute_statistics",
     "extract",
     "has_classes",
+    "keeping_features",
     "make_classifier",
     "make_pixels",
     "make_stacked_classifier",

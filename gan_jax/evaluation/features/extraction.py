@@ -1,7 +1,10 @@
 """Features of any number of images, streamed; the statistics of them that metrics need."""
 
+import shutil
 import time
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from tqdm import tqdm
@@ -15,6 +18,7 @@ from gan_jax.evaluation.metrics.registry import Statistics
 from gan_jax.files import sha256_of
 
 _CHUNK = 256  # images in memory at a time
+_KEPT = 128  # images whose features are in one file, at least
 _SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -41,6 +45,32 @@ def extract(extractor: Extractor, images: ImageSource, *, name: str = "") -> Ite
                 last_line, rate = now, done / (now - began)
                 left = (len(images) - done) / rate
                 print(f"{name}: {done} of {len(images)} images, {rate:.1f} images/s, {left:.0f} s left", flush=True)
+
+
+@contextmanager
+def keeping_features(extractor: Extractor, owner: str) -> Iterator[Extractor]:
+    """Give an extractor that keeps its features in the user's cache until the end of the block.
+
+    Where the block ends by an error or a kill, they stay there, and are not computed again for the same images with the same
+    weights, until a block of the same owner, such as the path of an evaluation's rows, ends. Features that cost no network are
+    not kept.
+    """
+    if not extractor.digest:
+        yield extractor
+        return
+    folder, size, writable = cache_dir() / "features" / sha256_of(owner, extractor.digest), extractor.batch_size, True
+
+    def extract(images: np.ndarray) -> np.ndarray:
+        nonlocal writable
+        path = folder / f"{sha256_of(images, extractor.name, extractor.digest, extractor.preparation)}.arrays"
+        if kept := load_arrays(path, {"features": (np.float32, (len(images), extractor.dimensions))}):
+            return kept["features"]
+        features = np.concatenate([extractor.extract(images[first : first + size]) for first in range(0, len(images), size)])
+        writable = writable and save_arrays(path, {"features": features})
+        return features
+
+    yield replace(extractor, extract=extract, batch_size=size * max(1, _KEPT // size))
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def seconds_per_image(extractor: Extractor, images: ImageSource) -> float:
