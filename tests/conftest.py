@@ -1,5 +1,6 @@
 """Strict by default: silent rank promotion raises, and a script is run as a user runs it, in its own process (forked.py)."""
 
+import gc
 import os
 import subprocess
 import tempfile
@@ -8,15 +9,15 @@ from functools import cache
 from pathlib import Path
 
 # A fifth of the compile time, for steps that run a handful of times. Scripts, whose bits matter, run without it.
-_FAST_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+_FAST_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 _USER_FLAGS = os.environ.get("XLA_FLAGS", "").removesuffix(_FAST_FLAGS).strip()  # a worker of xdist inherits both
 os.environ["XLA_FLAGS"] = f"{_USER_FLAGS} {_FAST_FLAGS}".strip()
 
-# One fresh cache of compiled programs for the session: its workers and the scripts they run meet there.
+# One fresh cache of all compiled programs for the session: its workers and the scripts they run meet there.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _CACHE = tempfile.TemporaryDirectory()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import forked  # noqa: E402
 import jax  # noqa: E402  # reads the flags
@@ -36,6 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slowest files, so that none is left to one worker at the end while the other has nothing to do."""
     order = {f"test_{name}": place for place, name in enumerate(_SLOWEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    gc.freeze()  # modules and tests stay: to look through them is a twentieth of the time of a suite that traces
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

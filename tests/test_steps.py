@@ -17,7 +17,8 @@ from gan_jax.schedules import constant, cosine
 from gan_jax.state import has_batch_norm, pack, update_ema
 from gan_jax.steps import PURPOSES
 
-NETWORKS_AND_OBJECTIVES = [(network, objective) for network in ("dcgan", "mlp") for objective in OBJECTIVES]
+# An objective sees logits, whatever the network; batch norm's statistics move with and without a real batch of G's own.
+NETWORKS_AND_OBJECTIVES = [("dcgan", "minimax"), ("dcgan", "relativistic_average"), *(("mlp", name) for name in OBJECTIVES)]
 # Compiled, for speed: the recipe is static.
 disc_update = jax.jit(steps.disc_update, static_argnums=0)
 gen_update = jax.jit(steps.gen_update, static_argnums=0)
@@ -227,11 +228,10 @@ def test_counts_of_the_two_optimisers(disc_steps):
 @pytest.mark.parametrize(
     ("network", "disc_steps", "options"),
     [
-        ("dcgan", 1, {}),
-        ("mlp", 3, {}),
+        ("dcgan", 2, {}),
         ("mlp", 2, {"objective": "relativistic", "num_classes": 4, "augment": None, "penalties": ((r1, constant(1.0)),)}),
     ],
-    ids=["dcgan", "k = 3", "all of it"],
+    ids=["dcgan", "all of it"],
 )
 def test_a_step_is_gs_update_after_ds_to_the_bit(network, disc_steps, options):
     """Algorithm 1, not simultaneous play: G's gradient is taken against D as its k updates have left it."""

@@ -70,18 +70,17 @@ def one_gaussian(cells_of_line: int, descents: int) -> dict[str, Any]:
     means, log_stddevs = jnp.linspace(0.0, 4.0, 21), jnp.linspace(np.log(0.4), np.log(4.0), 24)
     grid = jnp.stack(jnp.meshgrid(means, log_stddevs, indexing="ij"), axis=-1)
     adam = optax.adam(optax.cosine_decay_schedule(2e-2, descents))
-    fits = {}
-    for name, formula in formulas.items():
+    starts = grid.reshape(-1, 2)
+
+    @partial(jax.jit, static_argnums=0)
+    def fit(formula: Callable[[jax.Array, jax.Array], jax.Array]) -> dict[str, jax.Array]:
         loss = partial(against, formula)
-        heights = jax.jit(partial(jax.lax.map, loss, batch_size=24))(grid.reshape(-1, 2)).reshape(grid.shape[:-1])
-        start = grid.reshape(-1, 2)[int(jnp.argmin(heights))]
-        params = jax.jit(partial(minimise, loss, optimizer=adam, steps=descents))(start)
-        fits[name] = {
-            "mean": params[0],
-            "stddev": jnp.exp(params[1]),
-            "least": loss(params),
-            "profile": jnp.min(heights, axis=1),
-        }
+        heights = jax.lax.map(loss, starts, batch_size=24)
+        params = minimise(loss, starts[jnp.argmin(heights)], adam, descents)
+        profile = jnp.min(heights.reshape(grid.shape[:-1]), axis=1)
+        return {"mean": params[0], "stddev": jnp.exp(params[1]), "least": loss(params), "profile": profile}
+
+    fits = {name: fit(formula) for name, formula in formulas.items()}
     return {"means": means, "fits": fits}
 
 

@@ -5,9 +5,9 @@ examples a step sees, or, where the data do not fit on the device, holds them; `
 training step and makes the batches. How many batches a step sees is up to the recipe: `GAN.batches_per_step`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,12 @@ class ImageDataset(EndlessBatches):
         gathered = {name: jnp.take(array, fetched["index"], axis=0, mode="clip") for name, array in arrays.items()}
         return _make_batch(gathered | {name: leaf for name, leaf in fetched.items() if name == "flip"})
 
+    @cached_property
+    def _compiled_load(self) -> Callable[[Any, Fetched], Batch]:
+        return jax.jit(self.load)  # kept: a method is another function each time, and would be compiled each time
+
     def batches(self, seed: int, step: int, num_batches: int = 1) -> Batch:
-        return jax.jit(self.load)(self.arrays, self.fetch(seed, step, num_batches))
+        return self._compiled_load(self.arrays, self.fetch(seed, step, num_batches))
 
     def close(self) -> None:
         pass
@@ -182,8 +186,12 @@ class DensityDataset(EndlessBatches):
         keys = jax.random.wrap_key_data(jnp.asarray(fetched["keys"]), impl="threefry2x32")
         return Batch(*jax.vmap(jax.vmap(self.density.sample_with_component))(keys))
 
+    @cached_property
+    def _compiled_load(self) -> Callable[[Any, Fetched], Batch]:
+        return jax.jit(self.load)
+
     def batches(self, seed: int, step: int, num_batches: int = 1) -> Batch:
-        return jax.jit(partial(self.load, self.arrays))(self.fetch(seed, step, num_batches))
+        return self._compiled_load(self.arrays, self.fetch(seed, step, num_batches))
 
     def close(self) -> None:
         pass

@@ -66,6 +66,7 @@ def value_from_logs(log_p: jax.Array, log_q: jax.Array, logits: jax.Array) -> ja
     return _mean_under(log_p, jax.nn.log_sigmoid(logits)) + _mean_under(log_q, jax.nn.log_sigmoid(-logits))
 
 
+@jax.jit
 def _all_from_logs(log_p: jax.Array, log_q: jax.Array) -> Divergences:
     return Divergences(
         kl=kl_from_logs(log_p, log_q),

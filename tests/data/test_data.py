@@ -95,6 +95,17 @@ def test_density_samples_are_fresh_and_do_not_depend_on_the_split():
     np.testing.assert_allclose(np.concatenate(halves, axis=1), dataset.batches(0, 0, 2).images, rtol=1e-6)
 
 
+def test_what_makes_batches_is_compiled_once():
+    """A thousand points beside a run's samples are 125 batches of eight."""
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: compiled.append(name))
+    for dataset in (named("ring"), from_arrays(random_images(50), batch_size=8)):
+        dataset.batches(0, 0)
+        compiled.clear()
+        dataset.batches(0, 1)
+        assert not any("compile" in name for name in compiled)
+
+
 def test_density_samples_are_labelled_by_their_component():
     dataset = named("grid", batch_size=500)
     points, labels = (np.asarray(leaf)[0] for leaf in dataset.batches(0, 0))

@@ -353,11 +353,10 @@ def test_a_penalty_is_allowed_with_any_norm_but_batch_norm(name, norm):
 
 def test_a_batch_in_two_parts_is_the_whole_batch():
     """Under a mapped axis, conditional batch norm takes the statistics of all parts, and u is the same in each."""
-    resnet = partial(network, name="resnet", size=8, num_classes=K)
+    gen, disc = (partial(network, *player, size=8, num_classes=K) for player in (("gen", "resnet"), ("disc", "dcgan")))
+    networks = Players(gen(), disc(norm="spectral"))
     gan = replace(small_gan(objective="hinge", num_classes=K), sample_shape=(8, 8, 1))
-    gan = replace(
-        gan, networks=Players(resnet("gen"), resnet("disc", norm="spectral")), optimizers=Players(*[optax.sgd(0.1)] * 2)
-    )
+    gan = replace(gan, networks=networks, optimizers=Players(*[optax.sgd(0.1)] * 2))
     state, batch, rng = small_state(gan), batch_of(K, size=8), jax.random.key(5)
     batches = jax.tree.map(lambda leaf: leaf[None], batch)
     whole, _ = jax.jit(steps.train_step, static_argnums=0)(gan, state, batches, rng)
