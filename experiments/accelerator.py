@@ -1,16 +1,16 @@
-"""What is our speed, precision, determinism and quality on this machine's devices? All that one accelerator has to show.
+"""How fast, precise and deterministic is training on this machine's accelerator, and how good are its samples?
 
---part=benchmark: throughput over batch 64, 256, 1024, at 32×32 and 64×64, in float32 and bfloat16, at 1, 10 and 100 steps a
-call; at one step a call beside PyTorch in its best mode and Flax's own convolutions, whose gradients are lax's; peak memory and
-the roofline. The modern recipes (R1 + R2, spectral norm, R3GAN) at 32×32, and the data path.
+--part=benchmark: throughput at batch 64, 256, 1024, at 32×32 and 64×64, in float32 and bfloat16, with 1, 10 and 100 steps per
+dispatch; with one step per dispatch also that of PyTorch in its best mode and of Flax's own convolutions, whose gradients are
+lax's; peak memory and the roofline. The modern recipes (R1 + R2, spectral norm, R3GAN) at 32×32, and the data path.
 --part=precision: configs/mnist_dcgan.py in float32 and bfloat16: losses of the same 200 steps, and the distance after 2,000.
 --part=determinism: `reproduce.py` with and without XLA's deterministic kernels.
---part=quality: the default run as `make train` runs it: its distance and its seconds.
+--part=quality: the run of `make train`: the distance of its samples to real images, and its seconds.
 
-Command: python experiments/accelerator.py --part=benchmark, or `make accelerator PART=benchmark`; no part: all of them
-Each part ends within --minutes where its next job would not fit, and goes on when it is started again: a job that has its row
-in --results is not run again. Writes accelerator.jsonl and .md; --redraw writes the page from the rows; --tiny is a form for a
-CPU, of minutes, that measures nothing. Not run on an accelerator yet.
+Command: python experiments/accelerator.py --part=benchmark, or `make accelerator PART=benchmark`
+Without --part all parts run. A part stops before a job that would not end within --minutes, and resumes when it is started
+again: a job that has its row in --results is not run again. Writes accelerator.jsonl and .md; --redraw writes the page from the
+rows; --tiny tests the script on a CPU in minutes and measures nothing. Not run on an accelerator yet.
 """
 
 import itertools

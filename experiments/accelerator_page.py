@@ -1,4 +1,4 @@
-"""The rows of `accelerator.py` as a page: tables of each device."""
+"""Write the rows of `accelerator.py` as a page with tables for each device."""
 
 from collections.abc import Callable
 from typing import Any

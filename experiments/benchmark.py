@@ -1,19 +1,19 @@
 """How fast is the training step of a recipe, beside a baseline that does the same work and beside what the machine can do?
 
-The recipe is a config's, whatever its networks, objective and penalties; PyTorch has its own text of those that it is raced
-with (`baselines/torch_step.py`), and the race begins once parameters, FLOPs and the losses of a step are shown to be the same.
---task=sample times the drawing of samples by the generator alone.
+The recipe is that of a config, with any networks, objective and penalties. The PyTorch baseline (`baselines/torch_step.py`) is
+an independent implementation; it is timed only once its parameters, FLOPs and losses of a step are shown to equal ours.
+--task=sample times sampling from the generator alone.
 
-One row for each combination of --size, --batch, --dtype, --steps_per_call, --data (synthetic: one batch that lies on the
-device; real: the config's dataset) and --devices, over which the batch is split (of a CPU, they share its cores).
-Implementations run interleaved (A B A B …), so that a machine whose speed drifts slows all alike; ratios are pair by pair.
-Compilation is timed apart, without the cache of compiled programs. The roofline bound of a step is the larger of two times: the
-FLOPs of its model over the rate of a large matrix product, and the bytes that it has to move (state in and out, batch in) over
-the rate of a large copy, both measured here.
+There is one row for each combination of --size, --batch, --dtype, --steps_per_call, --data (synthetic: one batch that stays on
+the device; real: the config's dataset) and --devices, over which the batch is split (CPU devices share the cores).
+Implementations run interleaved (A B A B …), so that a machine whose speed drifts slows all alike; ratios are taken pair by
+pair. Compilation is timed separately, without the compilation cache. The roofline bound of a step is the larger of two times:
+the FLOPs of its model over the rate of a large matrix product, and the bytes that it has to move (state in and out, batch in)
+over the rate of a large copy, both measured here.
 
 Command: python experiments/benchmark.py --config=gan_jax/configs/default.py --size=32,64 --baseline=torch
 Expect: on 2 CPU cores 1 to 3 minutes a row, most of it the comparison of PyTorch's modes; a ratio of about 1 to 1.2 over
-PyTorch and of 3 to 7 over Flax's own layers (--baseline=flax). --plot=ROWS.jsonl draws such rows as a PNG of that name.
+PyTorch and of 3 to 7 over Flax's own layers (--baseline=flax). --plot=ROWS.jsonl plots such rows as a PNG of that name.
 """
 
 import itertools

@@ -1,12 +1,14 @@
 """What does the data path cost the training step, and do streamed images come faster than the step takes them?
 
 Random images of the config's shape, once on the device and once in a file that workers read. Four timings, interleaved
-(A B C D A B C D …): the step on resident images, the step on streamed ones, and each path alone, without a step. Resident, that
-is indices made on the host and images gathered on the device, waited for; streamed, it is the images on the host. The file is
-fresh, so that it is read from the system's memory, as a dataset that fits there is after its first epoch.
+(A B C D A B C D …): the step on resident images, the step on streamed ones, and each data path alone, without a step. The
+resident path makes indices on the host, gathers images on the device and waits for them; the streamed path ends with the images
+on the host. The file has just been written, so that it is read from the page cache, as a dataset that fits there is after its
+first epoch.
 
 Command: python experiments/benchmark_data.py --config=gan_jax/configs/default.py --out=rows.jsonl
-Expect: a resident path below 0.02 of the step, streamed images a hundred times faster than a CPU's step; a minute on 2 cores.
+Expect: the resident path takes less than 0.02 of the step, and streamed images come a hundred times faster than a CPU's step;
+one minute on 2 cores.
 """
 
 import statistics

@@ -1,10 +1,10 @@
 """What do logging, pictures and checkpoints cost a run?
 
-`train()` at the config's intervals beside the bare step on the same data, interleaved (bare, run, bare, run, …, bare). A run is
-timed from the end of its compilation to its end: everything that the loop does, at the intervals of the config.
+It times `train()` and the bare step on the same data, interleaved (bare, run, bare, run, …, bare). The time of a run starts
+when its compilation ends, and includes everything that the loop does, at the intervals of the config.
 
 Command: python experiments/benchmark_loop.py --config=gan_jax/configs/default.py --out=rows.jsonl
-Expect: 0.95 of the bare step's rate or more; about 5 minutes on 2 cores.
+Expect: 0.95 or more of the bare step's steps per second; about 5 minutes on 2 cores.
 """
 
 import statistics

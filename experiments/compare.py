@@ -1,9 +1,9 @@
-"""Which setting is better, and is the difference larger than that between seeds? Runs beside one another.
+"""Which setting is better, and is the difference larger than that between seeds? Compare runs.
 
 Command: python experiments/compare.py runs/mnist runs/mnist_dcgan --html=compare.html, or one folder of workdirs
-Runs that differ in the seed alone are one line: mean ± SE over training seeds. "best" is the step of the lowest selection
-metric, the one whose checkpoint is kept; "final" the last. Titles without eval/ or samples/ are of evaluate.py, each run's mean
-over latents, by the averaged generator where there is one. Runs may still be running. Seconds.
+Runs that differ in the seed alone share one line: mean ± SE over training seeds. "best" is the step with the lowest selection
+metric, whose checkpoint is kept; "final" is the last step. Columns without eval/ or samples/ come from evaluate.py: each run's
+mean over latents, from the averaged generator where there is one. Runs may still be running. It takes seconds.
 """
 
 import csv

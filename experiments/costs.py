@@ -1,4 +1,4 @@
-"""FLOPs of a function, counted in its jaxpr: its convolutions and matrix products, each one that the outputs need once."""
+"""Count the FLOPs of a function in its jaxpr: the convolutions and matrix products that its outputs need, each once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

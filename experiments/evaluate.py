@@ -1,18 +1,19 @@
-"""How good are the samples of a run, or any other images? Metrics of their features beside those of real images.
+"""How good are the samples of a run, or any other images? Compute metrics of their features and of those of real images.
 
 Command: python experiments/evaluate.py --workdir=runs/mnist
-Evaluates the best and the final step, with EMA and with raw weights. A run on points in the plane has mode statistics instead,
-one on stacked digits its modes of 1,000 and their KL, of 26,000 samples, beside those of a perfect sampler.
+Evaluates the best and the final step, with EMA and with raw weights. For points in the plane it reports mode statistics
+instead; for stacked digits, how many of the 1,000 modes 26,000 samples cover, and their reverse KL, beside those of a perfect
+sampler.
 --features=inception gives FID and KID (`make inception` first); classifier and pixels give numbers under their own names.
 --npz=FILE or --folder=DIR: other images, compared with the dataset of the run or of --config.
-Images of a conditional run are of the classes that they have in its data, and have metrics by class too.
---real: the baseline, real images that are not among those compared with. --neighbours: the samples nearest to a training image.
+Samples of a conditional run have the class frequencies of its data, and get metrics by class too.
+--real: the baseline, real images other than those compared with. --neighbours: the samples nearest to a training image.
 
-The expected time is printed first: on 2 cores two minutes with the classifier, and ten or more for each 10,000 images with
-Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer). Prints a table: each metric with its standard error, beside
-a perfect sampler's, or that of real images where --real was run with the same features. Each row goes to results.jsonl in the
-workdir, or to --out=FILE, as soon as it is known. Until all rows are, the features of a network are kept in the user's cache:
-after Ctrl-C or a kill, the same command computes the rest.
+It first prints the expected time: on 2 cores two minutes with the classifier, and ten or more for each 10,000 images with
+Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer). Then it prints a table: each metric with its standard error,
+beside that of a perfect sampler, or of real images where --real was run with the same features. Each row goes to results.jsonl
+in the workdir, or to --out=FILE, as soon as it is known. Until all rows are known, the features of a network are kept in the
+user's cache: after Ctrl-C or a kill, the same command computes the rest.
 """
 
 from collections.abc import Iterator, Sized

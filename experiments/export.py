@@ -1,9 +1,9 @@
-"""Export the generator of a run, for use where this package is not: on a CPU, an NVIDIA GPU or a TPU, by JAX alone.
+"""Export the generator of a run, for use without this package: on a CPU, an NVIDIA GPU or a TPU, with JAX alone.
 
 Command: python experiments/export.py --workdir=runs/mnist --out=exported
-Writes to the folder, in seconds:
-generator.jax: the program, by `jax.export`, from weights, latents [B, Z] and, of a conditional run, labels [B] to images uint8
-    [B, H, W, C], or to points; for any B.
+It writes these files to the folder, in seconds:
+generator.jax: a program by `jax.export` that maps weights, latents [B, Z] and, for a conditional run, labels [B] to images
+    uint8 [B, H, W, C], or to points, for any B.
 generator.safetensors: the weights, with running statistics, by name.
 card.json: config, step, metrics, sha256 of both files, versions, and the lines of Python that sample.
 In batches of 64 on the same machine the samples are those of sample.py to the bit.

@@ -1,20 +1,21 @@
-"""What do ten years of games, fewer images, and labels make of Fashion-MNIST? Three tables of the same networks.
+"""How do the loss, the number of images, and labels change samples of Fashion-MNIST? Three tables with the same networks.
 
---table=losses: nine games beside Lucic et al. 2018 (arXiv 1711.10337, table 2), whose FIDs, by 10,000 samples after 20 epochs
-of networks of InfoGAN's size, are the best of a wide search: minimax 29.6 ± 1.6, non-saturating 26.5 ± 1.6. Here is no search.
---table=few_images: relativistic + R1 + R2 with all images, a fifth and a tenth of them, with DiffAugment and without, the same
-number of updates, and the distance of samples to their nearest training image: are they copies?
+--table=losses: nine games beside those of Lucic et al. 2018 (arXiv 1711.10337, table 2). Their FIDs, from 10,000 samples after
+20 epochs with networks of InfoGAN's size, are the best of a wide search: minimax 29.6 ± 1.6, non-saturating 26.5 ± 1.6. There
+is no search here.
+--table=few_images: relativistic + R1 + R2 with all images, a fifth and a tenth of them, with DiffAugment and without, for the
+same number of updates; also the distance of samples to their nearest training image: are they copies?
 --table=labels: the same game with labels and without.
-Networks are DCGAN's of width 32, batches have 64 images, and the learning rate is 1e-3, which ten_years.py chose for each game.
-Samples are of the averaged generator, compared with as many test images: at the last step, and at the one of the least Fréchet
-distance by the classifier, as evaluated during training.
+Networks are DCGAN's at width 32, batches have 64 images, and the learning rate is 1e-3, which ten_years.py chose for each game.
+Samples come from the averaged generator and are compared with as many test images: at the last step, and at the step with the
+lowest classifier Fréchet distance, as evaluated during training.
 
 Command: python experiments/fashion_mnist.py --table=losses --features=inception
-Only --table=labels has been run, by the classifier: 8 minutes a run where 2 cores did little else, up to 34 where they did
-much. By the rate of the step a run should take 2 to 6 minutes, and Inception 5 or more for each 5,000 images (`make inception`
-first); --features=classifier takes seconds, and is no FID. Writes fashion_TABLE.jsonl, .md, .png and _samples.npz in --results,
-and the runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run again; --redraw
-writes the page and the picture from the rows alone.
+Only --table=labels has been run, with the classifier's features: 8 minutes a run when 2 cores did little else, up to 34 when
+they were busy. From the step time, a run should take 2 to 6 minutes, and Inception 5 or more for each 5,000 images (`make
+inception` first); --features=classifier takes seconds, but is not FID. Writes fashion_TABLE.jsonl, .md, .png and _samples.npz
+in --results, and the runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run
+again; --redraw writes the page and the picture from the rows alone.
 """
 
 from collections.abc import Mapping

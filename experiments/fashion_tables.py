@@ -1,4 +1,4 @@
-"""The tables of `fashion_mnist.py`: which recipes each compares, and the published numbers beside them."""
+"""Define the tables of `fashion_mnist.py`: the recipes that each compares, and the published numbers beside them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

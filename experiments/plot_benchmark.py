@@ -1,4 +1,4 @@
-"""The rows of the benchmark as a picture: throughput over batch size, beside the baselines and under the roofline."""
+"""Plot the rows of the benchmark: throughput over batch size, beside the baselines and under the roofline bound."""
 
 from pathlib import Path
 from typing import Any

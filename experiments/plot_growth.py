@@ -1,4 +1,4 @@
-"""The curves of `growth.py` as a table and a picture."""
+"""Write the curves of `growth.py` as a table and a picture."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""One race: our step beside the baselines, and beside what the machine can do; the row and the lines that it gives."""
+"""Time our step beside the baselines and the machine's roofline bound, and make the row and the lines to print."""
 
 import statistics
 import time

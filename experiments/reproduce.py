@@ -1,10 +1,11 @@
 """Is training reproducible to the bit?
 
 A short run is trained twice, each time in a new process, and a third time with kill -9 in the middle; the sha256 of the three
-last states must be equal. Then on other numbers of devices, where rounding differs: by how much do the parameters differ?
+final states must be equal. Then it is trained on other numbers of devices, where rounding differs: how far do the parameters
+differ?
 
 Command: python experiments/reproduce.py --config=experiments/configs/mnist.py --steps=60, or `make reproduce`
-Expect: three equal lines, on a CPU always, on a GPU with XLA_FLAGS=--xla_gpu_deterministic_ops=true; a minute on 2 cores.
+Expect: three equal lines, always on a CPU, on a GPU with XLA_FLAGS=--xla_gpu_deterministic_ops=true; a minute on 2 cores.
 """
 
 import os

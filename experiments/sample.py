@@ -1,17 +1,16 @@
 """Sample from a trained generator, and save the samples as pictures.
 
 Command: python experiments/sample.py --workdir=runs/mnist --num=64 --seed=1 --out=grid.png
-Sample i depends on the seed and i alone, however many are asked for. --npz=FILE: the samples as an array; more than 1,024 of
-them are written as they are made, so that any number fits in memory, and without --out the picture has as many as --num=1024.
---seeds=0-7,11: one sample of each seed, the first that --seed has, in the folder --out (WORKDIR/seeds): seed0000.png, …,
-single images as StyleGAN's generate.py makes them; --out=FILE.png puts them in one grid.
---interpolate: a row for each pair of latents, along the sphere; --out=FILE.gif: an animation in which each of --num images
-walks through four latents of its own and back.
---truncation=0.7: the entries of the latents as if drawn again until within ±0.7. This is BigGAN's truncation; StyleGAN's is of
-w, which these generators do not have. Less variety; a DCGAN's digits, looked at in one run, fade at 0.3 and not yet at 0.7.
-A conditional generator's images have a class in each row, by default every class, or those of --labels=0,1,2, and the same
-latent down each column, in as many whole columns as --num allows: there the picture in column i depends on the seed, i and its
-class alone.
+Sample i depends on the seed and i alone, however many are asked for. --npz=FILE saves the samples as an array; more than 1,024
+are written in chunks, so that any number fits in memory, and without --out the picture then has 1,024 of them.
+--seeds=0-7,11 draws one sample of each seed, the first that --seed would give, as single images in the folder --out (by default
+WORKDIR/seeds): seed0000.png, …, as StyleGAN's generate.py does; --out=FILE.png puts them in one grid.
+--interpolate draws a row of spherical interpolations for each pair of latents; with --out=FILE.gif it makes an animation in
+which each of --num images goes through four latents of its own and back.
+--truncation=0.7 draws the entries of the latents as if again until they are within ±0.7. This is BigGAN's truncation; StyleGAN
+truncates w, which these generators do not have. Variety falls; in one run a DCGAN's digits faded at 0.3, but not yet at 0.7.
+A conditional generator's picture has a class in each row, by default every class, or those of --labels=0,1,2, and one latent
+for each column, in as many whole columns as --num allows. The image in column i depends on the seed, i and its class alone.
 """
 
 import re

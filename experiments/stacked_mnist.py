@@ -1,15 +1,16 @@
-"""Which game covers the 1,000 modes of Stacked MNIST? The ablation of R3GAN and the packing of PacGAN on nets of a laptop.
+"""Which game covers the 1,000 modes of Stacked MNIST? R3GAN's ablation and PacGAN's packing, on networks for a laptop.
 
-Huang et al. 2024 (R3GAN, table 1), small ResNets without normalisation: RpGAN + R1 + R2 finds 1000 modes with a reverse KL of
-0.078, GAN + R1 + R2 finds 693 with 0.927, and with R1 alone both diverge. Lin et al. 2018 (PacGAN, table 2), DCGAN: 99 modes
-and 3.40 as published, 1000 and 0.06 with packs of two. Here each recipe has the networks of configs/stacked_mnist.py, batches
-of 64 and 4,000 updates of D. Adam's moments and D's norm are those usual for each; the penalised have a learning rate of 1e-3,
-the others the 2e-4 of DCGAN. GAN is the non-saturating game. Numbers are of the averaged generator at the last step.
+In Huang et al. 2024 (R3GAN, table 1), with small ResNets without normalisation, RpGAN + R1 + R2 finds 1000 modes with a reverse
+KL of 0.078, GAN + R1 + R2 finds 693 with 0.927, and with R1 alone both diverge. In Lin et al. 2018 (PacGAN, table 2), DCGAN
+finds 99 modes with 3.40, and 1000 with 0.06 when it judges packs of two. Here each recipe has the networks of
+configs/stacked_mnist.py, batches of 64 and 4,000 updates of D. Adam's moments and D's norm are those usual for each; recipes
+with R1 have a learning rate of 1e-3, the others DCGAN's 2e-4. RpGAN is the relativistic loss on pairs, GAN the
+non-saturating loss. Metrics are of the averaged generator at the last step.
 
 Command: python experiments/stacked_mnist.py --num=26000      after `make mnist`
-On 2 busy cores 3.5 to 9 minutes for each of 25 runs, of which sixteen are in. Writes rows, page, picture and samples in
+Each of the 25 runs takes 3.5 to 9 minutes on 2 busy cores; sixteen are done. Writes rows, page, picture and samples in
 --results, and runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run again;
---recipes=R1 runs those whose names have that in them; --redraw writes the page and the picture from the rows alone.
+--recipes=R1 runs those whose names contain it; --redraw writes the page and the picture from the rows alone.
 """
 
 from functools import partial

@@ -4,7 +4,7 @@ Command: python experiments/sweep.py --config=experiments/configs/ring.py --work
     --config.objective=minimax,hinge --config.seed=0,1,2 --jobs=2
 An entry with commas has several values (a tuple keeps its brackets: --config.network.mlp.hidden=(64,64),(128,)). Each run has a
 folder below --workdir with its output in log.txt; complete ones are skipped, others resume, and one that fails does not stop
-the others. --dry_run prints the runs and their state. --launcher=slurm hands each to Slurm as a job of its own, by submitit
+the others. --dry_run prints the runs and their state. --launcher=slurm submits each to Slurm as a job of its own, by submitit
 (pip install 'gan_jax[cluster]'): --slurm=time=60,partition=gpu,gpus_per_node=1. Before its time is up a job saves and is queued
 again. Then: python experiments/compare.py runs/sweep
 """

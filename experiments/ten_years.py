@@ -1,14 +1,14 @@
-"""What have ten years of objectives and regularisers bought? The same generator, data and minutes; only D's game changes.
+"""What have ten years of objectives and regularisers bought? Generator, data and time stay the same; only D's game changes.
 
 Each recipe has its paper's objective and regulariser, and the Adam moments usual for it. Its learning rate is the better of
-two, by the last distance of a run with seed 0, which is not reported; the others are. "Minutes" are training steps: how many
-fit is computed from the step times of all recipes, measured once, in turn, and kept in a row. The distance is the Fréchet
-distance, by a classifier's features, of 2,000 samples of the averaged generator to 3,000 digits.
+two, by the final distance of a run with seed 0; seed 0 is not reported, the other seeds are. The time is that of training
+steps: how many fit is computed from the step times of all recipes, measured once, in turn, and kept in a row. The distance is
+the Fréchet distance, in a classifier's features, of 2,000 samples of the averaged generator to 3,000 digits.
 
 Command: python experiments/ten_years.py --seconds=60 --seeds=3
-On 2 cores 21 reported and 14 tuning runs of 60 s, about an hour with their evaluations. Writes ten_years.jsonl, .md, .png and
-_samples.npz in --results, and the runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is
-not run again; --redraw writes the page and the picture from the rows alone.
+There are 21 reported and 14 tuning runs of 60 s: about an hour on 2 cores with their evaluations. Writes ten_years.jsonl, .md,
+.png and _samples.npz in --results, and the runs below --runs. Resumable: a run resumes from its checkpoint, and one that has
+its row is not run again; --redraw writes the page and the picture from the rows alone.
 """
 
 import statistics

@@ -1,10 +1,10 @@
-"""Is training fault-tolerant? Faults are injected into real runs, in processes of their own, at random moments.
+"""Is training fault-tolerant? Inject faults into real runs, in processes of their own, at random moments.
 
-After each fault the state that is restored must be that of an undisturbed run at its step, to the bit, and no older than the
-last save; and the run must have reported the fault in one line. Exit status 1 if anything failed.
+After each fault the restored state must be bitwise that of an undisturbed run at the same step, and no older than the last
+save; and the run must have reported the fault in one line. The exit status is 1 if anything failed.
 
-Command: python experiments/torture.py --kills=40 --out=rows.jsonl, or `make torture`; --kills=3 is the short form of CI.
-Expect: every row "tolerated"; about 9 minutes on 2 cores, the short form 4.
+Command: python experiments/torture.py --kills=40 --out=rows.jsonl, or `make torture`; --kills=3 is CI's short form.
+Expect: every row says "tolerated"; about 9 minutes on 2 cores, 4 for the short form.
 """
 
 import contextlib

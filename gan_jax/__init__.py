@@ -1,7 +1,7 @@
-"""GANs in JAX: pure functional players, gradient ascent on D, descent on G.
+"""GANs in JAX: pure functional players, gradient ascent on D and descent on G.
 
-The names here make a GAN of your own data without a config file. `gan_jax.run` has the loop with logs, pictures and
-checkpoints, `gan_jax.evaluation` the metrics of samples, `gan_jax.theory` densities and divergences in closed form.
+The names here train a GAN on your own data without a config file. `gan_jax.run` has the training loop with logs, pictures and
+checkpoints, `gan_jax.evaluation` has the metrics, and `gan_jax.theory` has densities and divergences in closed form.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
-"""Differentiable augmentation, of real and fake images alike, as a function of the images and a key for each.
+"""Differentiable augmentation of real and fake images alike: functions of the images and a key for each.
 
-DiffAugment (Zhao et al. 2020): what D sees is transformed, in its updates and in G's, so that a small data set is not learned
-by heart; gradients pass through. Images are in [-1, 1], grey is 0, and what comes out is not clipped.
+DiffAugment (Zhao et al. 2020) transforms all that D sees, in its updates and in G's, so that D does not memorise a small
+dataset; gradients pass through. Images are in [-1, 1], grey is 0, and the results are not clipped.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def contrast(image: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def translation(image: jax.Array, key: jax.Array) -> jax.Array:
-    """Shift by up to an eighth of the size along both axes, whole pixels, with zeros coming in."""
+    """Shift by up to an eighth of the size along both axes, by whole pixels, and fill with zeros."""
     for axis, axis_key in enumerate(jax.random.split(key)):
         size = image.shape[axis]
         most = int(size * 0.125 + 0.5)
@@ -56,7 +56,7 @@ def translation(image: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def cutout(image: jax.Array, key: jax.Array) -> jax.Array:
-    """Fill with 0 a square of half the size, centred anywhere and cut off at the borders."""
+    """Fill a square of half the size with zeros; it is centred anywhere and cut off at the borders."""
     inside = []
     for size, axis_key in zip(image.shape[:2], jax.random.split(key), strict=True):
         side = int(size * 0.5 + 0.5)
@@ -78,7 +78,7 @@ POLICIES: dict[str, tuple[_Transform, ...]] = {
 def diffaugment(policy: str, probability: Schedule | None = None) -> Augment:
     """Build the augmentation of a policy such as "color,translation,cutout"; "" is none.
 
-    probability: of each transform of each image, by the step; None applies them all.
+    probability: that of each transform of each image, as a function of the step; None applies them all.
 
     Raises:
         InputError: a name that is not in `POLICIES`.

@@ -1,4 +1,4 @@
-"""Arrays in the user's cache folder, each file with a checksum: what is damaged is named, and made again.
+"""Arrays in the user's cache folder, each file with a checksum: a damaged file is named, and made again.
 
 The checksum is CRC-32. It finds every error of up to 32 adjacent bits, and costs 0.4 s for 1 GB in memory (2 cores; sha256
 1.6 s, the copy alone 0.1 s).
@@ -20,7 +20,7 @@ _BLOCK = 2**20  # bytes that are read at once
 
 
 def cache_dir() -> Path:
-    """The user's cache folder for gan_jax: `$XDG_CACHE_HOME/gan_jax`, by default `~/.cache/gan_jax`."""
+    """Return the user's cache folder for gan_jax: `$XDG_CACHE_HOME/gan_jax`, by default `~/.cache/gan_jax`."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan_jax"
     except RuntimeError:
@@ -28,7 +28,7 @@ def cache_dir() -> Path:
 
 
 def write_to_cache(path: Path, write: Callable[[IO[bytes]], object]) -> bool:
-    """Write a file of the cache folder, or say that it cannot be written: a cache only saves time. Return whether it was."""
+    """Write a file of the cache folder, or print that this failed: a cache only saves time. Return whether it was written."""
     try:
         write_atomic_bytes(path, write)
     except OSError as error:
@@ -49,7 +49,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
 def load_arrays(path: Path, expected: Mapping[str, tuple[Any, tuple[int | None, ...]]]) -> dict[str, np.ndarray] | None:
     """Load what `save_arrays` has written; None where there is no file, or, after a line that says so, a damaged one.
 
-    expected: dtype and shape by name, None for a length that may be any.
+    expected: dtype and shape by name, with None for any length.
     """
     try:
         content = path.read_bytes()
@@ -68,7 +68,7 @@ def load_arrays(path: Path, expected: Mapping[str, tuple[Any, tuple[int | None, 
 
 
 def tell_damaged(path: Path, error: Exception) -> None:
-    """Print the line for a file of the cache that is made again."""
+    """Print the line about a damaged file of the cache, which is made again."""
     reason = error.strerror if isinstance(error, OSError) else None
     print(f"{path}: damaged ({reason or error}); it is made again", flush=True)
 

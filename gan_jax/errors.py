@@ -1,4 +1,4 @@
-"""The ways in which a run ends early; scripts print each as one line, without a traceback, and exit with its status."""
+"""Errors that end a run early; scripts print each as one line, without a traceback, and exit with its status."""
 
 import difflib
 import signal
@@ -23,15 +23,15 @@ class NonFiniteError(RunError):
 
 
 class CollapseError(RunError):
-    """The GAN has failed in a way that `config.watch` names, and the config says to stop there."""
+    """The collapse watch (`config.watch`) reports a failure, and its action is to stop."""
 
 
 class WorkerError(RunError):
-    """A process that loads data died or failed, and why."""
+    """A process that loads data died or failed; the message says why."""
 
 
 class SaveError(RunError):
-    """A checkpoint could not be written, and why."""
+    """A checkpoint could not be written; the message says why."""
 
 
 class StoppedError(RunError):
@@ -43,13 +43,13 @@ class StoppedError(RunError):
 
 
 def nearest(name: str, allowed: Iterable[str], *, count: int = 1) -> str:
-    """'; did you mean …?' with the allowed names that are nearest, or nothing where none is near."""
+    """Return '; did you mean …?' with the nearest allowed names, or '' where none is near."""
     matches = difflib.get_close_matches(name, list(allowed), n=count, cutoff=0.5)
     return f"; did you mean {' or '.join(matches)}?" if matches else ""
 
 
 def nearest_key(key: str, keys: Collection[str]) -> str:
-    """The same for keys such as optimizer.gen.lr: those whose last part is alike, or has it as its initials, come first."""
+    """Do the same for keys such as optimizer.gen.lr: first those whose last part is similar, or has it as initials (lr)."""
     last = {each: each.rpartition(".")[2] for each in keys}
     wanted = key.rpartition(".")[2]
     alike = {part for part in last.values() if "".join(word[:1] for word in part.split("_")) == wanted}
@@ -61,7 +61,7 @@ def nearest_key(key: str, keys: Collection[str]) -> str:
 
 
 def shorten(entry: Any, length: int = 100) -> str:
-    """Show any value in an error message: within a line, and not too long."""
+    """Format any value for an error message: within a line, and not too long."""
     if isinstance(entry, int) and entry.bit_length() > 64:
         return f"an integer of {entry.bit_length()} bits"  # Python refuses to print the largest
     try:
@@ -72,5 +72,5 @@ def shorten(entry: Any, length: int = 100) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text as one line, without what a terminal would obey."""
+    """Return a text as one line, without control characters for a terminal."""
     return "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""Files that survive what happens to a run: written whole or not at all, or row by row and mended after a cut."""
+"""Files that survive a crash of the run: written whole or not at all, or row by row and repaired after a cut."""
 
 import errno
 import hashlib
@@ -27,13 +27,13 @@ _MAX_ENTRIES = 100_000  # files and folders in a tree that is read
 
 
 def open_regular(path: str | Path, flags: int = os.O_RDONLY, *, at_most: int | None = None) -> int:
-    """Open a regular file, which no link leads to, of at most so many bytes; return its descriptor.
+    """Open a regular file of at most so many bytes, without following links; return its descriptor.
 
-    Nothing blocks: a pipe or a device is refused, rather than waited for. flags: as of `os.open`.
+    Nothing blocks: a pipe or a device is refused. flags: as for `os.open`.
 
     Raises:
-        InputError: there is something else at this path, or a larger file.
-        OSError: what the system says, such as that there is no file.
+        InputError: the path is something else, or a larger file.
+        OSError: the system's own, for instance where there is no file.
     """
     safe = (
         getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -87,7 +87,7 @@ def expand(path: str) -> Path:
 
 @contextmanager
 def name_in_errors(path: Path) -> Iterator[None]:
-    """Name the file in an `OSError` that does not: what is written to an open file knows no name."""
+    """Name the file in an `OSError` that does not: errors of writing to an open file have no name."""
     try:
         yield
     except OSError as error:
@@ -96,7 +96,7 @@ def name_in_errors(path: Path) -> Iterator[None]:
 
 
 def write_atomic(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make the file beside its place, and rename it: what is there is always whole."""
+    """Let `write` make a temporary file beside the path, and rename it: the file at the path is always whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")  # two processes may make the same file at once
@@ -109,12 +109,12 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> None:
 
 
 def is_partial(path: Path) -> bool:
-    """Whether a file is what `write_atomic` leaves where its process is killed."""
+    """Tell whether a file is the temporary one that `write_atomic` leaves when its process is killed."""
     return re.fullmatch(r"\..+\.[0-9a-f]{32}\.partial", path.name) is not None and path.is_file() and not path.is_symlink()
 
 
 def write_atomic_bytes(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
-    """The same for what writes to an open file: numpy would add an ending to the name."""
+    """Do the same with a `write` that takes an open file: numpy would add an ending to a name."""
 
     def write_open(partial: Path) -> None:
         with partial.open("wb") as file:
@@ -124,10 +124,10 @@ def write_atomic_bytes(path: str | Path, write: Callable[[IO[bytes]], object]) -
 
 
 def read_jsonl(path: str | Path, *, of_steps: bool = False) -> list[dict[str, Any]]:
-    """The whole rows of a file of JSON lines, none where there is no file; how many were dropped, and why, is one line.
+    """Return the whole rows of a file of JSON lines, none where there is no file; print how many were dropped, and why.
 
-    A whole row is an object and has the checksum that ends it, if it has one: those of the first releases have none. of_steps:
-    it also is numbers by name with a step among them, and the steps ascend.
+    A whole row is an object whose checksum, if it has one, is right: rows of the first releases have none. of_steps: a row must
+    also have numbers by name with a step among them, and the steps must ascend.
     """
     rows: list[tuple[int, dict[str, Any]]] = []
     dropped: dict[int, str] = {}
@@ -202,7 +202,7 @@ def _read_lines(path: str | Path) -> list[bytes]:
 
 
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a row, on a line of its own even where the last one was cut off."""
+    """Append a row, on a line of its own even where the last one was cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     with name_in_errors(path), os.fdopen(descriptor, "a+b") as file:
@@ -211,9 +211,9 @@ def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
 
 
 class JsonlWriter:
-    """A file of JSON lines with a step each. Those after `start`, a resumed run's to repeat, are dropped, and damaged ones.
+    """Write a file of JSON lines with a step each; drop the rows after `start`, which a resumed run repeats, and damaged ones.
 
-    start: 0 for a new run, which repeats all; its rows may be those of another config that was killed before its first save.
+    start: 0 for a new run, which drops all; they may be those of a run of another config, killed before its first save.
     """
 
     def __init__(self, path: Path, *, start: int):
@@ -223,13 +223,13 @@ class JsonlWriter:
         self._file = os.fdopen(open_regular(path, os.O_WRONLY | os.O_APPEND), "a")
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Add a row, at once on disk."""
+        """Append a row, and flush it to disk."""
         with name_in_errors(self._path):
             self._file.write(format_row(row))
             self._file.flush()
 
     def close(self) -> None:
-        """Close the file, also where what it still holds does not fit on the disk."""
+        """Close the file, even if its buffer does not fit on the disk."""
         with name_in_errors(self._path):
             self._file.close()
 

@@ -1,4 +1,4 @@
-"""A signal that comes while a script imports its libraries, which takes seconds, ends it in one line."""
+"""Signals outside of the training loop, such as during imports, which take seconds: they end the script in one line."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ _stopped = ["before it began"]
 
 
 def say_when_stopped(words: str) -> None:
-    """Set what a signal's line says after "stopped": what is kept, and how the script goes on."""
+    """Set what a signal's line says after "stopped": what is kept, and how to resume the script."""
     _stopped[0] = words
 
 

@@ -1,4 +1,4 @@
-"""How much memory this machine has, and whether something fits in it: asked before the work, not by the work."""
+"""The memory of this machine, and whether something fits in it: checked before the work starts."""
 
 import os
 from contextlib import suppress
@@ -12,7 +12,7 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 
 def host_bytes() -> int:
-    """Return the bytes of the host's memory, or of what a container may take of it."""
+    """Return the host's memory in bytes, or the container's limit where there is one."""
     limits = [2**40]  # of a system that does not tell
     with suppress(AttributeError, ValueError, OSError):
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -23,7 +23,7 @@ def host_bytes() -> int:
 
 
 def device_bytes() -> int:
-    """Return the bytes of the memory of a device; a CPU's is the host's."""
+    """Return the memory of a device in bytes; a CPU's is the host's."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     return int((stats or {}).get("bytes_limit") or host_bytes())
@@ -40,7 +40,7 @@ def format_bytes(number: float) -> str:
 
 
 def check_fits(number: int, what: str, *, memory: int | None = None, where: str = "this machine") -> None:
-    """Raise `InputError` where so many bytes are more than the memory, by default the host's."""
+    """Raise `InputError` where so many bytes exceed the memory, by default the host's."""
     memory = host_bytes() if memory is None else memory
     if number > memory:
         raise InputError(f"{what} takes {format_bytes(number)}, and {where} has {format_bytes(memory)} of memory")

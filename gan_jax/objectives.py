@@ -19,14 +19,14 @@ VALUE_WHEN_DISJOINT = 0.0
 
 
 class Objective(NamedTuple):
-    """State what the two players do with the logits.
+    """Hold the two players' objectives as functions of the logits.
 
     disc: its mean is **ascended** by D. gen: its mean is **descended** by G.
-    is_probability: sigmoid(logit) is P(real), so that V, D(x) and the bound of the JSD mean something.
+    is_probability: sigmoid(logit) is P(real), so that V, D(x) and the JSD bound are meaningful.
     paired: G's formula reads the real logits, so that its update needs a fresh batch of real examples.
-    equilibrium: the means of disc and gen where the generator has the data's density and D is optimal; None for a mean that is
-        not determined, as where any constant D is optimal.
-    threshold: the logit above which D takes a sample for real; None where it only ranks real against fake.
+    equilibrium: the means of disc and gen when the generator has the data's density and D is optimal; None for a mean that is
+        undetermined, as when any constant D is optimal.
+    threshold: the logit above which D classifies a sample as real; None if D only ranks real against fake.
     """
 
     disc: Callable[[jax.Array, jax.Array], jax.Array]
@@ -74,12 +74,12 @@ def least_squares_gen(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Arr
 
 
 def wasserstein_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """D(x) - D(G(z)) (Arjovsky et al. 2017 eq. 3): an estimate of W1 for a D of slope 1, which a penalty has to see to."""
+    """D(x) - D(G(z)) (Arjovsky et al. 2017 eq. 3): it estimates W1 if D is 1-Lipschitz, which a penalty has to enforce."""
     return real_logits - fake_logits
 
 
 def minus_fake_logits(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """-D(G(z)): what G descends under the hinge and the Wasserstein objective."""
+    """-D(G(z)), G's loss under the hinge and the Wasserstein objective."""
     del real_logits
     return -fake_logits
 
@@ -97,7 +97,7 @@ def relativistic_gen(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Arra
 def relativistic_average_disc(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """log sigmoid(D(x) - E D(G(z))) + log(1 - sigmoid(D(G(z)) - E D(x))) (Jolicoeur-Martineau 2019, section 4.2).
 
-    The means are of the whole batch, and slopes pass through them.
+    The means are over the whole batch, and gradients pass through them.
     """
     return value(real_logits - jnp.mean(fake_logits), fake_logits - jnp.mean(real_logits))
 
@@ -110,8 +110,8 @@ def relativistic_average_gen(real_logits: jax.Array, fake_logits: jax.Array) -> 
 def accuracy(real_logits: jax.Array, fake_logits: jax.Array, threshold: float | None) -> jax.Array:
     """Return D's share of right decisions, a scalar in [0, 1], from real and fake logits `[B]`.
 
-    Right is a real logit above the threshold and a fake one below it, and both kinds have equal weight. Without a threshold,
-    right is a pair of real i and fake i in which the real logit is the larger one.
+    A real logit above the threshold is right, and a fake one below it; both kinds have equal weight. Without a threshold, a
+    pair of real i and fake i is right if the real logit is larger.
     """
     if threshold is None:
         return jnp.mean(real_logits > fake_logits)
@@ -124,7 +124,7 @@ def js_lower_bound(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
 
 
 def js_bound_of_value(value: jax.Array) -> jax.Array:
-    """(V + log 4) / 2: the bound of the JSD that a mean V gives."""
+    """(V + log 4) / 2: the lower bound of the JSD from a mean V."""
     return (value - VALUE_AT_EQUILIBRIUM) / 2
 
 

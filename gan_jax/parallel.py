@@ -1,4 +1,4 @@
-"""How the pure step is run: the one file that knows `jit`, `pmap`, `shard_map`, donation, and steps per dispatch."""
+"""Execution of the pure step: the only file with `jit`, `pmap`, `shard_map`, donation and steps per dispatch."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -27,10 +27,10 @@ def _loops_are_slow(gan: GAN) -> bool:
 
 
 def choose_devices(parallel: str, batch_size: int, devices: Sequence[jax.Device] | None = None) -> tuple[str, list[jax.Device]]:
-    """Return the mode that `parallel` stands for, and those of the devices (default: all) over which it splits each batch.
+    """Return the mode that `parallel` means, and the devices, of those given (default: all), over which it splits each batch.
 
     auto is jit on one device and pmap on several; jit uses the first device alone. The devices are those of all processes, in
-    the order of their parts of a batch, where those of one process are neighbours.
+    the order of their parts of a batch, in which the devices of one process are neighbours.
     """
     devices = sorted(jax.devices() if devices is None else devices, key=lambda device: device.process_index)
     mode = ("jit" if len(devices) == 1 else "pmap") if parallel == "auto" else parallel
@@ -48,7 +48,7 @@ def choose_devices(parallel: str, batch_size: int, devices: Sequence[jax.Device]
 
 
 def process_slice(parallel: str, batch_size: int, devices: Sequence[jax.Device] | None = None) -> slice:
-    """Return which examples of each batch go to the devices of this process: what it has to fetch."""
+    """Return which examples of each batch go to the devices of this process, which has to fetch them."""
     _, devices = choose_devices(parallel, batch_size, devices)
     own = [position for position, device in enumerate(devices) if device.process_index == jax.process_index()]
     per_device = batch_size // len(devices)
@@ -59,10 +59,10 @@ def process_slice(parallel: str, batch_size: int, devices: Sequence[jax.Device] 
 class StepFunction:
     """`step_fn(state, step, num_steps=1) -> (state, metrics [num_steps])`: the steps from number `step` on.
 
-    fetch: step number -> the dataset's part of it on the host. rng: the run's key. run: what is dispatched.
-    parts: into how many parts, along an axis of their own, the examples are cut; 0 leaves them whole.
-    replicated: where the state goes; None leaves it where it is.
-    across: the mesh and the arguments' specs where `run` takes and gives arrays of all processes.
+    fetch: step number -> the dataset's part of it on the host. rng: the run's key. run: the dispatched function.
+    parts: into how many parts, along an axis of their own, the examples are split; 0 does not split them.
+    replicated: the sharding of the state; None leaves it where it is.
+    across: the mesh and the arguments' specs if `run` takes and returns arrays of all processes.
 
     Each process fetches its own part of the batches, and gets the whole state on its own devices.
     """
@@ -87,7 +87,7 @@ class StepFunction:
         return state, jax.tree.map(lambda *numbers: jnp.concatenate(numbers), *singles)
 
     def lower(self, state: TrainState, step: int, num_steps: int = 1) -> jax.stages.Lowered:
-        """Lower what a call with these arguments dispatches, for its cost and memory."""
+        """Lower the function that a call with these arguments dispatches, to read its cost and memory."""
         return self.run.lower(*self._arguments(state, step, 1 if self.one_by_one else num_steps))
 
     def _arguments(self, state: TrainState, step: int, num_steps: int) -> tuple[Any, ...]:
@@ -113,14 +113,14 @@ def make_step(
 ) -> StepFunction:
     """Build the compiled training step of a recipe on a dataset, on one device or, each batch split over them, on several.
 
-    seed: of the run; it fixes the order of the data and every latent. Several steps go to the device in one dispatch, except
+    seed: the run's; it fixes the order of the data and every latent. Several steps go to the device in one dispatch, except
     for images on a CPU, where a loop would be slow; each number of steps is compiled once. The state that goes in is donated:
     keep the one that comes out. The dataset's arrays are arguments of the compiled function, not constants in it.
 
-    parallel, devices: see `choose_devices`. A state goes in from any device and comes out as one whole state, the same on each.
-    Of several processes each fetches its own part of a batch, see `process_slice`, and gets the whole state.
-    sync_batch_norm: batch norm takes the statistics of the whole batch, so that the mathematics is that of one device;
-    otherwise of each device's part.
+    parallel, devices: see `choose_devices`. The step takes a state on any device and returns one whole state, the same on each.
+    With several processes, each fetches its own part of a batch (see `process_slice`) and gets the whole state.
+    sync_batch_norm: batch norm takes the statistics of the whole batch, as on one device; otherwise it takes those of each
+    device's part.
 
     Raises:
         InputError: a dataset of another shape or number of classes, or a batch that cannot be split or packed.
@@ -168,7 +168,7 @@ def make_step(
 
 
 def check_dataset(gan: GAN, dataset: Dataset) -> None:
-    """Raise `InputError` where a dataset is not what a recipe was made for."""
+    """Raise `InputError` unless a dataset has the shape and classes of a recipe."""
     if dataset.sample_shape != gan.sample_shape:
         raise InputError(
             f"the dataset has samples {dataset.sample_shape}, the GAN makes {gan.sample_shape}: they must be equal"
@@ -191,7 +191,7 @@ def _synchronised(gan: GAN) -> GAN:
 def auto_steps_per_call(gan: GAN, interval: int, batch_size: int) -> int:
     """Choose how many steps to dispatch at once where the state is needed every `interval` steps: a divisor of it, up to 100.
 
-    Streamed images travel with their steps: no more of them than 128 MiB go in one call.
+    Streamed images are sent with their steps: at most 128 MiB of them go in one call.
     """
     if _loops_are_slow(gan):
         return 1

@@ -1,8 +1,8 @@
 """Penalties on the discriminator: functions of D itself, unreduced, whose weighted mean D descends.
 
-`disc(images [B, ...], keys [B]) -> logits [B]` has labels, augmentation and statistics inside, and the gradient is that with
-respect to the images before augmentation. Only examples that D judges independently have a gradient of their own, so that
-batch norm in D excludes every penalty here. Reverse mode only: `networks.conv` has no forward mode.
+`disc(images [B, ...], keys [B]) -> logits [B]` includes labels, augmentation and statistics; gradients are taken with respect
+to the images before augmentation. Only examples that D judges independently have a gradient of their own, so batch norm in D
+excludes every penalty here. Only reverse mode is used: `networks.conv` has no forward mode.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ def r2(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[str, 
 
 
 def gradient_penalty(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[str, jax.Array]) -> jax.Array:
-    """(|grad D| - 1)^2 between real i and fake i, at a point of its own (WGAN-GP, Gulrajani et al. 2017 eq. 3)."""
+    """(|grad D| - 1)^2 at a random point between real i and fake i (WGAN-GP, Gulrajani et al. 2017 eq. 3)."""
 
     def between(key: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
         return y + jax.random.uniform(key) * (x - y)
@@ -44,9 +44,9 @@ def gradient_penalty(disc: Discriminate, real: jax.Array, fake: jax.Array, keys:
 
 
 def dragan(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[str, jax.Array]) -> jax.Array:
-    """(|grad D| - 1)^2 near real images (Kodali et al. 2017): moved by U(0, 1) / 2 of a standard deviation, pixel by pixel.
+    """(|grad D| - 1)^2 near real images (Kodali et al. 2017), each pixel moved by U(0, 1) / 2 of a standard deviation.
 
-    The deviation is the image's own rather than the batch's, so that an example's term does not depend on the others.
+    The standard deviation is the image's own rather than the batch's, so that an example's term does not depend on the others.
     """
     del fake
 

@@ -1,4 +1,4 @@
-"""Samples from a generator: running statistics in place of the batch's, so that one picture does not depend on the others."""
+"""Samples from a generator, with running statistics in place of the batch's, so that no image depends on the others."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ def generate_batch(
 
 
 def default_labels(gan: GAN, num: int, *, first: int = 0) -> np.ndarray | None:
-    """Return the labels int32 `[num]` of the samples from `first` on, class after class in turn; None when unconditional."""
+    """Return the labels int32 `[num]` of the samples from `first` on, each class in turn; None when unconditional."""
     return np.arange(first, first + num, dtype=np.int32) % gan.num_classes if gan.num_classes else None
 
 
@@ -76,8 +76,8 @@ def sample(
 ) -> np.ndarray:
     """Draw the samples `first` to `first + num`; sample i depends on `(rng, i)`, its label and the weights alone.
 
-    Images are uint8 `[num, H, W, C]`, points float32 `[num, D]`. labels: int `[num]`, by default each class in turn. ema: the
-    averaged generator or the raw one; by default the average where there is one.
+    Images are uint8 `[num, H, W, C]`, points float32 `[num, D]`. labels: int `[num]`, by default each class in turn. ema:
+    whether to use the averaged generator or the raw one; by default the average where there is one.
     """
     latents = sample_latents(example_keys(rng, "latents", num, first=first), gan.latent_dim)
     labels = default_labels(gan, num, first=first) if labels is None else labels
@@ -85,7 +85,7 @@ def sample(
 
 
 class Grid(NamedTuple):
-    """Samples of one picture, row by row: their labels int `[N]`, or None, and the columns, None where any number will do."""
+    """Hold the samples of one picture by row, their labels int `[N]` or None, and the columns, None if any number will do."""
 
     samples: np.ndarray
     labels: np.ndarray | None
@@ -95,8 +95,8 @@ class Grid(NamedTuple):
 def sample_grid(gan: GAN, state: TrainState, rng: jax.Array, num: int, *, labels: Any = None, ema: bool | None = None) -> Grid:
     """Draw the samples of a picture, whose places `grid_labels` describes.
 
-    A sample depends on rng, its column, its label and the weights alone; without columns it is one of the num of `sample`. ema:
-    as for `sample`.
+    A sample depends on rng, its column, its label and the weights alone; without columns the samples are those of `sample`.
+    ema: as for `sample`.
 
     Raises:
         InputError: no samples or labels, or labels that the recipe does not have.
@@ -107,7 +107,7 @@ def sample_grid(gan: GAN, state: TrainState, rng: jax.Array, num: int, *, labels
 
 
 def generate_grid(gan: GAN, variables: Any, latents: jax.Array, num: int, *, labels: Any = None) -> Grid:
-    """Map latents `[L, Z]`, one for each column or, without columns, each place, to the samples of a picture.
+    """Map latents `[L, Z]`, one for each column or, without columns, for each place, to the samples of a picture.
 
     variables: see `generator_variables`. num, labels: see `grid_labels`.
 
@@ -120,12 +120,12 @@ def generate_grid(gan: GAN, variables: Any, latents: jax.Array, num: int, *, lab
 
 
 def grid_labels(gan: GAN, num: int, labels: Any = None) -> tuple[np.ndarray | None, int | None]:
-    """Return the labels int `[N]` of the places of a picture, or None, and its columns, None where any number will do.
+    """Return the labels int `[N]` of the places of a picture, or None, and its columns, None if any number will do.
 
-    A conditional recipe for images has a class in each row and a latent down each column. labels: of the rows, by default every
-    class, or the first num / 2 of more, so that each has two latents; of more labels than num, the first num. There are as many
-    whole columns as num allows, one at least, so there may be fewer places than num. Other recipes have num places, with the
-    labels in turn.
+    A conditional recipe for images has a class in each row and a latent in each column. labels: those of the rows, by default
+    every class, but at most num / 2 of them, so that each has two latents; if there are more labels than num, the first num.
+    There are as many whole columns as num allows, at least one, so there may be fewer places than num. Other recipes have num
+    places, with the labels in turn.
 
     Raises:
         InputError: no places or labels.
@@ -142,7 +142,7 @@ def grid_labels(gan: GAN, num: int, labels: Any = None) -> tuple[np.ndarray | No
 def slerp(start: jax.Array, end: jax.Array, fractions: jax.Array) -> jax.Array:
     """Interpolate spherically between two latents (White 2016): `[Z]`, `[Z]`, fractions `[T]` in [0, 1] -> `[T, Z]`.
 
-    It keeps to the norms at which N(0, I) has its mass; parallel latents are interpolated linearly.
+    It keeps to the norms where N(0, I) has its mass; parallel latents are interpolated linearly.
     """
     cosine = jnp.vdot(start, end) / jnp.maximum(jnp.linalg.norm(start) * jnp.linalg.norm(end), 1e-12)
     angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
@@ -158,8 +158,8 @@ def slerp(start: jax.Array, end: jax.Array, fractions: jax.Array) -> jax.Array:
 def truncate(latents: jax.Array, threshold: float) -> jax.Array:
     """Map latents ~ N(0, I), of any shape, to N(0, 1) truncated to [-threshold, threshold], entry by entry (Brock et al. 2019).
 
-    That is the distribution of entries that are drawn again until they are inside. The map is monotone and continuous, so that
-    a latent keeps its sample, nearer to the typical one. Norms shrink with the threshold.
+    Entries that are drawn again until they are inside have this distribution. The map is monotone and continuous, so that the
+    sample of a latent stays similar, but nearer to a typical one. Norms shrink with the threshold.
     """
     # By the lower tail of each sign, whose digits float32 keeps.
     inner = jax.scipy.special.ndtr(-threshold)

@@ -11,7 +11,7 @@ Schedule = Callable[[jax.Array], jax.Array]
 
 
 def constant(number: float) -> Schedule:
-    """Return the number at every step."""
+    """Return a schedule with the same number at every step."""
     return lambda step: jnp.full(jnp.shape(step), number, jnp.float32)
 
 
@@ -39,7 +39,7 @@ SHAPES: dict[str, Callable[[float, float, float], Schedule]] = {"cosine": cosine
 
 
 def warmed_up_decay(decay: float) -> Schedule:
-    """Return min(decay, (1 + step) / (10 + step)): an average whose memory grows with the steps that it has seen."""
+    """Return min(decay, (1 + step) / (10 + step)), so that the memory of an average grows with the steps that it has seen."""
 
     def schedule(step: jax.Array) -> jax.Array:
         seen = jnp.asarray(step, jnp.float32)
@@ -51,7 +51,7 @@ def warmed_up_decay(decay: float) -> Schedule:
 def half_life_decay(half_life: Schedule, images_per_step: int, *, ramp_up: float | None = None) -> Schedule:
     """Return the decay 2^(-images_per_step / half-life) of an average whose half-life in images is a schedule.
 
-    A half-life of 0 is no memory at all. ramp_up: the half-life is at most so many times the images that were seen so far.
+    A half-life of 0 means no memory. ramp_up: the half-life is at most so many times the number of images seen so far.
     """
 
     def schedule(step: jax.Array) -> jax.Array:

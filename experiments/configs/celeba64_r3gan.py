@@ -1,7 +1,7 @@
 """What does R3GAN make of faces at 64 × 64? CelebA with the paper's setting for FFHQ-64 (Huang et al. 2024, table 9).
 
-The paper has an FID of 1.95 on FFHQ-64, another dataset of faces; the augmentation is DiffAugment's, as in `cifar10_r3gan.py`.
-Not run here: TFDS has to download CelebA, and 100 million images are days on several accelerators. A laptop's form is
+The paper has an FID of 1.95 on FFHQ-64, another dataset of faces; the augmentation is DiffAugment, as in `cifar10_r3gan.py`.
+Not run here: TFDS has to download CelebA, and 100 million images take days on several accelerators. For a laptop, add
 --config.network.r3gan.widths=32, --config.batch_size=64 and --config.network.dtype=float32.
 Command: python experiments/train.py --config=experiments/configs/celeba64_r3gan.py --workdir=runs/celeba64_r3gan
 """

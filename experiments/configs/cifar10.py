@@ -1,8 +1,8 @@
-"""What does the DCGAN recipe make of small photographs? CIFAR-10 at 32 × 32 in colour, 50 epochs of it.
+"""What does the DCGAN recipe make of small photographs? CIFAR-10 at 32 × 32 in colour, 50 epochs.
 
-TFDS downloads and prepares the set at the first start, which needs TensorFlow; afterwards it is not needed.
-73 minutes on 2 cores, by the rate of its step; not run yet. Expect scenes without sharp objects: published FIDs of networks
-of this class are 25 to 50 at their best checkpoint, and far worse where training goes on too long.
+TFDS downloads and prepares the dataset at the first start, which needs TensorFlow; later starts do not.
+73 minutes on 2 cores, estimated from the step time; not run yet. Expect scenes without sharp objects: published FIDs of such
+networks are 25 to 50 at their best checkpoint, and far worse where training goes on too long.
 Command: python experiments/train.py --config=experiments/configs/cifar10.py --workdir=runs/cifar10
 """
 

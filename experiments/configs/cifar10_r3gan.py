@@ -1,8 +1,8 @@
 """What does R3GAN make of CIFAR-10? Its published, class-conditional setting (Huang et al. 2024, table 9): FID 1.96.
 
-Relativistic pairs with R1 + R2; over the first 20 million images the learning rate, γ, β2, the half-life of the average and
-the augmentation go to their final values. The augmentation is DiffAugment's where the paper has ADA's operations. Four days on
-eight L40 there; not run here: TFDS has to download CIFAR-10.
+The loss is relativistic, with R1 + R2. Over the first 20 million images the learning rate, γ, β2, the half-life of the EMA and
+the augmentation go to their final values. The augmentation is DiffAugment, where the paper has ADA's operations. The authors
+took four days on eight L40 GPUs; not run here, as TFDS has to download CIFAR-10.
 Command: python experiments/train.py --config=experiments/configs/cifar10_r3gan.py --workdir=runs/cifar10_r3gan
 """
 

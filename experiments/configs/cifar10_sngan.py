@@ -1,8 +1,8 @@
 """What do SNGAN's residual networks make of CIFAR-10? Hinge loss and spectral norm, five discriminator updates a step.
 
-The published setting (Miyato et al. 2018, appendix B.2, with the 50,000 steps of their code): FID 21.7 ± 0.2 of 5,000 samples,
-16.8 of 50,000 in a reproduction with 100,000 steps. Their generator updates have twice the batch. Not run here: TFDS has to
-download CIFAR-10, and an accelerator takes hours, 2 CPU cores weeks.
+The published setting (Miyato et al. 2018, appendix B.2, with the 50,000 steps of their code) has FID 21.7 ± 0.2 from 5,000
+samples; a reproduction with 100,000 steps has 16.8 from 50,000. Their generator updates have twice the batch size. Not run
+here: TFDS has to download CIFAR-10, and training takes an accelerator hours, 2 CPU cores weeks.
 Command: python experiments/train.py --config=experiments/configs/cifar10_sngan.py --workdir=runs/cifar10_sngan
 """
 

@@ -1,8 +1,9 @@
-"""Does a small GAN draw emoji? The 3,916 of the font Noto Color Emoji, at 64 × 64.
+"""Does a small GAN draw emoji? The 3,916 emoji of the font Noto Color Emoji, at 64 × 64.
 
-The game of `crossfire.py` on images of four times the pixels, with the batch and widths of `mnist.py`. Not mirrored: many have
-letters, flags or hands. Not run to its end yet: 18 minutes on 2 cores, estimated from 20 steps on a busy machine.
-Needs no network: `apt-get install fonts-noto-color-emoji` (OFL 1.1), or its file NotoColorEmoji.ttf in --config.data.dir.
+The losses are those of `crossfire.py`, the batch size and widths those of `mnist.py`; images have four times the pixels. They
+are not mirrored, because many have letters, flags or hands. Not run to its end yet: 18 minutes on 2 cores, estimated from 20
+steps on a busy machine. It needs no network: `apt-get install fonts-noto-color-emoji` (OFL 1.1), or that package's file
+NotoColorEmoji.ttf in --config.data.dir.
 Command: python experiments/train.py --config=experiments/configs/emoji.py --workdir=runs/emoji
 """
 

@@ -1,8 +1,8 @@
-"""What does the DCGAN recipe make of clothes? Fashion-MNIST at 32 × 32, 20 epochs of it.
+"""What does the DCGAN recipe make of clothes? Fashion-MNIST at 32 × 32, 20 epochs.
 
-Needs no network: `apt-get install dataset-fashion-mnist`, or the four idx files in --config.data.dir.
-38 minutes on 2 cores, by the rate of its step; run to its end at width 32 (results/fashion_mnist.md). Expect shirts, trousers
-and shoes in outline after 500 steps.
+It needs no network: `apt-get install dataset-fashion-mnist`, or the four idx files in --config.data.dir.
+38 minutes on 2 cores, estimated from the step time; run to its end at width 32 only (results/fashion_mnist.md). Expect the
+outlines of shirts, trousers and shoes after 500 steps.
 Command: python experiments/train.py --config=experiments/configs/fashion_mnist.py --workdir=runs/fashion_mnist
 """
 

@@ -1,8 +1,8 @@
-"""What does the DCGAN recipe make of images of your own? A folder of them, at 64 × 64.
+"""What does the DCGAN recipe make of images of your own, at 64 × 64?
 
-All image files below the folder are cut to their centred squares, resized, and kept decoded for the next start; take
---config.data.flip=false where left and right differ. Three hours on 2 cores, by the rate of its step. Expect more of some
-thousand images of one kind than of fewer or mixed ones: D learns a small set by heart.
+All image files below the folder are cropped to their centred squares, resized, and kept decoded for the next start. Add
+--config.data.flip=false where left and right differ. Three hours on 2 cores, estimated from the step time. Expect
+better samples from a few thousand images of one kind than from fewer or mixed ones: D memorises a small dataset.
 Command: python experiments/train.py --config=experiments/configs/image_folder.py --workdir=runs/mine
 The folder is ./images, or the PATH of --config.data.name=folder:PATH.
 """

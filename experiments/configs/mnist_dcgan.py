@@ -1,6 +1,7 @@
-"""Can a DCGAN draw digits after a few minutes on a laptop? The recipe of 2016, beside which `mnist.py` has today's.
+"""Can a DCGAN draw digits after a few minutes on a laptop? The recipe of 2016; `mnist.py` has today's.
 
-Half the default's width and batch, for the time, and an average of the generator, for clean strokes. Two minutes on 2 cores.
+It has half the default's width and batch size, to save time, and averages the generator, for clean strokes. Two minutes on 2
+cores; expect digits, some of them broken, and V between -1 and 0: D stays ahead.
 Command: python experiments/train.py --config=experiments/configs/mnist_dcgan.py --workdir=runs/mnist_dcgan
 """
 

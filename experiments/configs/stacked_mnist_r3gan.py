@@ -1,9 +1,9 @@
 """Does R3GAN find all 1,000 modes of Stacked MNIST? Its published setting (Huang et al. 2024, table 9): 1000 modes, KL 0.029.
 
-Three digits in three channels, relativistic pairs with R1 + R2; over the first two million images γ, β2 and the half-life of
-the average go to their final values. Seven hours on eight L40 there; not run here at this width.
+Each image stacks three digits as channels; the loss is relativistic, with R1 + R2. Over the first two million images γ, β2 and
+the half-life of the EMA go to their final values. The authors took seven hours on eight L40 GPUs; not run here at this width.
 Command: python experiments/train.py --config=experiments/configs/stacked_mnist_r3gan.py --workdir=runs/stacked_mnist_r3gan
-`make mnist` first; without it, --config.data.name=stacked:mnist5k stacks the embedded digits.
+Run `make mnist` first; without it, --config.data.name=stacked:mnist5k stacks the embedded digits.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,7 @@
 """The complete config: every entry that a run has, with its default. Other configs are short differences from it.
 
-DCGAN as in the PyTorch example (width 64, batch 64, Adam 2e-4 with b1 0.5) on the embedded digits.
+It trains the DCGAN of the PyTorch example (width 64, batch 64, Adam 2e-4 with b1 0.5) on the embedded digits. 9 minutes on 2
+cores, estimated from the step time; not run to its end.
 Command: python experiments/train.py --config=gan_jax/configs/default.py --workdir=runs/default
 """
 
@@ -17,7 +18,7 @@ def get_config() -> ConfigDict:
 
 
 def experiment() -> dict[str, Any]:
-    """Return what makes an experiment what it is: a resumed run must have the same, unless changes are allowed."""
+    """Return the entries that define an experiment: a resumed run must have the same, unless changes are allowed."""
     return {
         "seed": 0,  # parameters, latents, data order: all are functions of (seed, step)
         "batch_size": 64,  # real images, and fake ones, in each update
@@ -28,14 +29,14 @@ def experiment() -> dict[str, Any]:
         "packing": 1,  # samples that D judges together (PacGAN); it must divide the batch
         "ema_decay": 0.0,  # moving average of the generator, used by sampling; 0 keeps none
         **scheduled("ema_half_life", 0.0),  # the same by its half-life in images
-        "ema_ramp_up": 0.05,  # at most so many times the images seen so far; 0: no ramp-up
+        "ema_ramp_up": 0.05,  # the half-life is at most so many times the images seen so far; 0: no ramp-up
         "augment": "",  # DiffAugment of all that D sees: some of color,translation,cutout; "" is none
-        **scheduled("augment_probability", 1.0),  # of each transform
+        **scheduled("augment_probability", 1.0),  # probability of each transform
         "sync_batch_norm": True,  # over devices: statistics of the whole batch; False takes those of each device's part
         "penalty": penalty(),
         "network": for_each_player(network()),
         "optimizer": for_each_player(optimizer()),
-        # An entry with a final_ one goes there over so many images (batch_size × disc_steps a step) and stays.
+        # An entry NAME goes to final_NAME over so many images (batch_size × disc_steps in each step) and stays there.
         "schedule": {"shape": "cosine", "images": 0},  # or linear
         "data": {
             "name": "mnist5k",  # 5,000 MNIST digits, no download; or mnist, tfds:NAME, folder:PATH, numpy:FILE;
@@ -46,7 +47,7 @@ def experiment() -> dict[str, Any]:
             "channels": 1,  # or 3, as stacked:NAME has
             "resize": True,  # centre crop and antialiased resize; False puts images that are smaller in the middle
             "background": "black",  # under transparent pixels and around images that are not resized
-            "flip": False,  # mirror images left to right at random
+            "flip": False,  # flip images left to right at random
             "split": "train",  # or test, of mnist; of TFDS, in its syntax: train[:90%]+test
         },
     }
@@ -64,7 +65,7 @@ def penalty() -> dict[str, Any]:
         **scheduled("r2", 0.0),
         **scheduled("gradient_penalty", 0.0),  # WGAN-GP's, of weight 10 in the paper
         **scheduled("dragan", 0.0),
-        "every": 1,  # steps; a lazy penalty has so many times its weight. R3GAN diverges on Stacked MNIST with 8
+        "every": 1,  # steps between penalties, whose weight it multiplies. R3GAN diverges on Stacked MNIST with 8
     }
 
 
@@ -72,19 +73,19 @@ def network() -> dict[str, Any]:
     """Return the network of both players: its name, and the options of each network."""
     return {
         "name": "dcgan",  # or mlp, sndcgan, resnet, r3gan
-        "dtype": "float32",  # of the arithmetic, or bfloat16; parameters and statistics stay float32
+        "dtype": "float32",  # type of the arithmetic; or bfloat16; parameters and statistics stay float32
         "dcgan": {
             "base_width": 64,  # channels next to the image; doubled at each halving
             "norm": "batch",  # or none; in D also layer, spectral
         },
         "mlp": {"hidden": (128, 128)},  # widths of the hidden layers
         "sndcgan": {  # SNGAN's standard CNN
-            "base_width": 64,  # as dcgan's
-            "norm": "spectral",  # of D, or none; G has batch norm
+            "base_width": 64,  # as in dcgan
+            "norm": "spectral",  # D's norm, or none; G has batch norm
         },
         "resnet": {  # SNGAN's residual networks
             "width": 128,  # channels throughout; in the paper 256 for gen, 128 for disc
-            "norm": "spectral",  # of D, or layer, none; G has batch norm
+            "norm": "spectral",  # D's norm; or layer, none; G has batch norm
         },
         "r3gan": {  # for relativistic, r1 and r2, latent_dim 64; published sizes in brackets
             "widths": (96,),  # channels from image_size to the smallest grid, or one number for all (768 for CIFAR-10)
@@ -122,7 +123,7 @@ def _follow(section: ConfigDict) -> ConfigDict:
 
 
 def loop() -> dict[str, Any]:
-    """Return how long, how often and how a run is run: a resumed run may change it."""
+    """Return how long a run is, what it logs and saves how often, and how it is executed: a resumed run may change these."""
     return {
         "num_steps": 5000,  # generator updates
         "parallel": "auto",  # jit on one device, pmap on several; or jit, pmap, shard_map
@@ -134,17 +135,17 @@ def loop() -> dict[str, Any]:
         "checkpoint_every": 500,
         "keep_checkpoints": 2,  # the newest ones, beside the best
         "eval_every": 1000,  # steps between evaluations; the lowest selection metric is the best step's; 0: none
-        "eval_num": 2000,  # samples in each
-        "watch": {  # for saturated logits of D, a V near 0, nearly identical samples
+        "eval_num": 2000,  # samples in each evaluation
+        "watch": {  # the collapse watch: saturated logits of D, a V near 0, nearly identical samples
             "action": "warn",  # or stop
-            "steps": 500,  # for so many in a row
-            "diversity": 0.2,  # identical: their mean pairwise distance, as a share of the data's
+            "steps": 500,  # only what lasts for so many steps in a row
+            "diversity": 0.2,  # samples below this mean pairwise distance, as a share of the data's, count as identical
         },
     }
 
 
 def host() -> dict[str, Any]:
-    """Return what each host has for itself: where its data are, and how it reads them."""
+    """Return the entries that each host may set for itself: where its data are, and how it reads them."""
     return {
         "data": {
             "dir": "",  # of TFDS's datasets, "" is $TFDS_DATA_DIR, by default ~/tensorflow_datasets; of MNIST's idx files;
