@@ -31,7 +31,7 @@ install-dev: $(VENV)/.installed-dev ## and the tools of the developers
 
 ##@ Train and draw
 
-train: install ## train the default DCGAN on digits, or resume it (CONFIG=, WORKDIR=, ARGS=--config.num_steps=…)
+train: install ## train a GAN on digits, or resume it (CONFIG=, WORKDIR=, ARGS=--config.num_steps=…)
 	$(RUN) experiments/train.py --config="$(CONFIG)" --workdir="$(WORKDIR)" $(ARGS)
 
 sample: install ## draw samples from the trained run (WORKDIR=, ARGS=--num=64 …)
