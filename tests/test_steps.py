@@ -161,7 +161,7 @@ def test_ascent_is_by_the_gradient_of_v_and_descent_by_that_of_the_loss():
         logits = [gan.networks.disc.apply({"params": params.disc}, images, None, train=True) for images in (batch.images, fake)]
         return jnp.mean(value(*logits))
 
-    gradients = jax.grad(v)(state.params)
+    gradients = jax.jit(jax.grad(v))(state.params)
     after, _ = disc_update(gan, state, batch, RNG)
     expected = jax.tree.map(lambda p, g: p + 0.1 * g, state.params.disc, gradients.disc)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), after.params.disc, expected)
@@ -183,7 +183,7 @@ def test_d_descends_its_penalties_by_their_weight_at_the_step():
 
     without, _ = disc_update(replace(gan, penalties=()), state, batch, RNG)
     after, metrics = disc_update(gan, state, batch, RNG)
-    mean, slopes = jax.value_and_grad(penalty)(state.params.disc)
+    mean, slopes = jax.jit(jax.value_and_grad(penalty))(state.params.disc)
     expected = jax.tree.map(lambda p, g: p - 0.1 * 3.0 * g, without.params.disc, slopes)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params.disc, expected)
     assert float(metrics["penalty/r1"]) == pytest.approx(float(mean), rel=1e-5)
@@ -214,7 +214,7 @@ def test_weight_decay_shrinks_ds_weights():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), after.params.disc, expected)
 
 
-@pytest.mark.parametrize("disc_steps", [1, 2, 5])
+@pytest.mark.parametrize("disc_steps", [1, 3])
 def test_counts_of_the_two_optimisers(disc_steps):
     gan = small_gan("mlp", disc_steps=disc_steps)
     state = small_state(gan)
@@ -378,7 +378,7 @@ def test_averaged_generator_follows_the_closed_form():
 
 
 def test_no_average_by_default():
-    gan = small_gan()
+    gan = small_gan("mlp")
     state, _ = train_step(gan, small_state(gan), real_batches(gan), RNG)
     assert state.ema is None
 

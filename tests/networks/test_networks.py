@@ -122,14 +122,14 @@ def test_the_networks_are_those_of_the_guidelines_written_out():
     x = (latents @ params["Dense_0"]["kernel"]).reshape(8, 4, 4, 8)
     x = up(jnp.maximum(batch_norm(x, params["BatchNorm_0"]), 0), params["ConvTranspose_0"])
     x = jnp.tanh(up(jnp.maximum(batch_norm(x, params["BatchNorm_1"]), 0), params["ConvTranspose_1"]))
-    images, _ = gen.apply(variables, latents, None, train=True, mutable=["batch_stats"])
+    images, _ = jax.jit(partial(gen.apply, train=True, mutable=["batch_stats"]))(variables, latents, None)
     np.testing.assert_allclose(images, x, rtol=1e-4, atol=1e-6)
 
     variables = init(disc, images)
     params = variables["params"]
     x = down(leaky_relu(down(images, params["Conv_0"])), params["Conv_1"])
     x = down(leaky_relu(batch_norm(x, params["BatchNorm_0"])), params["Conv_2"], 1, 0)
-    logits, _ = disc.apply(variables, images, None, train=True, mutable=["batch_stats"])
+    logits, _ = jax.jit(partial(disc.apply, train=True, mutable=["batch_stats"]))(variables, images, None)
     np.testing.assert_allclose(logits, x.reshape(8), rtol=1e-4, atol=1e-6)
 
 
@@ -150,7 +150,7 @@ def test_the_mlp_written_out():
 def test_images_lie_in_minus_one_to_one():
     gen, _ = players()
     latents = 100 * jax.random.normal(jax.random.key(1), (8, 7))
-    images, _ = gen.init_with_output(jax.random.key(0), latents, None, train=False)
+    images, _ = jax.jit(partial(gen.init_with_output, train=False))(jax.random.key(0), latents, None)
     assert float(jnp.max(jnp.abs(images))) <= 1.0
 
 
@@ -159,7 +159,7 @@ def test_batch_norm_uses_and_moves_its_statistics():
     disc = players(16, 1).disc
     images = jax.random.normal(jax.random.key(1), (8, 16, 16, 1))
     variables = init(disc, images)
-    _, updated = disc.apply(variables, images, None, train=True, mutable=["batch_stats"])
+    _, updated = jax.jit(partial(disc.apply, train=True, mutable=["batch_stats"]))(variables, images, None)
     hidden = Conv(4).apply({"params": variables["params"]["Conv_0"]}, images)
     normed = Conv(8).apply({"params": variables["params"]["Conv_1"]}, jnp.where(hidden > 0, hidden, 0.2 * hidden))
     statistics = updated["batch_stats"]["BatchNorm_0"]
@@ -171,7 +171,7 @@ def test_batch_norm_uses_and_moves_its_statistics():
 def test_dtype_is_that_of_the_arithmetic_alone(dtype):
     """Parameters, statistics, gradients and what leaves the networks stay float32."""
     for network, inputs in zip(players(16, 1, 4, dtype), (jnp.ones((4, 7)), jnp.ones((4, 16, 16, 1))), strict=True):
-        outputs, variables = network.init_with_output(jax.random.key(0), inputs, None, train=True)
+        outputs, variables = jax.jit(partial(network.init_with_output, train=True))(jax.random.key(0), inputs, None)
 
         def total(params, network=network, variables=variables, inputs=inputs):
             return jnp.sum(network.apply({**variables, "params": params}, inputs, None, train=False))
@@ -216,14 +216,14 @@ def test_same_outputs_and_gradients_as_plain_flax_layers(shape):
 
 def test_mlp_shapes_and_bounds():
     points = make_networks("mlp", (2,), hidden=(16, 8))
-    samples, _ = points.gen.init_with_output(jax.random.key(0), 1e4 * jnp.ones((5, 3)), None, train=False)
+    samples, _ = jax.jit(partial(points.gen.init_with_output, train=False))(jax.random.key(0), 1e4 * jnp.ones((5, 3)), None)
     assert samples.shape == (5, 2)
     assert float(jnp.max(jnp.abs(samples))) > 1.0
     images = make_networks("mlp", (8, 8, 3), hidden=(16, 8))
-    samples, _ = images.gen.init_with_output(jax.random.key(0), 1e4 * jnp.ones((5, 3)), None, train=False)
+    samples, _ = jax.jit(partial(images.gen.init_with_output, train=False))(jax.random.key(0), 1e4 * jnp.ones((5, 3)), None)
     assert samples.shape == (5, 8, 8, 3)
     assert float(jnp.max(jnp.abs(samples))) <= 1.0
-    logits, _ = images.disc.init_with_output(jax.random.key(0), samples, None, train=False)
+    logits, _ = jax.jit(partial(images.disc.init_with_output, train=False))(jax.random.key(0), samples, None)
     assert logits.shape == (5,)
 
 
@@ -251,9 +251,8 @@ def test_without_a_norm_there_are_biases_and_no_statistics_and_variances_stay():
         variables = init(network, inputs[name])
         assert set(variables) == {"params"}
         assert any(layer.startswith("Bias") for layer in variables["params"])
-        _, captured = network.apply(
-            variables, inputs[name], None, train=True, capture_intermediates=lambda module, _: type(module).__name__ == "Bias"
-        )
+        is_bias = lambda module, _: type(module).__name__ == "Bias"  # noqa: E731
+        _, captured = jax.jit(partial(network.apply, train=True, capture_intermediates=is_bias))(variables, inputs[name], None)
         variances = [float(jnp.var(leaf)) for leaf in jax.tree.leaves(captured["intermediates"])]
         assert len(variances) == 3
         assert all(1.0 < variance < 4.0 for variance in variances), (name, variances)  # 2 by the rule for ReLU
