@@ -263,9 +263,8 @@ def test_a_conditional_run_is_evaluated_and_sampled_by_its_classes(run_script, t
     conditional = ("--config.network.name=mlp", "--config.num_classes=2")
     run_script("train.py", "--config=experiments/configs/mnist.py", workdir, *small, *conditional, fast=True)
     for images in ((), ("--real",)):
-        run_script(
-            "evaluate.py", workdir, data.replace("config.data.name", "data"), "--num=150", "--seeds=2", *images, fast=True
-        )
+        options = (data.replace("config.data.name", "data"), "--num=150", "--seeds=2", *images)
+        run_script("evaluate.py", workdir, *options, fast=True, brief=True)
     *generated, real = read_jsonl(tmp_path / "run" / "results.jsonl")
     names = BY_LABEL | {f"{name}/{label}" for name in BY_LABEL - {"accuracy"} for label in (0, 1)}
     assert all(names <= row["mean"].keys() for row in (*generated, real))
