@@ -30,7 +30,14 @@ data.load_digits = cache(data.load_digits)  # nearly every run resizes the same 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).parent.parent
-_SLOWEST = ("theory", "devices", "distributed", "steps", "scripts", "experiments", "faults", "sngan", "benchmark", "train")
+_BRIEFLY = """
+import runpy, sys
+from gan_jax.evaluation.features import classifier
+classifier.RECIPE["steps"] = 100
+sys.argv, sys.path[0] = sys.argv[1:], "experiments"
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+_SLOWEST = ("theory", "scripts", "experiments", "devices", "steps", "distributed", "faults", "sngan", "benchmark", "machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,12 +52,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
     """`run_script("train.py", "--config=…", status=2)`: a script of experiments/, from the root of the checkout.
 
-    fast: compiled like the tests, where bits do not matter.
+    fast: compiled like the tests, where bits do not matter. brief: a classifier that it needs is trained for 100 steps.
     """
 
-    def run(script: str, *arguments: str, status: int = 0, fast: bool = False) -> subprocess.CompletedProcess[str]:
+    def run(
+        script: str, *arguments: str, status: int = 0, fast: bool = False, brief: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"] if fast else _USER_FLAGS}
-        done = forked.run([f"experiments/{script}", *arguments], cwd=ROOT, env=environment)
+        command = [*(["-c", _BRIEFLY] if brief else []), f"experiments/{script}", *arguments]
+        done = forked.run(command, cwd=ROOT, env=environment)
         assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

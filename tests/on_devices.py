@@ -28,7 +28,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 datasets.to_float = lambda images: images.astype("float32") / 128 - 1  # exact: the last bit of x / 127.5 differs by program
 BATCH_SIZE = 8
 SGD = optax.sgd(0.1, momentum=0.0)  # its state are the gradients of the last update
-BATCH_NORM, PENALTY, AVERAGE = "batch norm, k = 2", "R1, augmentation, pairs", "labels, mean over the batch"
+BATCH_NORM, PENALTY, AVERAGE = "batch norm, k = 2", "R1, augmentation", "labels, pairs, mean over the batch"
 # Every count under every mode, every recipe on several devices under both, and batch norm in both dtypes.
 MANY_CASES = {
     "float32": [(BATCH_NORM, "pmap", 2), (BATCH_NORM, "shard_map", 8)],
@@ -68,7 +68,7 @@ def recipe(name, dtype):
         networks = make_networks("mlp", (8, 8, 1), hidden=(16,), dtype=dtype)
         augment = diffaugment("color,translation,cutout")
         penalty = lambda disc, real, *others: r1(disc, real.astype(dtype), *others)  # noqa: E731  # else its sum is float32
-        options = {"objective": "relativistic", "penalties": ((penalty, constant(1.0)),), "augment": augment}
+        options = {"penalties": ((penalty, constant(1.0)),), "augment": augment}
         gan = replace(small_gan("mlp", **options), sample_shape=(8, 8, 1), networks=networks)
     else:
         average = Objective(compare_with_means, lambda real, fake: -compare_with_means(real, fake), paired=True)

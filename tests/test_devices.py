@@ -41,7 +41,7 @@ def test_latents_and_augmentation_have_the_keys_of_one_device_to_the_bit(seen):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
 def test_gradients_and_statistics_are_those_of_one_device(seen, dtype, tolerance):
-    """Batch norm with k = 2; R1, augmentation and pairs; labels and an objective that averages over the whole batch.
+    """Batch norm with k = 2; R1 and augmentation; labels and an objective of pairs that averages over the whole batch.
 
     Gradients, not loss curves: Adam hides a constant factor.
     """
