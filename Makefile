@@ -82,8 +82,8 @@ theory: install ## run the numerical checks of the theory, below runs/theory (FU
 results: install ## draw every page and picture of experiments/results again, from the committed rows
 	$(RUN) experiments/ten_years.py --redraw
 	$(RUN) experiments/stacked_mnist.py --redraw
-	for table in losses few_images labels; do \
-	  [ ! -e experiments/results/fashion_$$table.jsonl ] || $(RUN) experiments/fashion_mnist.py --table=$$table --redraw || exit; done
+	for table in losses few_images digits labels; do \
+	  [ ! -e experiments/results/*_$$table.jsonl ] || $(RUN) experiments/fashion_mnist.py --table=$$table --redraw || exit; done
 	$(RUN) experiments/mnist_parzen.py
 	$(RUN) experiments/benchmark.py --plot=experiments/results/benchmark.jsonl
 	$(RUN) experiments/benchmark_layers.py --plot=experiments/results/benchmark_layers.jsonl

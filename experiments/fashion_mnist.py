@@ -69,13 +69,23 @@ COLUMNS = {
 def make_config(recipe: Recipe, seed: int) -> ConfigDict:
     """Make the config of one run."""
     config = fashion_mnist.get_config()
-    config.data.dir, config.ema_decay = _DATA_DIR.value, 0.998
+    config.data.name, config.data.dir, config.ema_decay = TABLES[_TABLE.value].data, _DATA_DIR.value, 0.998
     config.network.dcgan.base_width, config.optimizer.learning_rate = _WIDTH.value, 1e-3
     recipe.make_config(config, seed)
     config.num_steps = max(1, _IMAGES.value // (config.batch_size * config.disc_steps))
     config.checkpoint_every = config.sample_every = max(1, config.num_steps // 8)
     config.eval_every = recipe.entries.get("eval_every", config.checkpoint_every)
     return config
+
+
+def data_name() -> str:
+    """Return the short name of the table's dataset."""
+    return TABLES[_TABLE.value].data.removeprefix("tfds:")
+
+
+def stem() -> str:
+    """Return the name of the table's files, without suffix."""
+    return f"{data_name().removesuffix('_mnist')}_{_TABLE.value}"
 
 
 def settings() -> dict[str, Any]:
@@ -128,7 +138,7 @@ def table(rows: list[dict[str, Any]], published: Mapping[str, str]) -> list[dict
             continue
         complete = [row for row in runs if "mean" in row]
         diverged = f", {len(runs) - len(complete)} diverged" if len(complete) < len(runs) else ""
-        line = {"images" if _TABLE.value == "few_images" else "game": name}
+        line = {"images" if TABLES[_TABLE.value].neighbours else "game": name}
         line |= {COLUMNS[metric]: _number([row["mean"].get(metric) for row in complete], metric) for metric in metrics}
         if any("best" in row for row in rows):
             best = [row.get("best", {}).get(metrics[0]) for row in complete]
@@ -151,24 +161,24 @@ def _number(values: list[float | None], metric: str) -> str:
 
 def make_page(rows: list[dict[str, Any]], name: str) -> str:
     """Make the page: a table for each kind of features, and what they have in common."""
-    title, _, _, published = TABLES[name]
+    published = TABLES[name].published
     tables = []
     for features in dict.fromkeys(row["features"] for row in rows):
         chosen = [row for row in rows if row["features"] == features]
         tables.append(f"Features: {features} ({chosen[-1].get('preparation', '')}).\n\n{markdown(table(chosen, published))}")
     pairs = ", above the training images nearest to them" if TABLES[name].neighbours else ""
-    return f"""# {title}
+    return f"""# {TABLES[name].title}
 
 {_NUM.value} samples of the averaged generator at the last step, against as many test images; {_IMAGES.value:,} images for D
-({_IMAGES.value / 60_000:.3g} epochs), DCGAN of width {_WIDTH.value}, batch 64, learning rate 1e-3, γ of R1 and R2 1. The best
+({_IMAGES.value / 60_000:.3g} epochs of 60,000), DCGAN of width {_WIDTH.value}, batch 64, learning rate 1e-3, γ of R1 and R2 1. The best
 step is that of the least distance by the classifier during training. ± is the SE over training seeds; one run has none.
 Images, ours and the real ones, are 28 × 28 in a black border of 2. *Training images*: the real-vs-real baseline.
 Hardware: {rows[0]["hardware"]}.
-Rows: [fashion_{name}.jsonl](fashion_{name}.jsonl), by `experiments/fashion_mnist.py --table={name}`.
+Rows: [{stem()}.jsonl]({stem()}.jsonl), by `experiments/fashion_mnist.py --table={name}`.
 
 {(chr(10) * 2).join(tables)}
 
-![Samples of the first seed of each{pairs}](fashion_{name}.png)
+![Samples of the first seed of each{pairs}]({stem()}.png)
 """
 
 
@@ -187,7 +197,7 @@ def write_results(path: Path) -> None:
 
 
 def main() -> None:
-    path = Path(_RESULTS.value) / f"fashion_{_TABLE.value}.jsonl"
+    path = Path(_RESULTS.value) / f"{stem()}.jsonl"
     if _REDRAW.value:
         write_results(path)
         return
@@ -203,7 +213,7 @@ def main() -> None:
     references = {}
     for num_classes in sorted({make_config(recipe, 0).num_classes for recipe in chosen} | {0}):
         compared = real_images(test, labels=test_labels if num_classes else None, at_most=_NUM.value)
-        references[num_classes] = make_reference((), extractor, compared, "fashion_mnist test", num_classes=num_classes)
+        references[num_classes] = make_reference((), extractor, compared, f"{data_name()} test", num_classes=num_classes)
     evaluate_training_images(images, references[0], path)
     for recipe in chosen:
         for seed in recipe.seeds:

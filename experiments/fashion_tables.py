@@ -11,11 +11,12 @@ from gan_jax.run.table import Recipe
 class Table(NamedTuple):
     """What a table compares: its title, its recipes, what their runs have beyond the metrics of all, and numbers of others.
 
-    neighbours: whether samples are held against the images trained on. published: FID by recipe.
+    data: the dataset. neighbours: whether samples are held against the images trained on. published: FID by recipe.
     """
 
     title: str
     recipes: tuple[Recipe, ...]
+    data: str = "tfds:fashion_mnist"
     neighbours: bool = False
     published: Mapping[str, str] = MappingProxyType({})
 
@@ -44,6 +45,7 @@ TABLES = {
         (*_few("60,000", "train"), *_few("12,000", "train[:20%]"), *_few("6,000", "train[:10%]"), *_few("600", "train[:1%]")),
         neighbours=True,
     ),
+    "digits": Table("500 digits: MNIST with and without DiffAugment", _few("500", "train[:500]"), data="mnist", neighbours=True),
     "labels": Table(
         "Labels: Fashion-MNIST, conditional and unconditional",
         (

@@ -64,12 +64,17 @@ def make_figure(*, height: float) -> Figure:
 
 def folder() -> Path:
     """Return the folder of rows and figures, as the flags say."""
-    return Path(_RESULTS.value or (_SCRATCH if is_short() else _COMMITTED))
+    return Path(_RESULTS.value or (_COMMITTED if is_full() or is_redrawn() else _SCRATCH))
 
 
-def is_short() -> bool:
-    """Return whether the flags ask for a run of the short form."""
-    return not (_FULL.value or _REDRAW.value)
+def is_full() -> bool:
+    """Return whether the flags ask for the long form."""
+    return bool(_FULL.value)
+
+
+def is_redrawn() -> bool:
+    """Return whether the flags ask for the figures of rows that exist."""
+    return bool(_REDRAW.value)
 
 
 def plain(results: Any) -> Any:
@@ -117,11 +122,11 @@ def _show(experiment: Experiment, row: Row, folder: str | Path) -> None:
 
 def run(experiment: Experiment) -> None:
     """Run or redraw an experiment, as the flags say."""
-    if _REDRAW.value:
+    if is_redrawn():
         with name_rows_in_errors(folder() / f"{experiment.name}.jsonl"):
             _show(experiment, newest_row(experiment, folder()), folder())
     else:
-        perform(experiment, full=_FULL.value, folder=folder())
+        perform(experiment, full=is_full(), folder=folder())
 
 
 def main(experiment: Experiment) -> None:

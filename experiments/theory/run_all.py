@@ -8,6 +8,7 @@ Command: make theory, or make theory FULL=1 for the long forms (python experimen
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import disc_steps
@@ -52,19 +53,19 @@ def page(folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _perform(index: int, folder: Path) -> None:
-    report.perform(EXPERIMENTS[index], full=False, folder=folder)
+def _perform(index: int, full: bool, folder: Path) -> None:
+    report.perform(EXPERIMENTS[index], full=full, folder=folder)
 
 
 def main() -> None:
     folder = report.folder()
-    if report.is_short():
-        # Compiling is most of the short forms' time, and takes one core each.
-        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-            list(pool.map(_perform, range(len(EXPERIMENTS)), [folder] * len(EXPERIMENTS)))
-    else:
+    if report.is_redrawn():
         for experiment in EXPERIMENTS:
             report.run(experiment)
+    else:
+        # Small networks and compiling take one core each; the last experiments are the longest, and begin first.
+        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+            list(pool.map(partial(_perform, full=report.is_full(), folder=folder), reversed(range(len(EXPERIMENTS)))))
     path = folder.with_suffix(".md")
     path.write_text(page(folder))
     print(f"\n{path}")
