@@ -173,7 +173,7 @@ def run(path: Path) -> None:
     missing = [job for job in jobs if not find_row(path, job.fields)]
     for number, job in enumerate(missing):
         if number and time.monotonic() - began + longest > 60 * _MINUTES.value:
-            print(f"{len(jobs) - len(missing) + number} of {len(jobs)} rows are there; start it again for the rest")
+            print(f"{len(jobs) - len(missing) + number} of {len(jobs)} rows are there; rerun the same command for the rest")
             return
         job_began = time.monotonic()
         append_row(path, job.fields | {"row": job.make()})

@@ -85,9 +85,9 @@ def main() -> None:
     )
     jax.config.update("jax_num_cpu_devices", max(devices for *_, devices in combinations))
     if _TASK.value == "sample" and ("flax" in _BASELINE.value or _DATA.value != ["synthetic"] or _DEVICES.value != ["1"]):
-        raise InputError("--task=sample is G alone on one device: leave out --data, --devices and --baseline=flax")
+        raise InputError("--task=sample times G alone on one device: leave out --data, --devices and --baseline=flax")
     if any(devices > jax.device_count() for *_, devices in combinations):
-        raise InputError(f"--devices={','.join(_DEVICES.value)} must be at most {jax.device_count()}")
+        raise InputError(f"--devices={','.join(_DEVICES.value)} must be at most {jax.device_count()}, the devices here")
     jax.config.update("jax_enable_compilation_cache", False)  # what is timed is compiling, not reading
     settings = Race(
         task=_TASK.value,

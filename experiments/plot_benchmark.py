@@ -34,7 +34,7 @@ def save_throughput(path: Path) -> None:
     with name_rows_in_errors(path):
         chosen = panels(read_jsonl(path))
     if not chosen:
-        raise InputError(f"--plot={path} has no row of synthetic data")
+        raise InputError(f"--plot={path} has no row of synthetic data: measure with --data=synthetic --out={path}")
     figure = Figure(figsize=(4.5 * len(chosen), 4), layout="constrained")
     for axes, ((hardware, size, dtype), by_batch) in zip(
         figure.subplots(1, len(chosen), squeeze=False)[0], chosen.items(), strict=True

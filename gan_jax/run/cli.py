@@ -43,7 +43,7 @@ def define_config(default: str | None = None, *, resumes: bool = False) -> flags
 
 
 RESUMES = "before the end; rerun the same command to resume from the newest checkpoint, if any"
-KEEPS_ROWS = "before the end; its rows stay: start it again for the rest"
+KEEPS_ROWS = "before the end; its rows are kept: rerun the same command for the rest"
 
 
 def run(main: Callable[..., None], *, positional: bool = False, stopped: str = "") -> None:

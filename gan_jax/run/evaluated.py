@@ -59,7 +59,8 @@ def load_trained_on(config: ConfigDict) -> TrainedOn:
     names, indices = (None, None) if labels is None else np.unique(labels, return_inverse=True)
     num_classes = 0 if names is None else len(names)
     if config.num_classes not in (0, num_classes):
-        raise InputError(f"config.num_classes={config.num_classes} must be 0 or that of {config.data.name}: {num_classes}")
+        of_data = f" or {num_classes}, the number of classes of" if num_classes else ": there are no labels in"
+        raise InputError(f"config.num_classes={config.num_classes} must be 0{of_data} {config.data.name}")
     return TrainedOn(images, None if indices is None else indices.astype(np.int32), names)
 
 

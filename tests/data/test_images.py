@@ -71,7 +71,7 @@ def test_files_that_hold_no_arrays_are_one_line(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "large.npz", images=np.zeros((100, 8, 8, 1), np.uint8))
     monkeypatch.setattr("gan_jax.memory.host_bytes", lambda: 4096)
     for name, message in [
-        ("text.npz", "images is no array"),
+        ("text.npz", "images is not an array"),
         ("pipe.npy", "must be a regular .npy or .npz file"),
         ("", "must be a regular .npy or .npz file"),
         ("large.npz", "unpacked, takes 6.38 KiB, and this machine has 4 KiB of memory"),
