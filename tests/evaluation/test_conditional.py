@@ -314,5 +314,5 @@ def test_the_dataset_must_have_the_classes_of_the_config(run_script, tmp_path):
     data = ("--config.network.name=mlp", "--config.data.image_size=8", f"--config.data.name=numpy:{tmp_path}/stripes.npy")
     options = (*data, "--config.num_classes=2", "--real", f"--out={tmp_path}/rows.jsonl", "--features=pixels")
     done = run_script("evaluate.py", *options, status=2, fast=True)
-    assert "config.num_classes=2 must be 0: there are no labels in numpy:" in done.stderr
-    assert done.stderr.endswith("stripes.npy\n")
+    assert "config.num_classes=2 must be 0: images of numpy:" in done.stderr
+    assert done.stderr.endswith("stripes.npy have no labels\n")
