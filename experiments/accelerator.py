@@ -38,13 +38,13 @@ from gan_jax.run import cli
 from gan_jax.run.loop import train
 from race import Race, describe, measure, measure_ceilings, show
 
-_PART = flags.DEFINE_enum("part", None, ["benchmark", "precision", "determinism", "quality"], "One part; default: all.")
+_PART = flags.DEFINE_enum("part", None, ["benchmark", "precision", "determinism", "quality"], "Part to run; default: all.")
 _MINUTES = flags.DEFINE_float(
-    "minutes", 8.0, "Start no job after the first that would not end within so many.", lower_bound=0.0
+    "minutes", 8.0, "Time limit in minutes: a job that would exceed it is not started, but for the first.", lower_bound=0.0
 )
-_BASELINES = flags.DEFINE_list("baselines", ["torch", "flax"], "Beside what: torch (needs the extra `bench`), flax.")
-_TINY = flags.DEFINE_boolean("tiny", False, "Run all in small, to see that it runs; the rows say so.")
-_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder of the rows and the page.")
+_BASELINES = flags.DEFINE_list("baselines", ["torch", "flax"], "Baselines, among torch (needs the extra `bench`) and flax.")
+_TINY = flags.DEFINE_boolean("tiny", False, "Test the script with tiny jobs that measure nothing; their rows are marked.")
+_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder for the rows and the page.")
 _REDRAW = flags.DEFINE_boolean("redraw", False, "Measure nothing: write the page from the rows.")
 
 HERE = Path(__file__).parent
@@ -173,7 +173,7 @@ def run(path: Path) -> None:
     missing = [job for job in jobs if not find_row(path, job.fields)]
     for number, job in enumerate(missing):
         if number and time.monotonic() - began + longest > 60 * _MINUTES.value:
-            print(f"{len(jobs) - len(missing) + number} of {len(jobs)} rows are there; start it again for the rest")
+            print(f"{len(jobs) - len(missing) + number} of {len(jobs)} rows are there; rerun the same command for the rest")
             return
         job_began = time.monotonic()
         append_row(path, job.fields | {"row": job.make()})

@@ -10,13 +10,14 @@ def make_page(rows: list[dict[str, Any]]) -> str:
     """Write the rows as tables, one for each device and kind of measurement."""
     text = """# Speed, precision, determinism and quality, by device
 
-Written by `experiments/accelerator.py` from [its rows](accelerator.jsonl). Those "in small" are of --tiny and measure nothing.
+Written by `experiments/accelerator.py` from [its rows](accelerator.jsonl). Rows marked "tiny" come from --tiny,
+which tests the script and measures nothing.
 
-- benchmark: medians over timings, on images that lie on the device. A ratio above 1 is to a slower baseline, pair by pair of
-  timings. The roofline bound is that of `benchmark.py`, the peak memory that of the compiled step.
-- data path: medians, by `benchmark_data.py`.
-- precision, quality: metrics of the last evaluation, seconds of the whole run.
-- determinism: by `reproduce.py`, a run that is made twice, and once more with kill -9 in the middle.
+- benchmark: medians over timings, on images that stay on the device. A ratio is the baseline's time over ours, pair by pair of
+  timings: above 1, ours is faster. The roofline bound is that of `benchmark.py`; peak memory is that of the compiled step.
+- data path: medians, from `benchmark_data.py`.
+- precision, quality: metrics of the last evaluation, and the seconds of the whole run.
+- determinism: from `reproduce.py`, which trains the same run twice, and a third time with kill -9 in the middle.
 """
     for device in dict.fromkeys(row["device"] for row in rows):
         text += f"\n## {device}\n"
@@ -31,32 +32,32 @@ def _kind(row: dict[str, Any]) -> str:
 
 
 def _name(row: dict[str, Any]) -> str:
-    return f"{row['what']}{', in small' if row['tiny'] else ''}"
+    return f"{row['what']}{', tiny' if row['tiny'] else ''}"
 
 
 def _benchmark_line(row: dict[str, Any]) -> dict[str, Any]:
     raced = row["row"]
     mode = raced["facts"].get("torch", {}).get("mode")
     return {
-        "what": f"{_name(row)}: {row['recipe']}",
-        "size, batch, dtype, steps a call": f"{raced['size']}, {raced['batch']}, {raced['dtype']}, {raced['steps_per_call']}",
+        "run": f"{_name(row)}: {row['recipe']}",
+        "size, batch, dtype, steps per call": f"{raced['size']}, {raced['batch']}, {raced['dtype']}, {raced['steps_per_call']}",
         "images/s": f"{raced['images_per_second']['gan_jax']:.0f}",
         "ratio to baselines": ", ".join(f"{name} {ratio['median']:.2f}" for name, ratio in raced["ratio"].items()),
         "PyTorch's fastest mode": mode or "",
-        "time over the roofline bound": f"{raced['over_bound']:.2f}",
+        "time / roofline bound": f"{raced['over_bound']:.2f}",
         "peak MB": f"{raced['facts']['gan_jax']['peak_bytes'] / 1e6:.0f}",
     }
 
 
 def _data_path_line(row: dict[str, Any]) -> dict[str, Any]:
-    return {"what": _name(row)} | {name: ratio["median"] for name, ratio in row["row"]["ratios"].items()}
+    return {"run": _name(row)} | {name: ratio["median"] for name, ratio in row["row"]["ratios"].items()}
 
 
 def _trained_line(row: dict[str, Any]) -> dict[str, Any]:
     run = row["row"]
     losses = ", ".join(f"{loss:.4f}" for loss in run["losses"][-1]) if run["losses"] else ""
     return {
-        "what": ", ".join([_name(row), *([row["dtype"]] if "dtype" in row else [])]),
+        "run": ", ".join([_name(row), *([row["dtype"]] if "dtype" in row else [])]),
         "steps": run["to_step"],
         "seconds": f"{run['seconds']:.0f}, {run['compile_seconds']:.0f} until the first step",
         "at the end": format_metrics({name: number for name, number in run["evaluation"].items() if name.startswith("eval/")}),
@@ -66,10 +67,10 @@ def _trained_line(row: dict[str, Any]) -> dict[str, Any]:
 
 def _determinism_line(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        "what": _name(row),
+        "run": _name(row),
         "XLA flag": row["flag"] or "none",
         "same bits": "yes" if row["row"]["status"] == 0 else "no",
-        "its message": row["row"]["error"],
+        "message": row["row"]["error"],
     }
 
 

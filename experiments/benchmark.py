@@ -38,18 +38,18 @@ BASELINES = ("flax", "torch")
 _CONFIG = cli.define_config(default.__file__)
 _SIZE = flags.DEFINE_list("size", None, "Image sizes; default: the config's.")
 _BATCH = flags.DEFINE_list("batch", None, "Batch sizes; default: the config's.")
-_DTYPE = flags.DEFINE_list("dtype", None, "float32, bfloat16; default: the config's.")
-_STEPS_PER_CALL = flags.DEFINE_list("steps_per_call", ["1"], "Steps in one dispatch.")
-_DATA = flags.DEFINE_list("data", ["synthetic"], "synthetic, real.")
-_DEVICES = flags.DEFINE_list("devices", ["1"], "Numbers of devices to split the batch over.")
-_BASELINE = flags.DEFINE_list("baseline", [], f"Beside what: {', '.join(BASELINES)}.")
-_TASK = flags.DEFINE_enum("task", "step", ["step", "sample"], "A training step, or a batch of samples by G alone.")
-_TORCH_MODE = flags.DEFINE_string("torch_mode", None, "Compare only PyTorch's modes that have this in their name.")
-_STEPS = flags.DEFINE_integer("steps", 10, "Steps in one timing.", lower_bound=1)
+_DTYPE = flags.DEFINE_list("dtype", None, "Among float32, bfloat16; default: the config's.")
+_STEPS_PER_CALL = flags.DEFINE_list("steps_per_call", ["1"], "Steps in one dispatch to the device.")
+_DATA = flags.DEFINE_list("data", ["synthetic"], "Among synthetic, real: see above.")
+_DEVICES = flags.DEFINE_list("devices", ["1"], "Numbers of devices that the batch is split over.")
+_BASELINE = flags.DEFINE_list("baseline", [], f"Baselines to compare with, among {', '.join(BASELINES)}.")
+_TASK = flags.DEFINE_enum("task", "step", ["step", "sample"], "Time a training step, or sampling a batch from G alone.")
+_TORCH_MODE = flags.DEFINE_string("torch_mode", None, "Time only those PyTorch modes whose names contain this.")
+_STEPS = flags.DEFINE_integer("steps", 10, "Steps in each timing.", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timings of each implementation.", lower_bound=1)
-_PROFILE = flags.DEFINE_string("profile", None, "Write a trace for TensorBoard or Perfetto here.")
-_OUT = flags.DEFINE_string("out", None, "Append the rows to this file of JSON lines.")
-_PLOT = flags.DEFINE_string("plot", None, "Draw the rows of this file, and measure nothing.")
+_PROFILE = flags.DEFINE_string("profile", None, "Folder for a trace, for TensorBoard or Perfetto.")
+_OUT = flags.DEFINE_string("out", None, "File of JSON lines that the rows are appended to.")
+_PLOT = flags.DEFINE_string("plot", None, "Measure nothing: plot the rows of this file.")
 
 
 def _whole_numbers(flag: Any, default: int) -> list[int]:
@@ -85,9 +85,9 @@ def main() -> None:
     )
     jax.config.update("jax_num_cpu_devices", max(devices for *_, devices in combinations))
     if _TASK.value == "sample" and ("flax" in _BASELINE.value or _DATA.value != ["synthetic"] or _DEVICES.value != ["1"]):
-        raise InputError("--task=sample is G alone on one device: leave out --data, --devices and --baseline=flax")
+        raise InputError("--task=sample times G alone on one device: leave out --data, --devices and --baseline=flax")
     if any(devices > jax.device_count() for *_, devices in combinations):
-        raise InputError(f"--devices={','.join(_DEVICES.value)} must be at most {jax.device_count()}")
+        raise InputError(f"--devices={','.join(_DEVICES.value)} must be at most {jax.device_count()}, the devices here")
     jax.config.update("jax_enable_compilation_cache", False)  # what is timed is compiling, not reading
     settings = Race(
         task=_TASK.value,

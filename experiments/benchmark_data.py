@@ -31,11 +31,11 @@ from gan_jax.run.config import check_config, make_gan, resolve
 from gan_jax.state import GAN, create_state
 
 _CONFIG = cli.define_config(default.__file__)
-_IMAGES = flags.DEFINE_integer("images", 20_000, "Images in the dataset.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 10, "Steps in one timing.", lower_bound=1)
-_FETCHES = flags.DEFINE_integer("fetches", 200, "Steps' data in one timing of a path alone.", lower_bound=1)
-_REPEATS = flags.DEFINE_integer("repeats", 7, "Timings of each.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lines.")
+_IMAGES = flags.DEFINE_integer("images", 20_000, "Number of images in the dataset.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 10, "Steps in each timing of a step.", lower_bound=1)
+_FETCHES = flags.DEFINE_integer("fetches", 200, "Fetches of a step's data in each timing of a data path.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 7, "Number of timings of each kind.", lower_bound=1)
+_OUT = flags.DEFINE_string("out", None, "File of JSON lines that the row is appended to.")
 
 Timing = Callable[[], float]
 """Seconds for one step, or for the data of one."""

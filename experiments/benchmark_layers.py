@@ -27,9 +27,9 @@ from gan_jax.networks.conv import Geometry, strided_conv
 from gan_jax.run import cli
 
 _BATCH = flags.DEFINE_integer("batch", 64, "Images in each call.", lower_bound=1)
-_REPEATS = flags.DEFINE_integer("repeats", 9, "Timings of each.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", "", "Append the rows to this file of JSON lines, and write the table beside it.")
-_PLOT = flags.DEFINE_string("plot", "", "Measure nothing: write the table of the newest rows of this file beside it.")
+_REPEATS = flags.DEFINE_integer("repeats", 9, "Timings of each pass.", lower_bound=1)
+_OUT = flags.DEFINE_string("out", "", "File of JSON lines that the rows are appended to; the table is written beside it.")
+_PLOT = flags.DEFINE_string("plot", "", "Measure nothing: write the table of the newest rows of this file.")
 
 PASSES = ("forward", "input gradient", "weight gradient", "penalty")
 
@@ -161,14 +161,16 @@ def make_page(rows: list[dict[str, Any]], source: str) -> str:
         return f"{times['ours_ms']:.1f} ms, {times['ratio']:.2f} ({low:.2f} to {high:.2f})"
 
     lines = [
-        {"layer": Layer(**row["layer"]).describe(), "of": row["layer"]["network"], **{name: cell(row[name]) for name in PASSES}}
+        {"layer": Layer(**row["layer"]).describe(), "network": row["layer"]["network"]}
+        | {name: cell(row[name]) for name in PASSES}
         for row in rows
     ]
     return f"""# Convolutions beside PyTorch's
 
-Batch {rows[0]["batch"]}, float32, {rows[0]["hardware"]}; PyTorch {rows[0]["torch"]}, `channels_last`. Our median time, and how
-many times as fast as PyTorch it is: median (range) of pairs that ran in turn. Penalty: the gradient towards the weights of the
-squared slope of softplus of the layer.
+Batch {rows[0]["batch"]}, float32, {rows[0]["hardware"]}; PyTorch {rows[0]["torch"]} with `channels_last`. Each cell has our
+median time, then how many times as fast as PyTorch ours is: the median (and range) over pairs of calls that ran in turn.
+*Penalty*: the gradient, with respect to the weights, of the squared norm of the input gradient of softplus of the layer.
+
 Rows: [{source}]({source}), by `experiments/benchmark_layers.py`.
 
 {markdown(lines)}

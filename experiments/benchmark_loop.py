@@ -27,9 +27,9 @@ from gan_jax.run.loop import train
 from gan_jax.state import create_state
 
 _CONFIG = cli.define_config(default.__file__)
-_STEPS = flags.DEFINE_integer("steps", 500, "Steps of a run; half as many in each bare timing.", lower_bound=2)
-_REPEATS = flags.DEFINE_integer("repeats", 3, "Runs.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lines.")
+_STEPS = flags.DEFINE_integer("steps", 500, "Steps of each run; a bare timing has half as many.", lower_bound=2)
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Number of runs.", lower_bound=1)
+_OUT = flags.DEFINE_string("out", None, "File of JSON lines that the row is appended to.")
 
 
 def time_run(config: ConfigDict) -> float:

@@ -17,8 +17,8 @@ from gan_jax.run import cli
 from gan_jax.run.compare import group_runs, read_runs
 from gan_jax.run.page import as_numbers, as_text, make_page, tabulate, tabulate_runs
 
-_CSV = flags.DEFINE_string("csv", "", "File for the table, a line for each setting.")
-_HTML = flags.DEFINE_string("html", "", "File for the page: tables that sort, curves, samples over training.")
+_CSV = flags.DEFINE_string("csv", "", "CSV file for the table, with a line for each setting.")
+_HTML = flags.DEFINE_string("html", "", "HTML file for a page with sortable tables, curves, and samples over training.")
 
 
 def write(path: str, text: str) -> None:

@@ -47,24 +47,24 @@ _MAX_SEEDS = 1000
 _KEPT = 1024  # bytes of each sample that stay, at least: its features, label or distances
 
 _CONFIG = cli.define_config(str(Path(__file__).parent / "configs" / "mnist.py"))
-_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of a run, whose samples are evaluated.")
-_DATA = flags.DEFINE_string("data", "", "The run's data.name once more, where that is a path.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "The run's data.dir once more, where it has one.")
-_NPZ = flags.DEFINE_string("npz", None, "Images to evaluate: .npy or .npz of uint8 [N, H, W, C].")
-_FOLDER = flags.DEFINE_string("folder", None, "Images to evaluate: a folder, read as the config says.")
-_REAL = flags.DEFINE_boolean("real", False, "Evaluate real images that are not among those compared with.")
-_FEATURES = flags.DEFINE_enum("features", "classifier", list(EXTRACTORS), "Features that the metrics compare.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run whose samples are evaluated.")
+_DATA = flags.DEFINE_string("data", "", "The run's data.name, repeated to allow reading it, if a path.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "The run's data.dir, repeated to allow reading it, if any.")
+_NPZ = flags.DEFINE_string("npz", None, "File of images to evaluate, .npy or .npz, uint8 [N, H, W, C].")
+_FOLDER = flags.DEFINE_string("folder", None, "Folder of images to evaluate, read as the config says.")
+_REAL = flags.DEFINE_boolean("real", False, "Evaluate other real images than those compared with: the baseline.")
+_FEATURES = flags.DEFINE_enum("features", "classifier", list(EXTRACTORS), "Features of the metrics.")
 _METRICS = flags.DEFINE_list(
     "metrics",
     [],
-    f"Metrics; by default all that the features allow. {' '.join(f'{name}: {each.summary}' for name, each in METRICS.items())}",
+    f"Metrics; default: all that the features allow. {' '.join(f'{name}: {each.summary}' for name, each in METRICS.items())}",
 )
-_NUM = flags.DEFINE_integer("num", None, "Samples a seed, or other images; default: 10,000, of stacks 26,000.", lower_bound=1)
-_NUM_REAL = flags.DEFINE_integer("num_real", 10_000, "Real images to compare with, at most.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of samples; rows have mean and error.", lower_bound=1, upper_bound=_MAX_SEEDS)
-_SPLIT = flags.DEFINE_string("split", None, "TFDS split of the real images; default: the config's.")
-_NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save those samples as neighbours.png.")
-_OUT = flags.DEFINE_string("out", None, "File for the rows; default: WORKDIR/results.jsonl.")
+_NUM = flags.DEFINE_integer("num", None, "Samples per seed, or other images; default: 10,000, stacks 26,000.", lower_bound=1)
+_NUM_REAL = flags.DEFINE_integer("num_real", 10_000, "Real images to compare with, at most this many.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of samples; rows have mean and SE.", lower_bound=1, upper_bound=_MAX_SEEDS)
+_SPLIT = flags.DEFINE_string("split", None, "Split of the real images; default: the config's.")
+_NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save the samples nearest to training images.")
+_OUT = flags.DEFINE_string("out", None, "File that the rows are appended to; default: WORKDIR/results.jsonl.")
 
 _MAX_QUERIES = 2000  # samples whose neighbours are searched
 _LEARNED = ("classifier",)  # features that have learned from images: others may be compared with any, but for the baseline

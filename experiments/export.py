@@ -15,10 +15,10 @@ from gan_jax.errors import InputError
 from gan_jax.run import cli
 from gan_jax.run.export import export_run
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
-_OUT = flags.DEFINE_string("out", None, "Folder for the files.")
-_WHICH = flags.DEFINE_enum("which", "final", ["final", "best"], "The newest checkpoint, or the best by its selection metric.")
-_RAW = flags.DEFINE_boolean("raw", False, "The generator's own weights, where the run keeps an average of them too.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_OUT = flags.DEFINE_string("out", None, "Folder for the exported files.")
+_WHICH = flags.DEFINE_enum("which", "final", ["final", "best"], "The newest checkpoint, or the best by the selection metric.")
+_RAW = flags.DEFINE_boolean("raw", False, "Use raw weights, although the run keeps an EMA of them.")
 
 
 def main() -> None:

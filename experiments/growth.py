@@ -43,9 +43,9 @@ from gan_jax.state import abstract_state, create_state
 from implementations import make_implementation, make_synthetic
 from plot_growth import make_page, save_picture
 
-_CURVES = flags.DEFINE_string("curves", "", "Measure the curves whose names have this in them.")
-_POINTS = flags.DEFINE_integer("points", 10, "At most so many points of a curve, from the smallest on.", lower_bound=2)
-_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder of the rows, the page and the picture.")
+_CURVES = flags.DEFINE_string("curves", "", "Measure only the curves whose names contain this.")
+_POINTS = flags.DEFINE_integer("points", 10, "Number of points of each curve, from the smallest, at most.", lower_bound=2)
+_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder for the rows, the page and the picture.")
 _REDRAW = flags.DEFINE_boolean("redraw", False, "Measure nothing: write the page and the picture from the rows.")
 
 Measured = dict[str, float]

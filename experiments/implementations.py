@@ -153,8 +153,8 @@ def check_baselines(config: ConfigDict, gan: GAN, baselines: Collection[str]) ->
     square = isinstance(size, int) and size & (size - 1) == 0
     if extras or "mlp" in players or optimizers != {"adam"} or not square:
         raise InputError(
-            "--baseline=torch is an unconditional network of square images, whose side is a power of two, with adam, and of "
-            "the penalties with r1 and r2 at every step; without augmentation and packing"
+            "--baseline=torch must have an unconditional network of square images whose side is a power of two, adam, no "
+            "augmentation, no packing, and no penalties but r1 and r2 at every step"
         )
     if importlib.util.find_spec("torch") is None:
         raise InputError("--baseline=torch: PyTorch is not installed; install the extra: pip install 'gan_jax[bench]'")
@@ -226,5 +226,5 @@ def same_work(recipe: Any, state: Any) -> dict[str, Any]:
     other = not recipe.penalties and abs(baseline_flops / flops - 1) > 0.05
     tolerance = 1e-4 if recipe.dtype == "float32" else 3e-2
     if counts != baseline_counts or other or not np.allclose(losses, baseline_losses, rtol=tolerance):
-        raise RuntimeError(f"the baseline does other work: {counts} parameters here, {facts}")
+        raise RuntimeError(f"the baseline does different work: {counts} parameters here, {facts}")
     return facts

@@ -30,12 +30,12 @@ from gan_jax.run.loop import train
 from gan_jax.run.restore import restore_run
 from gan_jax.sampling import sample
 
-_STEPS = flags.DEFINE_integer("steps", 5000, "Steps of each run.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer("seeds", 1, "Runs.", lower_bound=1)
-_NUM = flags.DEFINE_integer("num", 10_000, "Samples.", lower_bound=2)
-_WIDTH = flags.DEFINE_integer("width", 32, "Channels next to the image.", lower_bound=1)
-_RUNS = flags.DEFINE_string("runs", "runs/mnist_parzen", "Folder of the runs.")
-_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder of the rows and the page.")
+_STEPS = flags.DEFINE_integer("steps", 5000, "Training steps of each run.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Number of runs, with seeds 0, 1, ….", lower_bound=1)
+_NUM = flags.DEFINE_integer("num", 10_000, "Samples of each run.", lower_bound=2)
+_WIDTH = flags.DEFINE_integer("width", 32, "Channels of both networks next to the image.", lower_bound=1)
+_RUNS = flags.DEFINE_string("runs", "runs/mnist_parzen", "Folder for the runs.")
+_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder for the rows and the page.")
 
 _SIZE, _BORDER = 32, 2  # digits are 28 × 28 in a border of 2
 
@@ -69,12 +69,14 @@ def make_page(rows: dict[str, dict[str, Any]]) -> str:
         | {"nats": f"{row['log_likelihood']:.1f} ± {row['standard_error']:.1f}"}
         for name, row in rows.items()
     ]
-    over_seeds = plus_minus([row["log_likelihood"] for row in list(rows.values())[1:]])
+    of_seeds = [row["log_likelihood"] for row in list(rows.values())[1:]]
+    over_seeds = f" The mean over training seeds is {plus_minus(of_seeds)} (SE) nats." if len(of_seeds) > 1 else ""
     return f"""# Parzen windows on the embedded digits
 
-{_STEPS.value} steps of configs/mnist_dcgan.py at width {_WIDTH.value}; final step, EMA weights. Of the 5,000 digits 3,000 are
-to train on, 1,000 to choose σ, 1,000 to test. ± is the SE over the test digits, as in the paper, whose 225 ± 2 is of MNIST
-itself: not the same data. Mean over the seeds, ± SE: {over_seeds} nats.
+The GAN is configs/mnist_dcgan.py at width {_WIDTH.value}, after {_STEPS.value:,} steps, with EMA weights. Of the 5,000 digits,
+3,000 are for training, 1,000 for choosing σ and 1,000 for testing. ± is the SE over the test digits, as in the paper, whose
+225 ± 2 nats are on MNIST itself and cannot be compared with these.{over_seeds}
+
 Rows: [mnist_parzen.jsonl](mnist_parzen.jsonl), by `experiments/mnist_parzen.py`.
 
 {markdown(lines)}

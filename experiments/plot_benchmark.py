@@ -11,6 +11,7 @@ from gan_jax.files import read_jsonl
 from gan_jax.run.plots import save_figure
 
 Panel = tuple[str, int, str]
+LABELS = {"roofline": "roofline bound", "gan_jax": "gan_jax", "torch": "PyTorch", "flax": "Flax's own layers"}
 
 
 def panels(rows: list[dict[str, Any]]) -> dict[Panel, dict[int, dict[str, float]]]:
@@ -34,7 +35,7 @@ def save_throughput(path: Path) -> None:
     with name_rows_in_errors(path):
         chosen = panels(read_jsonl(path))
     if not chosen:
-        raise InputError(f"--plot={path} has no row of synthetic data")
+        raise InputError(f"--plot={path} has no row of synthetic data: measure with --data=synthetic --out={path}")
     figure = Figure(figsize=(4.5 * len(chosen), 4), layout="constrained")
     for axes, ((hardware, size, dtype), by_batch) in zip(
         figure.subplots(1, len(chosen), squeeze=False)[0], chosen.items(), strict=True
@@ -42,8 +43,9 @@ def save_throughput(path: Path) -> None:
         batches = sorted(by_batch)
         for name, style in (("roofline", "--"), ("gan_jax", "o-"), ("torch", "s-"), ("flax", "^-")):
             known = [batch for batch in batches if name in by_batch[batch]]
-            axes.plot(known, [by_batch[batch][name] for batch in known], style, label=name)
-        axes.set(title=f"{size}×{size}, {dtype}\n{hardware}", xlabel="batch", ylabel="images/s", xscale="log", yscale="log")
+            axes.plot(known, [by_batch[batch][name] for batch in known], style, label=LABELS[name])
+        axes.set(title=f"{size}×{size}, {dtype}\n{hardware}", xlabel="batch size", ylabel="images/s")
+        axes.set(xscale="log", yscale="log")
         axes.set_xticks(batches, [str(batch) for batch in batches])
         axes.minorticks_off()
         axes.legend(fontsize=8)

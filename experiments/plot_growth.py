@@ -39,7 +39,7 @@ def make_page(rows: list[dict[str, Any]]) -> str:
     return (
         "# How time and memory grow with the work\n\n"
         f"Written by `experiments/growth.py` from [its rows](growth.jsonl), on {rows[-1]['device']}. The exponent is "
-        f"that of the seconds, between the last two points.\n\n{markdown(lines)}\n"
+        f"the slope of the last two points, seconds over x, on logarithmic axes.\n\n{markdown(lines)}\n"
     )
 
 

@@ -28,9 +28,9 @@ from gan_jax.run.restore import restore_run
 from gan_jax.state import TrainState
 
 _CONFIG = cli.define_config()
-_STEPS = flags.DEFINE_integer("steps", 60, "Steps of a run.", lower_bound=4)
-_DEVICES = flags.DEFINE_list("devices", ["2"], "Numbers of CPU devices to compare with one.")
-_OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lines.")
+_STEPS = flags.DEFINE_integer("steps", 60, "Steps of each run.", lower_bound=4)
+_DEVICES = flags.DEFINE_list("devices", ["2"], "Numbers of CPU devices to compare with one device.")
+_OUT = flags.DEFINE_string("out", None, "File of JSON lines that the row is appended to.")
 
 _MAX_DEVICES = 256
 _TRAIN = Path(__file__).parent / "train.py"

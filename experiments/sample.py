@@ -37,18 +37,18 @@ from gan_jax.sampling import Grid, generate, generate_grid, grid_labels, slerp, 
 from gan_jax.state import GAN, TrainState, generator_variables
 from gan_jax.steps import example_keys, sample_latents
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _NUM = flags.DEFINE_integer("num", 64, "Number of samples.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**32 - 1)
-_SEEDS = flags.DEFINE_string("seeds", None, "Seeds with a sample each, such as 0-7,11.")
-_OUT = flags.DEFINE_string("out", None, "PNG file, with --interpolate also GIF, with --seeds also a folder.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents, without --seeds.", lower_bound=0, upper_bound=2**32 - 1)
+_SEEDS = flags.DEFINE_string("seeds", None, "Draw one sample of each of these seeds, such as 0-7,11.")
+_OUT = flags.DEFINE_string("out", None, "PNG file; with --interpolate also a GIF file, with --seeds also a folder.")
 _NPZ = flags.DEFINE_string(
-    "npz", None, "File for the samples: array `samples`, uint8 [N, H, W, C], or float32 [N, D], and their `labels`."
+    "npz", None, "File for the samples, as arrays `samples`, uint8 [N, H, W, C] or float32 [N, D], and `labels`."
 )
-_LABELS = flags.DEFINE_list("labels", [], "Classes, one for each row of images, in turn for points; default: all.")
-_INTERPOLATE = flags.DEFINE_boolean("interpolate", False, "Rows of eight steps between two latents, or an animation.")
-_TRUNCATION = flags.DEFINE_float("truncation", None, "Largest absolute value of a latent's entries.")
-_RAW = flags.DEFINE_boolean("raw", False, "The generator's own weights, where the run keeps an average of them too.")
+_LABELS = flags.DEFINE_list("labels", [], "Classes: one for each row of images; points take them in turn. Default: all.")
+_INTERPOLATE = flags.DEFINE_boolean("interpolate", False, "Interpolate between latents, in rows of eight or in a GIF.")
+_TRUNCATION = flags.DEFINE_float("truncation", None, "Largest absolute value of a latent's entries; default: none.")
+_RAW = flags.DEFINE_boolean("raw", False, "Use raw weights, although the run keeps an EMA of them.")
 
 _COLUMNS = 8
 _ENDS = 4  # latents of a walk

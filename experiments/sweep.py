@@ -1,4 +1,4 @@
-"""Which of these settings is best? Train every combination of the values of some entries, one resumable run each.
+r"""Which of these settings is best? Train every combination of the values of some entries, one resumable run each.
 
 Command: python experiments/sweep.py --config=experiments/configs/ring.py --workdir=runs/sweep \
     --config.objective=minimax,hinge --config.seed=0,1,2 --jobs=2
@@ -23,11 +23,13 @@ from gan_jax.run.runtime import StopSignals
 from gan_jax.run.sweep import Run, expand, is_complete, make_config, split_arguments
 
 _CONFIG = flags.DEFINE_string("config", "", "Config file; --config.key=A,B sweeps an entry, --config.key=A sets it.")
-_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the runs.")
-_JOBS = flags.DEFINE_integer("jobs", 1, "Runs at a time on this machine.", lower_bound=1)
-_LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm", "submitit"], "submitit: its own local executor.")
-_SLURM = flags.DEFINE_list("slurm", [], "Options of a job as submitit names them: time=MINUTES, partition=, gpus_per_node=.")
-_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Print the runs and their state, and train nothing.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Folder for the runs.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "Runs at a time on this machine, with --launcher=local.", lower_bound=1)
+_LAUNCHER = flags.DEFINE_enum(
+    "launcher", "local", ["local", "slurm", "submitit"], "Where runs train; submitit uses its local executor."
+)
+_SLURM = flags.DEFINE_list("slurm", [], "Options of a job, as submitit names them: time=MINUTES, partition=, gpus_per_node=.")
+_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Print the runs and their state; train nothing.")
 
 _POLL = 0.2  # seconds
 # Runs a command; where SIGTERM has stopped it, with a checkpoint (status 143), the job is queued again, as by launch/slurm.sh.

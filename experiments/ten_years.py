@@ -34,11 +34,11 @@ from gan_jax.run.table import Curve, add_samples, save_table_picture
 from gan_jax.sampling import sample
 from gan_jax.state import create_state, run_keys
 
-_SECONDS = flags.DEFINE_integer("seconds", 60, "Seconds of training of each run, by the measured steps.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Reported runs of each recipe; their seeds are 1, 2, ….", lower_bound=1)
-_WIDTH = flags.DEFINE_integer("width", 32, "Channels of G next to the image, of D half as many.", lower_bound=2)
-_RUNS = flags.DEFINE_string("runs", "runs/ten_years", "Folder of the runs.")
-_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder of the rows, the page and the pictures.")
+_SECONDS = flags.DEFINE_integer("seconds", 60, "Training time of each run in seconds, from measured step times.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Reported runs of each recipe, with seeds 1, 2, ….", lower_bound=1)
+_WIDTH = flags.DEFINE_integer("width", 32, "Channels of G's layer next to the image; D has half as many.", lower_bound=2)
+_RUNS = flags.DEFINE_string("runs", "runs/ten_years", "Folder for the runs.")
+_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder for the rows, the page and the picture.")
 _REDRAW = flags.DEFINE_boolean("redraw", False, "Train nothing: write the page and the picture from the rows.")
 
 LEARNING_RATES = (2e-4, 1e-3)
@@ -166,7 +166,7 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         lines.append(
             {
                 "year": recipe.year,
-                "D's game": f"{recipe.name} ({recipe.paper})",
+                "game": f"{recipe.name} ({recipe.paper})",
                 **{title: numbers[key] for key, title in COLUMNS.items()},
                 "runs": f"{len(runs)}{diverged}",
                 "steps": runs[0]["num_steps"],
@@ -180,25 +180,27 @@ def make_page(rows: list[dict[str, Any]]) -> str:
     """Make the page: the table, the picture and what all runs share."""
     first = rows[0]
     tuning = [
-        {"D's game": row["recipe"], "learning rate": f"{row['learning_rate']:g}", "distance": row["distance"] or "diverged"}
+        {"game": row["recipe"], "learning rate": f"{row['learning_rate']:g}", "distance": row["distance"] or "diverged"}
         for row in rows
         if row["seed"] == TUNING_SEED
     ]
-    return f"""# Ten years of objectives in the same minutes
+    return f"""# Ten years of objectives in the same training time
 
-A DCGAN generator with batch norm, width {first["width"]}, batch 32, on the 5,000 embedded digits at 32 × 32;
-{first["training_seconds"]} s of training steps for each run on {first["hardware"]}; average of the generator with decay 0.998.
-The discriminator is the DCGAN's of half the width, with batch norm, with spectral norm, or with neither where there is a
-penalty. Mean ± SE over training seeds 1, 2, …; the learning rate was chosen with seed {TUNING_SEED}. Adam's moments are
-those usual for each, γ of R1 and R2 is 1, λ of the gradient penalty is 10 with five discriminator updates. Real digits that
-the classifier has not seen are at {REAL_DISTANCE} from the others, with a confidence of 0.995.
+Every generator is a DCGAN with batch norm, width {first["width"]}, trained in batches of 32 on the 5,000 embedded digits at
+32 × 32. Each run has {first["training_seconds"]} s of training steps on {first["hardware"]}. Its samples come from the averaged
+generator (decay 0.998). The discriminator is a DCGAN of half the width, with batch norm, with spectral norm, or, where there is
+a penalty, with neither. Numbers are mean ± SE over training seeds 1, 2, …; seed {TUNING_SEED} only chose the learning rate.
+Adam's moments are those usual for each recipe. γ of R1 and R2 is 1; λ of WGAN-GP is 10, with five discriminator updates per
+generator update. Real digits that the classifier has not seen have a distance of {REAL_DISTANCE} from the other digits, and a
+confidence of 0.995.
+
 Rows: [ten_years.jsonl](ten_years.jsonl), by `experiments/ten_years.py`.
 
 {markdown(table(rows))}
 
-![Samples of each recipe, the same latents, seed 1; below, the distance over the seconds of training](ten_years.png)
+![Samples of each recipe from the same latents, seed 1; below, the distance over seconds of training](ten_years.png)
 
-The choice of the learning rates, seed {TUNING_SEED}:
+The learning rates were chosen with seed {TUNING_SEED}:
 
 {markdown(tuning)}
 """
@@ -215,7 +217,7 @@ def save_picture(rows: list[dict[str, Any]], samples: dict[str, np.ndarray], pat
             steps = np.array([int(step) for step in runs[0]["distances"]])
             seconds = steps * runs[0]["training_seconds"] / runs[0]["num_steps"]
             curves[name] = Curve(seconds, np.array([list(row["distances"].values()) for row in runs]))
-    axes = ("seconds of training on 2 cores", "classifier Fréchet distance")
+    axes = ("seconds of training", "classifier Fréchet distance")
     save_table_picture(path, lines, curves, labels=axes, baseline=("real digits", REAL_DISTANCE))
 
 

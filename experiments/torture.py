@@ -25,9 +25,9 @@ from gan_jax.files import read_jsonl
 from gan_jax.run import cli
 from torture_subject import EVERY, STEPS, Subject, finish, saved_steps, signal_after, start
 
-_KILLS = flags.DEFINE_integer("kills", 40, "How often a run is killed at a random moment.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the moments and places.")
-_OUT = flags.DEFINE_string("out", None, "Append the rows to this file of JSON lines.")
+_KILLS = flags.DEFINE_integer("kills", 40, "Number of kills, each at a random moment of a run.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the random moments and places.")
+_OUT = flags.DEFINE_string("out", None, "File of JSON lines that the rows are appended to.")
 
 _UNSHARE = ("unshare", "--map-root-user", "--mount")
 _ROOMS = [f"size={size}k" for size in (40, 80, 120, 200, 300, 700)]

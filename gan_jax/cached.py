@@ -32,7 +32,7 @@ def write_to_cache(path: Path, write: Callable[[IO[bytes]], object]) -> bool:
     try:
         write_atomic_bytes(path, write)
     except OSError as error:
-        print(f"not kept for the next time: {error.filename or path}: {error.strerror or error}", flush=True)
+        print(f"not cached for the next time: {error.filename or path}: {error.strerror or error}", flush=True)
         return False
     return True
 

@@ -53,7 +53,7 @@ def open_regular(path: str | Path, flags: int = os.O_RDONLY, *, at_most: int | N
 
 
 def _not_regular(path: str | Path) -> InputError:
-    return InputError(f"{shorten(path)}: must be a regular file, and no link, pipe or device")
+    return InputError(f"{shorten(path)}: must be a regular file, not a link, pipe or device")
 
 
 def check_tree(folder: Path, *, at_most: int) -> None:
@@ -70,7 +70,7 @@ def check_tree(folder: Path, *, at_most: int) -> None:
                 else:
                     size += entry.stat(follow_symlinks=False).st_size
                 if size > at_most or entries > _MAX_ENTRIES:
-                    raise InputError(f"{folder}: must be at most {at_most} bytes in {_MAX_ENTRIES} files")
+                    raise InputError(f"{folder}: must be at most {at_most} bytes in at most {_MAX_ENTRIES} files")
 
 
 def expand(path: str) -> Path:

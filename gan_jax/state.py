@@ -121,7 +121,7 @@ def create_state(gan: GAN, rng: jax.Array, *, outermost: bool = False) -> TrainS
         InputError: parts of the recipe that exclude one another.
     """
     if gan.num_classes and gan.packing > 1:
-        raise InputError("num_classes > 0 and packing > 1: packed samples have no one label; choose one of the two")
+        raise InputError("num_classes > 0 and packing > 1: packed samples have no single label; choose one of the two")
 
     def create(rng: jax.Array) -> TrainState:
         gen_rng, disc_rng = jax.random.split(rng)
@@ -131,7 +131,7 @@ def create_state(gan: GAN, rng: jax.Array, *, outermost: bool = False) -> TrainS
         disc_params, disc_stats = _init(gan.networks.disc, disc_rng, samples, labels)
         if gan.penalties and has_batch_norm(disc_stats):
             raise InputError(
-                "a penalty and batch norm in the discriminator: it couples examples, and a penalty is on the slope of each: "
+                "a gradient penalty is defined for each example, and batch norm in the discriminator couples examples: "
                 "set config.network.disc.dcgan.norm=none (or layer, spectral), or the weights in config.penalty to 0"
             )
         return TrainState(

@@ -27,8 +27,8 @@ from gan_jax.evaluation.results import append_row, hardware
 from gan_jax.run import cli
 
 _BATCHES = flags.DEFINE_multi_integer("batch", [1, 8, 32], "Batch sizes to time.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Timings of each.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", None, "Append the row to this file of JSON lines.")
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Number of timings of each batch size.", lower_bound=1)
+_OUT = flags.DEFINE_string("out", None, "File of JSON lines that the row is appended to.")
 
 SIZES = (28, 32, 64, 256, 299)
 TOLERANCE = 1e-4

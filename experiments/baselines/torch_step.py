@@ -231,13 +231,13 @@ def fastest(
     chosen = [mode for mode in modes if not only or only in str(mode)]
     if not chosen:
         parts = dict.fromkeys(part for mode in modes for part in str(mode).split(", "))
-        raise InputError(f"--torch_mode={only}: no mode has this in its name; there is {', '.join(parts)}")
+        raise InputError(f"--torch_mode={only}: must be in the name of a mode: {', '.join(parts)}")
     for mode in chosen:
         began = time.perf_counter()
         try:
             run = Trainer(recipe, mode, state).make_timed(task)
         except Exception as error:  # whatever a compiler may raise: a mode that does not run is skipped
-            print(f"  torch {mode}: left out, {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            print(f"  torch {mode}: skipped, {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             continue
         ready = time.perf_counter() - began
         few = max(1, min(steps, round(1.0 / run(1))))

@@ -156,7 +156,7 @@ def make_dataset(
     resident: Any = {"batch_size": batch_size, "resident_mib": resident_mib, "part": part}
     if is_stacked(name):
         if flip:
-            raise InputError(f"data.flip must be false for {name}: mirrored digits are other ones, or none")
+            raise InputError(f"data.flip must be false for {name}: mirroring changes the digits")
         return _make_stacked(name, transform, split, data_dir, **resident)
     images, labels = load_images(name, transform, split=split, data_dir=data_dir)
     return from_arrays(images, labels, flip=flip, workers=workers, **resident)

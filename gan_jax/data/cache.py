@@ -92,7 +92,7 @@ def load_decoded(source: Source, transform: Transform) -> Images:
         print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
     if record.transparent:
         of = source.total - len(record.skipped)
-        text = f"{source.name}: {record.transparent} of {of} images have transparent pixels, over data.background"
+        text = f"{source.name}: {record.transparent} of {of} images have transparency, drawn over data.background"
         print(f"{text}={transform.background}".encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
     if len(record.skipped) == source.total:
         raise InputError(f"{source.name}: none of its {source.total} images can be read")

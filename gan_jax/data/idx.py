@@ -27,7 +27,7 @@ def read_idx_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     stem = IDX_SPLITS[split]
     images, labels = (_read(folder, f"{stem}-{part}-ubyte") for part in ("images-idx3", "labels-idx1"))
     if len(images) != len(labels):
-        raise InputError(f"{folder}: {len(images)} {stem} images, {len(labels)} labels: there must be as many")
+        raise InputError(f"{folder}: {len(images)} {stem} images, {len(labels)} labels: there must be one label for each image")
     return images, labels
 
 

@@ -126,5 +126,5 @@ def _read_numpy(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
 def _array(content: Any, name: str) -> np.ndarray:
     array = content[name]
     if not isinstance(array, np.ndarray):  # numpy returns what is no array as it is
-        raise ValueError(f"{name} is no array")
+        raise ValueError(f"{name} is not an array")
     return array

@@ -86,6 +86,6 @@ def evaluate(reference: Reference, sources: Sequence[ImageSource], name: str) ->
 
 def _check_shape(name: str, shape: tuple[int, ...], real: tuple[int, ...], features: str) -> None:
     if shape[2] != real[2]:
-        raise InputError(f"{name}: must have {real[2]} channels as the real images, not {shape[2]}")
+        raise InputError(f"{name}: must have {real[2]} channels like the real images, not {shape[2]}")
     if shape[:2] != real[:2] and features != "inception":
-        raise InputError(f"{name}: must be {real[0]} × {real[1]} as the real images, not {shape[0]} × {shape[1]}")
+        raise InputError(f"{name}: must be {real[0]} × {real[1]} like the real images, not {shape[0]} × {shape[1]}")

@@ -111,7 +111,7 @@ def _metrics_by_label(fewest: int, dimensions: int) -> list[Metric]:
     at_least = {"accuracy": 0, "class_frechet": dimensions + 1, "class_coverage": METRICS["class_coverage"].of_each_class or 0}
     for name, each in at_least.items():
         if fewest < each:
-            print(f"evaluation is without {name}: a class has {fewest} images on a side, and must have {each}", flush=True)
+            print(f"evaluation leaves out {name}: a class has {fewest} images on one side, and must have {each}", flush=True)
     return [METRICS[name] for name, each in at_least.items() if fewest >= each]
 
 

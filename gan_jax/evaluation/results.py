@@ -77,7 +77,8 @@ def name_rows_in_errors(path: str | Path) -> Iterator[None]:
     except InputError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: a row must have what is read of it: {type(error).__name__}: {error}") from error
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: a row has a missing or wrong field ({what}); remove that row") from error
 
 
 def mean_and_error(numbers: Any) -> tuple[float, float]:

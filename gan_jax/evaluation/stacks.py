@@ -66,7 +66,7 @@ def evaluate_stacks(
     for images in sources:
         if images[0:1].shape[1:] != dataset.sample_shape:
             shape, real = (" × ".join(map(str, each)) for each in (images[0:1].shape[1:], dataset.sample_shape))
-            raise InputError(f"{name}: must be {real} as the real stacks, not {shape}")
+            raise InputError(f"{name}: must be {real} like the real stacks, not {shape}")
     parts = [name if len(sources) == 1 else f"{name}, {index + 1} of {len(sources)}" for index in range(len(sources))]
     by_seed = [judge.compute(images, name=part) for images, part in zip(sources, parts, strict=True)]
     num, accuracy = len(sources[0]), judge.extractor.accuracy

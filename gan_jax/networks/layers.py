@@ -174,13 +174,13 @@ def check_image(network: str, sample_shape: tuple[int, ...], smallest: int) -> t
     smallest: the least that the shorter side can be.
     """
     if len(sample_shape) != 3:
-        raise InputError(f"network {network} makes images, and the samples are {sample_shape}: choose mlp, or an image dataset")
+        raise InputError(f"network {network} makes images, but the samples are {sample_shape}: choose mlp, or an image dataset")
     height, width, channels = sample_shape
     nearest_sizes = _nearest_sizes((height, width), smallest)
     if (height, width) not in nearest_sizes:
         near = " and ".join(f"{height} × {width}" for height, width in nearest_sizes)
         raise InputError(
-            f"network {network}: image size {height} × {width} must be h·2^n × w·2^n with 4 to 7 for the smaller of h and w; "
+            f"network {network}: image size {height} × {width} must be h·2^n × w·2^n, the smaller of h and w from 4 to 7; "
             f"nearest: {near}; set config.data.image_size"
         )
     return (height, width), channels
@@ -211,7 +211,7 @@ def check_norm(network: str, norm: str, norms: Sequence[str], *, of_disc: Sequen
     if norm in of_disc:
         has = f"the generator has {' or '.join(norms)}"
         raise InputError(
-            f"network {network}: norm={norm} is the discriminator's alone, {has}: set it by config.network.disc.{network}.norm"
+            f"network {network}: norm={norm} is for the discriminator only, {has}: set config.network.disc.{network}.norm"
         )
     if norm not in norms:
         raise InputError(f"network {network}: norm={norm} must be one of {', '.join(norms)}{nearest(norm, norms)}")

@@ -154,7 +154,7 @@ def _check(
     check_width("r3gan", "group_size", group_size)
     for width in widths:
         if _EXPANSION * width % group_size:
-            raise InputError(f"network r3gan: group_size={group_size} must divide {_EXPANSION} × {width}, of widths={widths}")
+            raise InputError(f"network r3gan: group_size={group_size} must divide {_EXPANSION} × {width}, for widths={widths}")
     return size, channels, widths if len(widths) > 1 else widths * resolutions
 
 

@@ -11,21 +11,23 @@ from gan_jax.run.config import make_plan
 from gan_jax.run.loop import train
 
 _CONFIG = cli.define_config(default.__file__, resumes=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: its checkpoints, logs and pictures.")
-_INIT_FROM = flags.DEFINE_string("init_from", "", "Workdir of another run, with whose networks a new run begins.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, for its checkpoints, logs and pictures.")
+_INIT_FROM = flags.DEFINE_string("init_from", "", "Workdir of another run, whose networks a new run starts from.")
 _ALLOW_CHANGES = flags.DEFINE_boolean(
     "allow_changes",
     False,
-    "Continue a run under another config, such as another learning rate; its history records it.",
+    "Continue a run with a changed config, such as another learning rate; its history records the change.",
 )
-_PRINT_CONFIG = flags.DEFINE_boolean(
-    "print_config", False, "Print the whole config as JSON, once it is checked; train nothing."
+_PRINT_CONFIG = flags.DEFINE_boolean("print_config", False, "Check the config, print all of it as JSON, and train nothing.")
+_DISTRIBUTED = flags.DEFINE_boolean("distributed", False, "Train in several processes: give each the same command.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, unless the cluster supplies it.")
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Number of processes, unless the cluster supplies it.", lower_bound=1
 )
-_DISTRIBUTED = flags.DEFINE_boolean("distributed", False, "One of several processes, with the same command on each host.")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster supplies it.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Their number, where no cluster supplies it.", lower_bound=1)
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one's, from 0, where no cluster supplies it.", lower_bound=0)
-_TIMEOUT = flags.DEFINE_integer("connect_timeout", 300, "Seconds until all processes must have connected.", lower_bound=1)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Index of this process, from 0, unless the cluster supplies it.", lower_bound=0
+)
+_TIMEOUT = flags.DEFINE_integer("connect_timeout", 300, "Seconds within which all processes must connect.", lower_bound=1)
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def _open_frame(path: Path, caption: str, animation: str) -> Image.Image | None:
             return _with_caption(image, caption).convert("P", palette=Image.Palette.ADAPTIVE)
     except Exception as error:  # Pillow raises anything on damaged bytes
         reason = "not a picture" if isinstance(error, UnidentifiedImageError) else (str(error) or type(error).__name__)
-        print(f"{path}: damaged ({reason}); {animation} is without it", file=sys.stderr, flush=True)
+        print(f"{path}: damaged ({reason}); left out of {animation}", file=sys.stderr, flush=True)
         return None
 
 

@@ -96,7 +96,7 @@ def fit(
     if num_steps < 1 or every < 1:
         raise InputError(f"num_steps={num_steps}, every={every}: both must be integers ≥ 1")
     if gan.networks.disc is None:
-        raise InputError("this recipe was restored for its samples alone: make one by gan_jax.recipe")
+        raise InputError("this recipe was restored for sampling only: make one with gan_jax.recipe to train")
     if state is not None and init_from is not None:
         raise InputError("state and init_from: only one can be given")
     step_fn = make_step(gan, dataset, seed)

@@ -49,7 +49,7 @@ class Checkpoint(NamedTuple):
         for path in expected if partial else (*expected, *saved):
             if expected.get(path) != saved.get(path):
                 there, here = saved.get(path, "absent"), expected.get(path, "absent")
-                raise InputError(f"{path} is {there} in the checkpoint of step {self.step}, and {here} by the config")
+                raise InputError(f"{path} is {there} in the checkpoint of step {self.step}, but {here} by the config")
         state: TrainState = jax.tree.unflatten(jax.tree.structure(abstract_state), [self.arrays[path] for path in expected])
         return jax.device_put(state)
 
@@ -140,7 +140,7 @@ class Checkpoints:
         self.wait()
         candidates = self.steps()[::-1] if which == "final" else list(self.selection_metrics())
         if which == "best" and not candidates and self.steps():
-            raise InputError(f"{self.directory}: no checkpoint has a selection metric; take the final one")
+            raise InputError(f"{self.directory}: no checkpoint has a selection metric; use the final one")
         for index, step in enumerate(candidates):
             try:
                 checkpoint = self._read(step)
@@ -176,7 +176,7 @@ class Checkpoints:
             self._read(step)
         except DamagedError as damage:
             self._set_aside(step)
-            raise OSError(errno.EIO, f"it is not what is read back: {damage}") from damage
+            raise OSError(errno.EIO, f"what is read back differs: {damage}") from damage
         self._verified = True
 
     def _read_record(self, step: int) -> dict[str, Any]:

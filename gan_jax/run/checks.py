@@ -47,7 +47,7 @@ def _check_types(config: Any) -> dict[str, Any]:
         raise InputError("config must be sections of entries, as in gan_jax/configs/default.py") from None
     if missing := [key for key in expected if key not in flat]:
         rest = f" and {len(missing) - 1} more" if missing[1:] else ""
-        raise InputError(f"config.{missing[0]} is missing{rest}: begin with gan_jax/configs/default.py, which has every entry")
+        raise InputError(f"config.{missing[0]} is missing{rest}: start from gan_jax/configs/default.py, which has every entry")
     if unknown := [key for key in flat if key not in expected]:
         raise InputError(f"config.{shorten(unknown[0])}: no such entry{nearest_key(str(unknown[0]), expected)}")
     wrong = [

@@ -19,7 +19,7 @@ from gan_jax.run.checks import flatten
 from gan_jax.run.console import mend_console
 from gan_jax.run.runtime import enable_compilation_cache, exit_on_signals, keep_freed_memory
 
-_COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Keep compiled programs in the user's cache folder.")
+_COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Cache compiled programs in the user's cache folder.")
 
 
 _default_configs: list[str] = []  # not the library's default, which it parses, with the overrides, where the flag is defined
@@ -43,7 +43,7 @@ def define_config(default: str | None = None, *, resumes: bool = False) -> flags
 
 
 RESUMES = "before the end; rerun the same command to resume from the newest checkpoint, if any"
-KEEPS_ROWS = "before the end; its rows stay: start it again for the rest"
+KEEPS_ROWS = "before the end; its rows are kept: rerun the same command for the rest"
 
 
 def run(main: Callable[..., None], *, positional: bool = False, stopped: str = "") -> None:

@@ -135,7 +135,7 @@ def assert_same(*settings: Any) -> None:
     digests = multihost_utils.process_allgather(np.frombuffer(bytes.fromhex(sha256_of(repr(settings))), np.uint8))
     different = np.flatnonzero((digests != digests[0]).any(axis=1))
     if len(different):
-        raise InputError(f"process {different[0]} has another config or other data than process 0; give all the same")
+        raise InputError(f"process {different[0]} has another config or other data than process 0; give all processes the same")
 
 
 def shutdown() -> None:

@@ -59,7 +59,9 @@ def load_trained_on(config: ConfigDict) -> TrainedOn:
     names, indices = (None, None) if labels is None else np.unique(labels, return_inverse=True)
     num_classes = 0 if names is None else len(names)
     if config.num_classes not in (0, num_classes):
-        raise InputError(f"config.num_classes={config.num_classes} must be 0 or that of {config.data.name}: {num_classes}")
+        name = config.data.name
+        allowed = f"0 or {num_classes}, the classes of {name}" if num_classes else f"0: images of {name} have no labels"
+        raise InputError(f"config.num_classes={config.num_classes} must be {allowed}")
     return TrainedOn(images, None if indices is None else indices.astype(np.int32), names)
 
 

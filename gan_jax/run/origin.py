@@ -50,7 +50,7 @@ def read_origin(
         here = kind_of(wanted[path]) if path in wanted else "absent"
         there = checkpoint.arrays.get(sources.get(path, path))
         if there is None or kind_of(there) != here:
-            kinds = f"{path} is {'absent' if there is None else kind_of(there)} there, and {here} by the config"
+            kinds = f"{path} is {'absent' if there is None else kind_of(there)} there, but {here} by the config"
             raise InputError(f"{flag}={workdir}: {kinds}{_name_entries(path, checkpoint, resolved, workdir)}")
     return Origin(str(workdir), checkpoint.step, {path: checkpoint.arrays[source] for path, source in sources.items()})
 

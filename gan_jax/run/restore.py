@@ -58,7 +58,7 @@ def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, 
         except InputError as error:
             gan, shapes = _check_generator(config, ema=checkpoint.has_ema)
             state = checkpoint.restore(shapes, partial=True)
-            print(f"{workdir}: its generator alone is restored: {error}", flush=True)
+            print(f"{workdir}: only its generator is restored: {error}", flush=True)
     except InputError as error:
         raise InputError(f"--workdir={workdir}: the record of step {checkpoint.step}: {error}") from error
     return ConfigDict(config), gan, state
@@ -98,8 +98,8 @@ def trust(config: ConfigDict, data: str = "", data_dir: str = "") -> ConfigDict:
     paths += [("--data_dir", "dir", folder)] if folder and reads_folder(name) and not (data or data_dir) else []
     for flag, entry, path in paths:
         raise InputError(
-            f"the run was trained on config.data.{entry}={shorten(path)}, and a path in a record is opened only where you "
-            f"repeat it: add {flag}={shorten(path)}"
+            f"the run was trained on config.data.{entry}={shorten(path)}, and a path from a saved config is opened only if "
+            f"you repeat it: add {flag}={shorten(path)}"
         )
     config.data.name, config.data.dir = data or name, data_dir
     _check_data(config)

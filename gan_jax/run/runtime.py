@@ -103,7 +103,7 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
     workdir.mkdir(parents=True, exist_ok=True)
     for entry in workdir.iterdir():
         if entry.is_symlink():
-            raise InputError(f"{entry}: must be no link: a run writes to its own folder alone; --workdir itself may be a link")
+            raise InputError(f"{entry}: must not be a link: a run writes only to its own folder; --workdir itself may be one")
     with os.fdopen(open_regular(workdir / ".lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, at_most=_MAX_LOCK), "a+") as file:
         try:
             _lock(file)

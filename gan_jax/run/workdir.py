@@ -59,7 +59,7 @@ def restore_or_create(
         state, history = create_state(plan.gan, run_keys(plan.config.seed).init, outermost=True), []
         if origin:
             state, history = origin.start(state), [{"step": 0, "init_from": {"workdir": origin.workdir, "step": origin.step}}]
-            print(f"{workdir}: begins with the networks of {origin.workdir} at step {origin.step}", flush=True)
+            print(f"{workdir}: starts from the networks of {origin.workdir} at step {origin.step}", flush=True)
     if checkpoints:
         plan = replace(plan, resolved=plan.resolved | ({HISTORY: history} if history else {}))
         text = json.dumps(plan.resolved, indent=2) + "\n"
@@ -88,5 +88,5 @@ def _resume(plan: Plan, workdir: Path, checkpoint: Checkpoint, *, allow_changes:
     if checkpoint.step >= plan.config.num_steps:
         done = f"the run is complete at step {checkpoint.step}: a larger --config.num_steps continues it with"
         raise InputError(f"{workdir}: --allow_changes: {done} {named}")
-    print(f"{workdir}: from step {checkpoint.step} on with {named}", flush=True)
+    print(f"{workdir}: continues from step {checkpoint.step} with {named}", flush=True)
     return state, [*history, {"step": checkpoint.step, "changes": changed}]

@@ -93,7 +93,7 @@ def _log_probabilities(name: str, vector: Any) -> np.ndarray:
 def _on_support(p: Any, q: Any, formula: Callable[[jax.Array, jax.Array], Any]) -> Any:
     log_p, log_q = _log_probabilities("p", p), _log_probabilities("q", q)
     if log_p.shape[-1] != log_q.shape[-1]:
-        raise InputError(f"p has {log_p.shape[-1]} outcomes, q has {log_q.shape[-1]}: both must have one support")
+        raise InputError(f"p has {log_p.shape[-1]} outcomes, q has {log_q.shape[-1]}: both must have the same support")
     with jax.enable_x64(True):
         return jax.device_get(formula(*map(jnp.asarray, np.broadcast_arrays(log_p, log_q))))
 
@@ -140,7 +140,7 @@ def integrate(log_p: LogProb, log_q: LogProb, low: Any, high: Any, *, tolerance:
     evaluate = jax.jit(lambda points: jnp.stack([log_p(points), log_q(points)]))
     dimensions = np.atleast_1d(low).shape[0]
     if dimensions not in _CELLS_PER_SIDE:
-        raise InputError(f"quadrature in {dimensions} dimensions: it must be 1 or 2; `estimate` has no such limit")
+        raise InputError(f"quadrature in {dimensions} dimensions: there must be 1 or 2; `estimate` has no such limit")
     count, last = _CELLS_PER_SIDE[dimensions]
     previous: np.ndarray | None = None
     with jax.enable_x64(True):

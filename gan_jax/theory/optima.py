@@ -130,7 +130,7 @@ def relativistic_average_optimum(p: Any, q: Any) -> Certified:
     """
     p, q = np.asarray(p, np.float64), np.asarray(q, np.float64)
     if not np.all(np.minimum(p, q) > 0):
-        raise InputError("p and q must be positive on one support: elsewhere the best logits are infinite")
+        raise InputError("p and q must be positive on the same support: elsewhere the best logits are infinite")
     with jax.enable_x64(True):
         log_p, log_q = jnp.log(jnp.asarray(p)), jnp.log(jnp.asarray(q))
         return maximise_concave(lambda logits: relativistic_average_value(log_p, log_q, logits), np.zeros(len(log_p)))

@@ -71,7 +71,7 @@ def test_files_that_hold_no_arrays_are_one_line(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "large.npz", images=np.zeros((100, 8, 8, 1), np.uint8))
     monkeypatch.setattr("gan_jax.memory.host_bytes", lambda: 4096)
     for name, message in [
-        ("text.npz", "images is no array"),
+        ("text.npz", "images is not an array"),
         ("pipe.npy", "must be a regular .npy or .npz file"),
         ("", "must be a regular .npy or .npz file"),
         ("large.npz", "unpacked, takes 6.38 KiB, and this machine has 4 KiB of memory"),
@@ -115,7 +115,7 @@ def test_every_mode_and_format_becomes_the_colour_that_it_shows(folder, capsys):
     for _ in range(2):  # from the files, and from the cache
         images = load(folder, background="blue")
         said.append(capsys.readouterr().err.splitlines()[-1])
-    assert {line.partition(": ")[2] for line in said} == {"3 of 13 images have transparent pixels, over data.background=blue"}
+    assert {line.partition(": ")[2] for line in said} == {"3 of 13 images have transparency, drawn over data.background=blue"}
     colors = [GREEN, *(color for _, _, color in expected.values())]
     assert images.shape == (13, 8, 8, 3)
     np.testing.assert_allclose(images, np.broadcast_to(np.array(colors)[:, None, None], images.shape), atol=6)

@@ -183,7 +183,7 @@ def test_what_too_few_images_of_a_class_do_not_allow_is_left_out_and_named(capsy
     gan, state = painter()
     evaluator = make_evaluator(gan, from_arrays(images, labels, batch_size=8), num=100)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines[-2:]] == [f"evaluation is without class_{n}" for n in ("frechet", "coverage")]
+    assert [line.split(":")[0] for line in lines[-2:]] == [f"evaluation leaves out class_{n}" for n in ("frechet", "coverage")]
     assert set(evaluator(state)) & {f"eval/{name}" for name in BY_LABEL} == {"eval/accuracy"}
     assert all(np.isfinite(number) for number in evaluator(state).values())
 
@@ -242,7 +242,7 @@ def test_classes_and_labels_that_cannot_be_compared_are_one_line():
             evaluate(reference, [enough, bad], "bad")
     features = np.eye(8)
     for labels, message in (
-        (np.arange(8) % 2, "real has 4 rows of class 0: must be at least 6"),
+        (np.arange(8) % 2, "real has 4 rows of class 0: must have at least 6"),
         (np.zeros(7, int), r"labels int64 \[7\]: must be an integer ≥ 0 for each of 8 rows"),
         (np.full(8, -1), "must be an integer ≥ 0"),
         (np.zeros(8), "labels float64"),
@@ -314,5 +314,5 @@ def test_the_dataset_must_have_the_classes_of_the_config(run_script, tmp_path):
     data = ("--config.network.name=mlp", "--config.data.image_size=8", f"--config.data.name=numpy:{tmp_path}/stripes.npy")
     options = (*data, "--config.num_classes=2", "--real", f"--out={tmp_path}/rows.jsonl", "--features=pixels")
     done = run_script("evaluate.py", *options, status=2, fast=True)
-    assert "config.num_classes=2 must be 0 or that of numpy:" in done.stderr
-    assert done.stderr.endswith("stripes.npy: 0\n")
+    assert "config.num_classes=2 must be 0: images of numpy:" in done.stderr
+    assert done.stderr.endswith("stripes.npy have no labels\n")

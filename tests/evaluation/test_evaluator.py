@@ -77,8 +77,8 @@ def test_a_generator_that_makes_one_image_is_evaluated_too():
     ("bad", "message"),
     [
         (random_images(5), "bad: 5 images are too few for prdc, which needs at least 6"),
-        (random_images(9, channels=3), "bad: must have 1 channels as the real images, not 3"),
-        (random_images(9, 8), "bad: must be 16 × 16 as the real images, not 8 × 8"),
+        (random_images(9, channels=3), "bad: must have 1 channels like the real images, not 3"),
+        (random_images(9, 8), "bad: must be 16 × 16 like the real images, not 8 × 8"),
     ],
 )
 def test_images_that_cannot_be_compared_are_one_line(bad, message):

@@ -105,7 +105,7 @@ def test_labels_that_a_classifier_cannot_learn_from():
     assert not has_classes(None)
     assert not has_classes(np.zeros(100, int))
     assert not has_classes(np.arange(100))
-    with pytest.raises(InputError, match="features=classifier: must have labels"):
+    with pytest.raises(InputError, match="features=classifier: the dataset must have labels"):
         make_classifier(random_images(30), None)
 
 
@@ -216,14 +216,14 @@ def test_an_evaluation_that_stops_keeps_its_features_and_one_that_ends_removes_t
     monkeypatch.setattr(cached, "write_atomic_bytes", full)  # is told once
     with keeping_features(extractor, "rows") as keeping:
         compute_statistics(keeping, images, {"features"})
-    assert capsys.readouterr().out.count("not kept for the next time") == 1
+    assert capsys.readouterr().out.count("not cached for the next time") == 1
     with keeping_features(counting("")[0], "rows") as keeping:  # without a network, features cost no time
         assert keeping.batch_size == 100
 
 
 def test_features_that_are_not_finite_are_refused():
     broken = Extractor("pixels", lambda images: np.full((len(images), 2), np.nan, np.float32), 2, 100, "", "")
-    with pytest.raises(InputError, match="features=pixels: they must be finite"):
+    with pytest.raises(InputError, match="features=pixels: some features are nan or inf"):
         list(extract(broken, random_images(3)))
 
 

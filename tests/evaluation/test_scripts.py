@@ -168,5 +168,5 @@ def test_images_that_cannot_be_compared_are_refused_before_a_classifier_is_train
     config = ("--config=experiments/configs/mnist.py", f"--config.data.name=numpy:{tmp_path}/real.npz")
     arguments = (*config, "--config.data.image_size=8", f"--npz={tmp_path}/other.npy", f"--out={tmp_path}/rows", "--num=100")
     done = run_script("evaluate.py", *arguments, status=2, fast=True)
-    assert "must be 8 × 8 as the real images, not 16 × 8" in done.stderr
+    assert "must be 8 × 8 like the real images, not 16 × 8" in done.stderr
     assert done.stdout == ""

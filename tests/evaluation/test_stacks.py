@@ -159,5 +159,5 @@ def test_a_poor_classifier_and_images_of_another_shape_are_named():
     judge = stacks.make_judge(dataset)
     (warning,) = stacks.evaluate_stacks(judge, dataset, [judge.real_stacks(50, 0)], "real", "")["warnings"]
     assert warning == "the classifier is right on 50.0% of digits: 87.5% of samples may count in a wrong mode"
-    with pytest.raises(InputError, match="other: must be 8 × 8 × 3 as the real stacks, not 8 × 8 × 1"):
+    with pytest.raises(InputError, match="other: must be 8 × 8 × 3 like the real stacks, not 8 × 8 × 1"):
         stacks.evaluate_stacks(judge, dataset, [random_images(9, 8)], "other", "")

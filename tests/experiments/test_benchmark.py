@@ -197,8 +197,8 @@ def test_bad_flags_of_the_benchmark(run_script):
         ("--baseline=tensorflow", "--baseline=tensorflow must be one of flax, torch"),
         ("--dtype=float8", "--dtype=float8 must be one of float32, bfloat16"),
         ("--config.network.name=resnet --baseline=flax", "--baseline=flax is a dcgan with Flax's own convolutions"),
-        ("--config.packing=2 --baseline=torch", "--baseline=torch is an unconditional network of square images"),
-        ("--task=sample --data=real", "--task=sample is G alone on one device"),
+        ("--config.packing=2 --baseline=torch", "--baseline=torch must have an unconditional network of square images"),
+        ("--task=sample --data=real", "--task=sample times G alone on one device"),
     ]:
         done = run_script("benchmark.py", config, *argument.split(), status=2)
         assert message in done.stderr

@@ -37,7 +37,7 @@ def test_the_jobs_of_an_accelerator_run_in_small_and_go_on_where_they_stopped(ru
     arguments = ("accelerator.py", "--tiny", "--baselines=", "--minutes=0", f"--results={tmp_path}")
     for done in (1, 2):
         out = run_script(*arguments, "--part=benchmark", fast=True).stdout
-        assert f"{done} of 8 rows are there; start it again for the rest\n" in out
+        assert f"{done} of 8 rows are there; rerun the same command for the rest\n" in out
     assert "all 1 rows of quality are there\n" in run_script(*arguments, "--part=quality", fast=True).stdout
     raced, other, trained = read_jsonl(tmp_path / "accelerator.jsonl")
     assert (raced["dtype"], other["dtype"], raced["tiny"], trained["row"]["to_step"]) == ("float32", "bfloat16", True, 4)

@@ -39,7 +39,7 @@ def test_shapes_for_every_size_channels_and_width(size, channels, base_width):
         ("dcgan", (30, 30, 1), {}, "image size 30 × 30 must be .*; nearest: 28 × 28 and 32 × 32; set config.data.image_size"),
         ("dcgan", (4, 4, 1), {}, "image size 4 × 4 must be .*; nearest: 6 × 6; "),
         ("dcgan", (70, 62, 1), {}, "image size 70 × 62 must be .*; nearest: 64 × 56 and 80 × 64; "),
-        ("dcgan", (2,), {}, "makes images, and the samples are \\(2,\\): choose mlp"),
+        ("dcgan", (2,), {}, "makes images, but the samples are \\(2,\\): choose mlp"),
         ("dcgan", (16, 16, 1), {"base_width": 0}, "base_width=0 must be an integer ≥ 1"),
         ("dcgan", (16, 16, 1), {"norm": "bach"}, "norm=bach must be one of batch, none.*; did you mean batch"),
         ("mlp", (2,), {"hidden": (0,)}, "must be integers ≥ 1"),

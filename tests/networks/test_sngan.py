@@ -105,7 +105,7 @@ def test_shapes_for_every_size_and_number_of_channels(name, size, channels, num_
     ("name", "sample_shape", "options", "message"),
     [
         ("sndcgan", (8, 8, 1), {}, "network sndcgan: image size 8 × 8 must be .*; nearest: 16 × 16; "),
-        ("sndcgan", (2,), {}, "network sndcgan makes images, and the samples are \\(2,\\): choose mlp"),
+        ("sndcgan", (2,), {}, "network sndcgan makes images, but the samples are \\(2,\\): choose mlp"),
         ("sndcgan", (16, 16, 1), {"base_width": 0}, "base_width=0 must be an integer ≥ 1"),
         ("sndcgan", (16, 16, 1), {"base_width": 4.5}, "base_width=4.5 must be an integer ≥ 1"),
         ("sndcgan", (16, 16, 1), {"norm": "spectrl"}, "norm=spectrl must be one of spectral, none; did you mean spectral"),
@@ -125,9 +125,7 @@ def test_what_these_networks_cannot_be_is_one_line(player, name, sample_shape, o
 
 @pytest.mark.parametrize("norm", ["layer", "spectral"])
 def test_a_norm_of_d_alone_is_refused_in_g(norm):
-    message = (
-        f"norm={norm} is the discriminator's alone, the generator has batch or none: set it by config.network.disc.dcgan.norm"
-    )
+    message = f"norm={norm} is for the discriminator only, the generator has batch or none: set config.network.disc.dcgan.norm"
     with pytest.raises(InputError, match=message) as error:
         network("gen", "dcgan", norm=norm)
     assert "\n" not in str(error.value)

@@ -186,7 +186,7 @@ def test_a_state_of_another_structure_is_refused_with_its_first_leaf(tmp_path):
         checkpoint.restore(abstract_state(small_gan(ema_decay=0.9)))
     assert len(str(error.value)) < 200
     message = (
-        r"params/disc/Conv_0/kernel is float32\[4, 4, 1, 4\] in the checkpoint .*, and float32\[4, 4, 2, 4\] by the config"
+        r"params/disc/Conv_0/kernel is float32\[4, 4, 1, 4\] in the checkpoint .*, but float32\[4, 4, 2, 4\] by the config"
     )
     with pytest.raises(InputError, match=message):
         checkpoint.restore(abstract_state(small_gan(packing=2)))
@@ -246,7 +246,7 @@ def test_the_first_save_of_a_process_is_read_back(tmp_path, monkeypatch):
 
         monkeypatch.setattr(checkpoints._manager, "save", save_badly)
         checkpoints.save(at_step(10), CONFIG)
-        with pytest.raises(SaveError, match=r"step 10 could not be saved: .*not what is read back: .*; there is no checkpoint"):
+        with pytest.raises(SaveError, match=r"step 10 could not be saved: .*read back differs: .*; there is no checkpoint"):
             checkpoints.wait()
         monkeypatch.undo()
         checkpoints.save(at_step(20), CONFIG)

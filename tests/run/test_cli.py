@@ -166,7 +166,7 @@ def test_the_package_trains_without_a_checkout(tmp_path):
     done = run_module(tmp_path, "--workdir=run", "--config.num_steps=3e0", *changed)
     assert done.returncode == 0, done.stderr
     assert "--init_from=gone is ignored" in done.stdout
-    assert "from step 2 on with penalty.r1: 1.0 -> 0.5" in done.stdout
+    assert "continues from step 2 with penalty.r1: 1.0 -> 0.5" in done.stdout
     _, resumed = read_jsonl(tmp_path / "run" / "runs.jsonl")
     assert (resumed["from_step"], resumed["to_step"]) == (2, 3)
     assert resumed["config"].pop("history") == [{"step": 2, "changes": {"penalty.r1": [1.0, 0.5]}}]

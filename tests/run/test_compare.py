@@ -125,7 +125,7 @@ def test_the_end_and_the_minutes_of_a_run_that_was_cut_off_follow_from_its_rows(
         ("twice", "a and b have the same config and seed 0: leave one out"),
         ("damaged", "a: must have the config and the rows of a run of this version .TypeError: "),
         ("rows", "a: must have the config and the rows of a run of this version .KeyError: 'seconds'"),
-        ("link", r"config\.json: must be a regular file, and no link"),
+        ("link", r"config\.json: must be a regular file, not a link"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(tmp_path, case, message):
@@ -184,7 +184,7 @@ def test_a_page_carries_no_file_that_a_link_leads_to(tmp_path):
     groups = group_runs(read_runs([run]))
     for name in ("samples/00000040.png", "real.png"):
         (run / name).symlink_to(tmp_path / "secret")
-        with pytest.raises(InputError, match=f"{name}: must be a regular file, and no link"):
+        with pytest.raises(InputError, match=f"{name}: must be a regular file, not a link"):
             page.make_page(groups)
         (run / name).unlink()
     (run / "samples").rename(tmp_path / "samples")

@@ -123,7 +123,7 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
         ),
         (
             {"network.dcgan.norm": "spectral"},
-            r"config\.network\.gen: .*norm=spectral is the discriminator's alone.*config\.network\.disc\.dcgan\.norm",
+            r"config\.network\.gen: .*norm=spectral is for the discriminator only.*config\.network\.disc\.dcgan\.norm",
         ),
         (
             {"penalty.r1": 1.0, "data.image_size": 16},
@@ -136,7 +136,7 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
         ({"network.name": "resnet", "network.disc.resnet.width": 0}, r"config\.network\.disc: network resnet: width=0 must be"),
         (
             {"network.name": "r3gan", "network.r3gan.group_size": 7},
-            r"config\.network\.gen: network r3gan: group_size=7 must divide 2 × 96, of widths=\(96,\)",
+            r"config\.network\.gen: network r3gan: group_size=7 must divide 2 × 96, for widths=\(96,\)",
         ),
         ({"num_classes": 10, "packing": 2, "network.name": "mlp"}, "num_classes > 0 and packing > 1"),
         ({"packing": 3}, r"config\.batch_size=8 must be a multiple of config\.packing=3"),

@@ -48,7 +48,7 @@ def test_a_run_begins_with_the_networks_of_another(run, tmp_path, capsys):
     config.optimizer.learning_rate, config.seed, config.objective = 1e-5, 7, "hinge"
     config.checkpoint_every = 100
     state = train(config, tmp_path / "tuned", init_from=workdir)
-    assert f"begins with the networks of {workdir} at step 4" in capsys.readouterr().out
+    assert f"starts from the networks of {workdir} at step 4" in capsys.readouterr().out
     assert int(state.step) == 4
     shutil.rmtree(workdir)  # it is not needed any more
     shutil.rmtree(tmp_path / "tuned" / "checkpoints" / "4")  # as if it was killed before its first save
@@ -61,7 +61,7 @@ def test_a_run_begins_with_the_networks_of_another(run, tmp_path, capsys):
 
     config.num_steps = 2
     train(config, tmp_path / "tuned")  # without the flag
-    assert "begins with" not in capsys.readouterr().out
+    assert "starts from" not in capsys.readouterr().out
     assert_trees_equal(
         gan_jax.fit(gan, make_configured_dataset(config), 2, state=first, seed=7).state, restore_run(tmp_path / "tuned")[2]
     )

@@ -137,12 +137,12 @@ def test_what_the_generator_does_not_need_stops_no_samples(points, name, capsys)
 
     edit(workdir, change)
     config, gan, state = gan_jax.load(workdir)
-    assert f"{workdir}: its generator alone is restored: " in capsys.readouterr().out
+    assert f"{workdir}: only its generator is restored: " in capsys.readouterr().out
     np.testing.assert_array_equal(gan_jax.sample(gan, state, jax.random.key(0), 3), expected)
     save_samples(gan, state, expected, workdir / "grid.png", dataset_name=config.data.name)
     assert (workdir / "grid.png").stat().st_size > 5000
     assert list(old_run.measure(workdir)["metrics"]) == ["step 20 (final), raw weights"]
-    with pytest.raises(InputError, match="restored for its samples alone"):
+    with pytest.raises(InputError, match="restored for sampling only"):
         gan_jax.fit(gan, gan_jax.make_dataset("ring", batch_size=8), 1, state=state, progress=False)
 
 

@@ -129,7 +129,7 @@ def test_what_is_not_a_file_in_a_run_is_refused_before_it_is_opened(run, tmp_pat
         else:
             path.write_text("")
         make()
-        with pytest.raises(InputError, match=r"metadata: must be (a regular file, and no link|at most 16777216 bytes)"):
+        with pytest.raises(InputError, match=r"metadata: must be (a regular file, not a link|at most 16777216 bytes)"):
             restore_run(workdir)
         path.unlink()
         path.write_text("")
@@ -155,7 +155,7 @@ def test_a_workdir_with_a_link_is_not_trained_in(tmp_path, name):
     (tmp_path / "mine").write_text("kept")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
-    with pytest.raises(InputError, match=f"{name}: must be no link"), lock_workdir(tmp_path / "run"):
+    with pytest.raises(InputError, match=f"{name}: must not be a link"), lock_workdir(tmp_path / "run"):
         pass
     assert (tmp_path / "mine").read_text() == "kept"
 

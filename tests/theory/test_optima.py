@@ -110,7 +110,7 @@ def test_relativistic_average_is_certified_and_not_continuous():
     # One real point in a thousand that no fake is near: TV 0.001, and yet the value leaves -2 log 2 by log 2.
     rare = np.array([0.999, 0.001]), np.array([1 - 1e-12, 1e-12])
     assert relativistic_average_optimum(*rare).value > -LOG_2 - 0.05
-    with pytest.raises(InputError, match="positive on one support"):
+    with pytest.raises(InputError, match="positive on the same support"):
         relativistic_average_optimum(np.array([0.5, 0.5]), np.array([1.0, 0.0]))
 
 

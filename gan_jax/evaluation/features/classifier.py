@@ -64,7 +64,8 @@ def make_classifier(images: Any, labels: Any, *, test: Images | None = None, rec
     """
     if not has_classes(labels):
         raise InputError(
-            "features=classifier: must have labels of 2 classes or more, with 20 images each; use features=pixels or inception"
+            "features=classifier: the dataset must have labels, of 2 classes or more with 20 images each; "
+            "use features=pixels or inception"
         )
     images, labels = np.asarray(images), np.asarray(labels)
     classes, targets = np.unique(labels, return_inverse=True)

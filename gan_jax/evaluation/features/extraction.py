@@ -38,7 +38,7 @@ def extract(extractor: Extractor, images: ImageSource, *, name: str = "") -> Ite
                 bar.update(len(parts[-1]))
             features = np.concatenate(parts)
             if not np.isfinite(features).all():
-                raise InputError(f"features={extractor.name}: they must be finite, and some are nan or inf; check its weights")
+                raise InputError(f"features={extractor.name}: some features are nan or inf; check the weights of the extractor")
             yield features
             now, done = time.perf_counter(), start + len(chunk)
             if name and bar.disable and now - last_line >= _SECONDS_BETWEEN_LINES:  # the bar is for a terminal

@@ -44,13 +44,13 @@ def load_weights() -> Weights:
     try:
         weights = safetensors.numpy.load(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(f"{path}: no weights of Inception yet; get them with: make inception") from None
+        raise InputError(f"{path}: the weights of Inception are missing; fetch them with: make inception") from None
     except OSError:
         raise
     except Exception as error:  # whatever a damaged header makes it raise
-        raise InputError(f"{path}: damaged ({error}); get it again with: make inception") from error
+        raise InputError(f"{path}: damaged ({error}); fetch it again with: make inception") from error
     if digest(weights) != DIGEST:
-        raise InputError(f"{path}: damaged: its digest is wrong; get it again with: make inception")
+        raise InputError(f"{path}: damaged (its digest is wrong); fetch it again with: make inception")
     return weights
 
 

@@ -61,9 +61,9 @@ def frechet_distance(real: Moments, fake: Moments) -> float:
     _check_dimensions(real, fake)
     for name, side in (("real", real), ("fake", fake)):
         if side.num < 2:
-            raise InputError(f"{name} has {side.num} rows: must be at least 2")
+            raise InputError(f"{name} has {side.num} rows: must have at least 2")
         if not (np.isfinite(side.mean).all() and np.isfinite(side.scatter).all()):
-            raise InputError(f"{name} has moments with nan or inf: must be of finite features")
+            raise InputError(f"{name} has nan or inf in its moments: its features must be finite")
         if side.num <= len(side.mean):
             warnings.warn(
                 f"{name}: {side.num} samples of {len(side.mean)} dimensions have a singular covariance; "
@@ -86,4 +86,4 @@ def _root(side: Moments) -> np.ndarray:
 
 def _check_dimensions(left: Moments, right: Moments) -> None:
     if len(left.mean) != len(right.mean):
-        raise InputError(f"moments of {len(left.mean)} and of {len(right.mean)} dimensions: must be the same features")
+        raise InputError(f"moments of {len(left.mean)} and of {len(right.mean)} dimensions: must be of the same features")

@@ -36,7 +36,7 @@ def kernel_distance(real: Any, fake: Any, *, subsets: int = 100, subset_size: in
         InputError: fewer rows than subset_size, or fewer than 2 subsets or than 2 rows in them.
     """
     if subsets < 2 or subset_size < 2:
-        raise InputError(f"{subsets} subsets of {subset_size}: must be at least 2 of at least 2 rows")
+        raise InputError(f"subsets={subsets}, subset_size={subset_size}: both must be at least 2")
     real, fake = as_features(subset_size, real=real, fake=fake)
     rng = np.random.RandomState(seed)  # whose stream is frozen, so that the subsets stay the same
 

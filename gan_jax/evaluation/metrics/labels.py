@@ -94,7 +94,7 @@ def _by_class(
         rows = {name: features[labels == label] for name, (features, labels) in sides.items()}
         for name, features in rows.items():
             if len(features) < at_least:
-                raise InputError(f"{name} has {len(features)} rows of class {label}: must be at least {at_least}")
+                raise InputError(f"{name} has {len(features)} rows of class {label}: must have at least {at_least}")
         numbers.append(compare(rows["real"], rows["fake"]))
     return np.array(numbers)
 

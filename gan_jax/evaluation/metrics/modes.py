@@ -33,7 +33,7 @@ def mode_statistics(samples: Any, means: Any, stddev: float) -> ModeStatistics:
     if samples.ndim != 2 or samples.shape[-1] != 2 or not len(samples) or means.shape[1:] != (2,):
         raise InputError(f"samples {list(samples.shape)}, means {list(means.shape)}: must be [N, 2] and [K, 2]")
     if not np.all(np.isfinite(samples)):
-        raise InputError("samples have nan or inf: must be finite points")
+        raise InputError("samples have nan or inf: all points must be finite")
     distances = np.linalg.norm(samples[:, None] - means, axis=-1) / stddev
     nearest, shell = distances.argmin(axis=-1), np.searchsorted(_SHELLS, distances.min(axis=-1))
     inside = shell < len(_SHELLS)

@@ -40,7 +40,7 @@ def precision_recall(real: Any, fake: Any, *, neighbours: int = 5) -> PrecisionR
         InputError: no more than k rows on a side.
     """
     if neighbours < 1:
-        raise InputError(f"neighbours={neighbours}: must be at least 1")
+        raise InputError(f"neighbours={neighbours} must be an integer ≥ 1")
     real, fake = as_features(neighbours + 1, real=real, fake=fake)
     centre = real.mean(axis=0, dtype=np.float64)
     real_radii, fake_radii = (_squared_radii(side, centre, neighbours) for side in (real, fake))
