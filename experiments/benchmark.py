@@ -12,8 +12,8 @@ the FLOPs of its model over the rate of a large matrix product, and the bytes th
 over the rate of a large copy, both measured here.
 
 Command: python experiments/benchmark.py --config=gan_jax/configs/default.py --size=32,64 --baseline=torch
-Expect: on 2 CPU cores 1 to 3 minutes a row, most of it the comparison of PyTorch's modes; a ratio of about 1 to 1.2 over
-PyTorch and of 3 to 7 over Flax's own layers (--baseline=flax). --plot=ROWS.jsonl plots such rows as a PNG of that name.
+Expect: on 2 CPU cores 1 to 3 minutes a row, most of it the comparison of PyTorch's modes; a ratio of 1.1 to 1.4 over
+PyTorch and of 4 to 8 over Flax's own layers (--baseline=flax). --plot=ROWS.jsonl plots such rows as a PNG of that name.
 """
 
 import itertools

@@ -40,15 +40,15 @@ from gan_jax.run import cli, plots
 from gan_jax.run.config import load_configured_images
 from gan_jax.run.table import Recipe, add_samples, make_row, restored_samples, save_table_picture
 
-_TABLE = flags.DEFINE_enum("table", "losses", list(TABLES), "What to compare.")
+_TABLE = flags.DEFINE_enum("table", "losses", list(TABLES), "Table to make.")
 _FEATURES = flags.DEFINE_enum("features", "classifier", list(EXTRACTORS), "Features that the metrics compare.")
 _NUM = flags.DEFINE_integer("num", 5_000, "Samples of each run, and as many test images.", lower_bound=2)
 _IMAGES = flags.DEFINE_integer("images", 300_000, "Images that D sees in each run; 60,000 are an epoch.", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 32, "Channels of both networks next to the image.", lower_bound=1)
-_RECIPES = flags.DEFINE_string("recipes", "", "Run the recipes whose names have this in them.")
+_RECIPES = flags.DEFINE_string("recipes", "", "Run only the recipes whose names contain this.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of TFDS datasets.")
-_RUNS = flags.DEFINE_string("runs", "runs/fashion_mnist", "Folder of the runs.")
-_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder of the rows, the page and the picture.")
+_RUNS = flags.DEFINE_string("runs", "runs/fashion_mnist", "Folder for the runs.")
+_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder for the rows, the page and the picture.")
 _REDRAW = flags.DEFINE_boolean("redraw", False, "Train nothing: write the page and the picture from the rows.")
 
 SHOWN = 10  # samples of each recipe in the picture
@@ -56,7 +56,7 @@ COLUMNS = {
     "fid": "FID",
     "class_fid": "FID, mean of the classes",
     "classifier_frechet": "classifier Fréchet distance",
-    "classifier_class_frechet": "the same, mean of the classes",
+    "classifier_class_frechet": "classifier Fréchet distance, mean of the classes",
     "kid": "KID × 10³",
     "precision": "precision",
     "recall": "recall",
@@ -170,10 +170,11 @@ def make_page(rows: list[dict[str, Any]], name: str) -> str:
     return f"""# {TABLES[name].title}
 
 {_NUM.value} samples of the averaged generator at the last step, against as many test images; {_IMAGES.value:,} images for D
-({_IMAGES.value / 60_000:.3g} epochs of 60,000), DCGAN of width {_WIDTH.value}, batch 64, learning rate 1e-3, γ of R1 and R2 1. The best
-step is that of the least distance by the classifier during training. ± is the SE over training seeds; one run has none.
-Images, ours and the real ones, are 28 × 28 in a black border of 2. *Training images*: the real-vs-real baseline.
+({_IMAGES.value / 60_000:.3g} epochs of 60,000), DCGAN of width {_WIDTH.value}, batch 64, learning rate 1e-3, γ of R1 and R2 1.
+The best step has the lowest classifier Fréchet distance during training. ± is the SE over training seeds; one run has none.
+Images, generated and real, are 28 × 28 with a black border of 2. *Training images*: the real-vs-real baseline.
 Hardware: {rows[0]["hardware"]}.
+
 Rows: [{stem()}.jsonl]({stem()}.jsonl), by `experiments/fashion_mnist.py --table={name}`.
 
 {(chr(10) * 2).join(tables)}

@@ -45,7 +45,9 @@ TABLES = {
         (*_few("60,000", "train"), *_few("12,000", "train[:20%]"), *_few("6,000", "train[:10%]"), *_few("600", "train[:1%]")),
         neighbours=True,
     ),
-    "digits": Table("500 digits: MNIST with and without DiffAugment", _few("500", "train[:500]"), data="mnist", neighbours=True),
+    "digits": Table(
+        "500 digits of MNIST, with and without DiffAugment", _few("500", "train[:500]"), data="mnist", neighbours=True
+    ),
     "labels": Table(
         "Labels: Fashion-MNIST, conditional and unconditional",
         (

@@ -36,9 +36,9 @@ _NUM = flags.DEFINE_integer("num", 26_000, "Samples of each run; 26,000 is VEEGA
 _UPDATES = flags.DEFINE_integer("updates", 4_000, "Discriminator updates of each run.", lower_bound=4)
 _WIDTH = flags.DEFINE_integer("width", 32, "Channels of both networks next to the image.", lower_bound=1)
 _DATA = flags.DEFINE_string("data", "stacked:mnist", "Dataset: stacked:mnist, or stacked:mnist5k without `make mnist`.")
-_RECIPES = flags.DEFINE_string("recipes", "", "Run the recipes whose names have this in them.")
-_RUNS = flags.DEFINE_string("runs", "runs/stacked_table", "Folder of the runs.")
-_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder of the rows, the page and the picture.")
+_RECIPES = flags.DEFINE_string("recipes", "", "Run only the recipes whose names contain this.")
+_RUNS = flags.DEFINE_string("runs", "runs/stacked_table", "Folder for the runs.")
+_RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder for the rows, the page and the picture.")
 _REDRAW = flags.DEFINE_boolean("redraw", False, "Train nothing: write the page and the picture from the rows.")
 
 SHOWN = 10  # samples of each recipe in the picture
@@ -138,23 +138,24 @@ def make_page(rows: list[dict[str, Any]]) -> str:
     """Make the page: the table, the picture, and what all runs share."""
     first = next(row for row in rows if row["ended"] == "complete")
     perfect, error = (first["perfect_sampler"][key] for key in ("mean", "standard_error"))
-    return f"""# Stacked MNIST: R3GAN's ablation and PacGAN's packing on networks of a laptop
+    return f"""# Stacked MNIST: R3GAN's ablation and PacGAN's packing on networks for a laptop
 
 {_NUM.value} samples of each run by the averaged generator at the last step, after {_UPDATES.value} discriminator updates with
 batches of 64; DCGAN of width {_WIDTH.value}, G with batch norm where the name does not say otherwise. Penalised games: no norm
 in D, Adam(0, 0.99) at 1e-3; the others: Adam(0.5, 0.999) at 2e-4 (WGAN-GP: (0, 0.9), λ 10, k = 5). ± is the SE over training
 seeds; one run has none. The classifier of single digits is right on {first["classifier_accuracy"]:.2%} of
-{first["num_held_out"]} digits that it has not seen. A perfect sampler of so many samples: {perfect["modes"]:.4g} modes,
+{first["num_held_out"]} digits that it has not seen. As many samples of a perfect sampler have {perfect["modes"]:.4g} modes,
 KL {perfect["kl"]:.4f} ± {error["kl"]:.1g}. *Seen twice*: modes with two samples or more; *confident*: modes with a sample all
-of whose digits have a probability above 1/2. *Published*: modes and KL of other networks and lengths, as the papers of R3GAN
-(table 1) and PacGAN (table 2; WGAN-GP: R3GAN's table 3) print them.
-Hardware: {first["hardware"]}; minutes are of training, with other work on the machine, and with the
-pauses that this made: DCGAN, and RpGAN + R1 without norm in G, stood still for more than an hour.
+of whose digits have a probability above 1/2. *Published*: modes and KL reported in the papers of R3GAN
+(table 1) and PacGAN (table 2; WGAN-GP: R3GAN's table 3), with other networks and training lengths.
+Hardware: {first["hardware"]}; minutes are wall time of training on a busy machine, pauses included:
+DCGAN with seed 1, and RpGAN + R1 without norm in G, were paused for more than an hour.
+
 Rows: [stacked_table.jsonl](stacked_table.jsonl), by `experiments/stacked_mnist.py`.
 
 {markdown(table(rows))}
 
-![Samples of each game, and its modes over the updates](stacked_table.png)
+![Samples of each game, and its reverse KL over the updates](stacked_table.png)
 """
 
 

@@ -71,7 +71,7 @@ def table(row: report.Row) -> list[dict[str, Any]]:
         {
             "k, D's learning rate over G's": name,
             "share of G's updates that lower the JSD": plus_minus(game["share"]),
-            "of those before JSD < 0.01": plus_minus(game["share_far"]),
+            "share before JSD < 0.01": plus_minus(game["share_far"]),
             "final JSD": plus_minus(game["final_js"]),
             "JSD − D's estimate": plus_minus(game["lag"]),
             "mean of abs(D0* − D1*)": plus_minus(game["shift"]),
@@ -90,7 +90,9 @@ def plot(row: report.Row) -> Figure:
         games = [row["games"][_name(k, ratio)] for k in settings["disc_steps"]]
         for axes, name in ((share, "share_far"), (final, "final_js")):
             means, errors = np.transpose([mean_and_error(game[name]) for game in games])
-            axes.errorbar(settings["disc_steps"], means, errors, marker="o", capsize=3, label=f"rate of D {ratio:g} × G's")
+            axes.errorbar(
+                settings["disc_steps"], means, errors, marker="o", capsize=3, label=f"D's learning rate {ratio:g} × G's"
+            )
     for axes, name in ((share, "share_far"), (final, "final_js")):
         axes.axhline(mean_and_error(exact[name])[0], color="k", linestyle="--", label="D*, exact")
         axes.set(xscale="log", xlabel="k, discriminator updates per generator update")

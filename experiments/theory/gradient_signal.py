@@ -119,7 +119,7 @@ def table(row: report.Row) -> list[dict[str, Any]]:
                 for label, key in (
                     ("‖∇‖", "norm"),
                     ("cosine to what G should descend", "cosine_own"),
-                    ("to the JSD", "cosine_js"),
+                    ("cosine to the JSD's gradient", "cosine_js"),
                 )
                 for column in (0, len(leads) - 1)
             },

@@ -1,4 +1,4 @@
-"""Which play converges, near an equilibrium: every objective with every regulariser, played in every way?
+"""Which updates converge near an equilibrium, for every objective with every regulariser?
 
 Claims: Mescheder et al. 2018 (no convergence without regularisation, with R1, R2 or instance noise there is, with WGAN-GP and
 DRAGAN there is not); Huang et al. 2024 (relativistic pairs with R1 + R2 converge); notes 002 (train D more often), notes 003 (a
@@ -164,7 +164,7 @@ def plot(row: report.Row) -> Figure:
         last.plot(*np.transpose(pairs), "o^"[index], markersize=3, label=f"{game}, {len(pairs)} games")
     last.plot([0.7, 1.2], [0.7, 1.2], "k:", linewidth=1)
     last.set(
-        title="change of the distance a step,\nmeasured, over the spectral radius",
+        title="measured change of distance per step\n/ spectral radius",
         xlim=(0.7, 1.1),
         ylim=(0.7, 1.1),
         aspect="equal",

@@ -171,8 +171,8 @@ def table(row: report.Row) -> list[dict[str, Any]]:
             "objective": f"{name}, D at its optimum",
             "global minima": case["global_minima"],
             "bad strict minima": case["bad_minima"],
-            "lowest way out": case["lowest_way_out"],
-            "arrangements without a way down": f"{100 * case['trapped']:.1f} %",
+            "lowest barrier": case["lowest_way_out"],
+            "arrangements without a descending path": f"{100 * case['trapped']:.1f} %",
             f"starts that end with all {count}": f"{100 * case['covered'][-1]:.1f} %",
             "mean covered": float(np.arange(count + 1) @ np.array(case["covered"])),
         }
@@ -197,7 +197,7 @@ def plot(row: report.Row) -> Figure:
         minima.scatter(np.full(len(values), index), values, s=6 + 20 * np.log1p(counts), alpha=0.6)
     labels = [name.replace("_", " ").replace(", ", ",\n") for name in row["landscapes"]]
     minima.set_xticks(range(len(labels)), labels, rotation=60)
-    minima.set(title="strict local and global minima,\nvalue over |the least|; area: how many")
+    minima.set(title="strict local and global minima,\nvalue / |lowest value|; area: count")
     for axes, cases in ((exact, row["landscapes"]), (learned, row["games"])):
         start = np.zeros(len(cases))
         for covered in range(row["settings"]["count"] + 1):

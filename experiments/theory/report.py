@@ -22,7 +22,7 @@ _FULL = flags.DEFINE_boolean("full", False, "Run the long form, whose results ar
 _RESULTS = flags.DEFINE_string(
     "results", None, f"Folder for the row and the figure; {_COMMITTED} for --full and --redraw, {_SCRATCH} otherwise."
 )
-_REDRAW = flags.DEFINE_boolean("redraw", False, "Draw the newest row again, without running anything.")
+_REDRAW = flags.DEFINE_boolean("redraw", False, "Run nothing: draw the newest row again.")
 
 Row = dict[str, Any]
 
@@ -109,7 +109,7 @@ def newest_row(experiment: Experiment, folder: str | Path) -> Row:
         raise InputError(f"{path}: no such file; run experiments/theory/{experiment.name}.py --results={folder} first")
     rows = read_jsonl(path)
     if not rows:
-        raise InputError(f"{path}: it has no row; run experiments/theory/{experiment.name}.py --results={folder} again")
+        raise InputError(f"{path} has no row: run experiments/theory/{experiment.name}.py --results={folder} again")
     return rows[-1]
 
 

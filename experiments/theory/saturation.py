@@ -110,7 +110,7 @@ def plot(row: report.Row) -> Figure:
         game.errorbar(np.arange(by_seed.shape[1]), by_seed.mean(axis=0), error, marker="o", capsize=3, label=label)
     losses.axvspan(0, 0.1, color="tab:red", alpha=0.15)
     losses.set(title="the generator's losses (notes 001, figures a, b)", xlabel="D(G(z))", ylim=(-5, 5))
-    by_logit.set(title="|slope| by D's logit", xlabel="logit of D(G(z))", yscale="log")
+    by_logit.set(title="|slope| over D's logit", xlabel="logit of D(G(z))", yscale="log")
     game.set(title=f"ring, {len(by_seed)} seeds: gradient norm of G", xlabel="updates of D alone", yscale="log")
     game.set_xticks(np.arange(by_seed.shape[1]), [str(lead) for lead in row["settings"]["leads"]])
     for axes in (losses, by_logit, game):
