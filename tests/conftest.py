@@ -6,10 +6,13 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 # A fifth of the compile time, for steps that run a handful of times. Scripts, whose bits matter, run without it.
-_FAST_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+_FAST_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+if version("jaxlib") < "0.12":  # later ones end a process that sets it
+    _FAST_FLAGS += " --xla_cpu_use_fusion_emitters=false"
 _USER_FLAGS = os.environ.get("XLA_FLAGS", "").removesuffix(_FAST_FLAGS).strip()  # a worker of xdist inherits both
 os.environ["XLA_FLAGS"] = f"{_USER_FLAGS} {_FAST_FLAGS}".strip()
 
