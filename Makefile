@@ -79,7 +79,7 @@ bench-plot: install ## draw the committed rows of the benchmark
 theory: install ## run the numerical checks of the theory, below runs/theory (FULL=1: the long forms, whose results are committed)
 	$(RUN) experiments/theory/run_all.py $(if $(FULL),--full) $(ARGS)
 
-results: install ## draw every page and picture of experiments/results again, from the committed rows
+results: install ## draw the pages and pictures of comparisons in experiments/results again, from the committed rows
 	$(RUN) experiments/ten_years.py --redraw
 	$(RUN) experiments/stacked_mnist.py --redraw
 	for table in losses few_images digits labels; do \

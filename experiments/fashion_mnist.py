@@ -1,10 +1,11 @@
-"""How do the loss, the number of images, and labels change samples of Fashion-MNIST? Three tables with the same networks.
+"""How do the loss, the number of images, and labels change samples? Four tables, three on Fashion-MNIST.
 
 --table=losses: nine games beside those of Lucic et al. 2018 (arXiv 1711.10337, table 2). Their FIDs, from 10,000 samples after
 20 epochs with networks of InfoGAN's size, are the best of a wide search: minimax 29.6 ± 1.6, non-saturating 26.5 ± 1.6. There
 is no search here.
 --table=few_images: relativistic + R1 + R2 with all images, a fifth and a tenth of them, with DiffAugment and without, for the
 same number of updates; also the distance of samples to their nearest training image: are they copies?
+--table=digits: the same with 500 MNIST digits, with DiffAugment and without.
 --table=labels: the same game with labels and without.
 Networks are DCGAN's at width 32, batches have 64 images, and the learning rate is 1e-3, which ten_years.py chose for each game.
 Samples come from the averaged generator and are compared with as many test images: at the last step, and at the step with the

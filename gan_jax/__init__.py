@@ -1,4 +1,4 @@
-"""GANs in JAX: pure functional players, gradient ascent on D and descent on G.
+"""GANs in JAX: pure functions, gradient ascent for D and descent for G.
 
 The names here train a GAN on your own data without a config file. `gan_jax.run` has the training loop with logs, pictures and
 checkpoints, `gan_jax.evaluation` has the metrics, and `gan_jax.theory` has densities and divergences in closed form.

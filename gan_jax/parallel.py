@@ -1,4 +1,4 @@
-"""Execution of the pure step: the only file with `jit`, `pmap`, `shard_map`, donation and steps per dispatch."""
+"""Execution of the pure step: no other file has `pmap`, `shard_map`, donation or steps per dispatch, or compiles the step."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -29,8 +29,8 @@ def _loops_are_slow(gan: GAN) -> bool:
 def choose_devices(parallel: str, batch_size: int, devices: Sequence[jax.Device] | None = None) -> tuple[str, list[jax.Device]]:
     """Return the mode that `parallel` means, and the devices, of those given (default: all), over which it splits each batch.
 
-    auto is jit on one device and pmap on several; jit uses the first device alone. The devices are those of all processes, in
-    the order of their parts of a batch, in which the devices of one process are neighbours.
+    auto is jit on one device and pmap on several, where shard_map gives the same numbers; jit uses the first device alone. The
+    devices are those of all processes, in the order of their parts of a batch, in which those of one process are neighbours.
     """
     devices = sorted(jax.devices() if devices is None else devices, key=lambda device: device.process_index)
     mode = ("jit" if len(devices) == 1 else "pmap") if parallel == "auto" else parallel
@@ -60,6 +60,7 @@ class StepFunction:
     """`step_fn(state, step, num_steps=1) -> (state, metrics [num_steps])`: the steps from number `step` on.
 
     fetch: step number -> the dataset's part of it on the host. rng: the run's key. run: the dispatched function.
+    arrays: the dataset's, on the devices. one_by_one: dispatch single steps, where loops are slow.
     parts: into how many parts, along an axis of their own, the examples are split; 0 does not split them.
     replicated: the sharding of the state; None leaves it where it is.
     across: the mesh and the arguments' specs if `run` takes and returns arrays of all processes.

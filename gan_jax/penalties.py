@@ -1,8 +1,8 @@
 """Penalties on the discriminator: functions of D itself, unreduced, whose weighted mean D descends.
 
-`disc(images [B, ...], keys [B]) -> logits [B]` includes labels, augmentation and statistics; gradients are taken with respect
-to the images before augmentation. Only examples that D judges independently have a gradient of their own, so batch norm in D
-excludes every penalty here. Only reverse mode is used: `networks.conv` has no forward mode.
+`disc(images [B, ...], keys [B]) -> logits [B / packing]` includes labels, packing, augmentation and statistics; gradients are
+taken with respect to the images before augmentation. Batch norm in D couples examples, which then have no gradients of their
+own, so it excludes every penalty here. Only reverse mode is used: `networks.conv` has no forward mode.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ Penalty = Callable[[Discriminate, jax.Array, jax.Array, Mapping[str, jax.Array]]
 
 def squared_gradient_norm(disc: Discriminate, images: jax.Array, keys: jax.Array) -> jax.Array:
     """Return |d logit_i / d image_i|^2 `[B]`, summed over height, width and channels."""
-    # The gradient of the sum: a logit depends on its own image alone.
+    # The gradient of the sum: an image enters the logit of its own pack alone.
     gradients = jax.grad(lambda inputs: jnp.sum(disc(inputs, keys)))(images)
     return jnp.sum(gradients**2, axis=tuple(range(1, gradients.ndim)))
 
@@ -62,4 +62,5 @@ def _slope_of_one(disc: Discriminate, images: jax.Array, keys: jax.Array) -> jax
 
 
 PENALTIES: dict[str, Penalty] = {"r1": r1, "r2": r2, "gradient_penalty": gradient_penalty, "dragan": dragan}
-"""Name -> penalty. A new one is a function, an entry here, its weights in the default config, a test of its closed form."""
+"""Name, which is the function's -> penalty. A new one is a function, an entry here, its weights in the default config, a test
+of its closed form."""

@@ -15,7 +15,7 @@ from gan_jax.state import GAN, TrainState, generator_variables
 from gan_jax.steps import example_keys, sample_latents
 
 BATCH_SIZE = UNKNOWN_BATCH
-"""Of every call: rounding depends on it, and a picture must not depend on how many are drawn, or on where they are drawn."""
+"""The batch size of every call: rounding depends on it, and a sample must not depend on how many others are drawn."""
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -64,11 +64,11 @@ def _check_labels(gan: GAN, labels: np.ndarray | None, num: int) -> None:
         raise InputError("labels: this generator is unconditional; train one with config.num_classes > 0")
     if labels.shape != (num,):
         raise InputError(f"labels {list(labels.shape)} for {num} samples: give one label for each")
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"labels {labels.dtype}: labels must be integers from 0 to {gan.num_classes - 1}")
     if labels.min() < 0 or labels.max() >= gan.num_classes:
         outside = labels[(labels < 0) | (labels >= gan.num_classes)][0]
         raise InputError(f"label {outside}: labels must be 0 to {gan.num_classes - 1}")
-    if labels.dtype.kind not in "iu":
-        raise InputError(f"labels {labels.dtype}: labels must be integers from 0 to {gan.num_classes - 1}")
 
 
 def sample(
@@ -132,7 +132,7 @@ def grid_labels(gan: GAN, num: int, labels: Any = None) -> tuple[np.ndarray | No
     """
     rows = np.arange(gan.num_classes) if labels is None else np.asarray(labels)
     if num < 1 or (labels is not None and not len(rows)):
-        raise InputError(f"{num} samples of {len(rows)} labels: both must be at least 1")
+        raise InputError(f"{num} samples: give at least 1" if num < 1 else "labels: give at least 1")
     if not (gan.is_image and gan.num_classes):
         return (default_labels(gan, num) if labels is None else np.resize(rows, num)), None
     rows = rows[: max(1, num // 2)] if labels is None else rows[:num]

@@ -26,14 +26,16 @@ class Players(NamedTuple):
 
 @dataclass(frozen=True)
 class GAN:
-    """Hold the static recipe: everything about a GAN that is not an array.
+    """Hold the static recipe: everything about a GAN that is not an array. Hashable, for `jit`'s static arguments.
 
     networks: Flax modules; gen maps `(latents [B, Z], labels, train)` to samples `[B, *sample_shape]`, disc maps
         `(samples, labels, train)` to logits `[B]`. labels: int32 `[B]` from 0 to num_classes - 1, None when unconditional.
     optimizers: plain optax transformations; the step turns D's into ascent.
+    latent_dim: Z, the length of a latent. num_classes: of the labels, 0 when unconditional.
     disc_steps: k, the discriminator updates before each generator update.
     packing: the number of samples, side by side in the channels, that share one logit (PacGAN, Lin et al. 2018).
     penalties: (penalty, weight as a schedule), descended by D every penalty_every steps, with penalty_every times the weight.
+    augment: `(samples [B, ...], keys [B], step) -> samples`, before D judges them.
     ema: decay of the moving average of the generator as a schedule, or None for no average.
 
     A recipe that was restored for sampling alone has None for disc, the optimisers and the objective.
@@ -146,7 +148,7 @@ def create_state(gan: GAN, rng: jax.Array, *, outermost: bool = False) -> TrainS
 
 
 def _for_one_run() -> dict[str, int] | None:
-    """Return options of the compiler for what runs once on a CPU, where the user's XLA_FLAGS have none."""
+    """Return compiler options for a program that runs once: on a CPU less optimisation, unless XLA_FLAGS set a level."""
     level = "xla_backend_optimization_level"
     chosen = jax.default_backend() != "cpu" or level in os.environ.get("XLA_FLAGS", "")
     return None if chosen else {level: 1}

@@ -37,7 +37,7 @@ A new purpose goes last: no bits of the others move.
 def example_keys(rng: jax.Array, purpose: str, num: int, *, first: int | jax.Array = 0) -> jax.Array:
     """Return the keys `[num]` that the examples from `first` on have for a purpose."""
     tag = PURPOSES.index(purpose)
-    # Tags are counted from the far end of the integers that examples are counted from 0 in.
+    # Examples count up from 0, tags down from 2**32: they never meet.
     of_purpose = jax.random.fold_in(rng, 2**32 - tag) if tag else rng
     return jax.vmap(partial(jax.random.fold_in, of_purpose))(first + jnp.arange(num))
 
@@ -60,7 +60,7 @@ def _apply(network: nn.Module, params: Any, stats: Any, inputs: jax.Array, label
     return outputs, updated.get("batch_stats", {})
 
 
-def generate(gan: GAN, params: Any, state: TrainState, labels: jax.Array | None, keys: jax.Array) -> tuple[jax.Array, Any]:
+def draw_fakes(gan: GAN, params: Any, state: TrainState, labels: jax.Array | None, keys: jax.Array) -> tuple[jax.Array, Any]:
     """Draw a sample for each key with G's `params` and the state's statistics; return samples `[B, ...]`, new statistics."""
     return _apply(gan.networks.gen, params, state.stats.gen, sample_latents(keys, gan.latent_dim), labels)
 
@@ -136,7 +136,7 @@ def disc_update(
     """
     real, labels = batch
     keys = _keys_of_part(rng, len(real), axis_name)
-    fake, _ = generate(gan, state.params.gen, state, labels, keys["latents"])
+    fake, _ = draw_fakes(gan, state.params.gen, state, labels, keys["latents"])
 
     def ascended(params: Any) -> tuple[jax.Array, tuple[Metrics, Metrics, Any]]:
         real_logits, stats_of_real = judge(gan, params, state, real, labels, keys["real"])
@@ -160,13 +160,13 @@ def gen_update(
     """Descend the mean of `objective.gen` in G's parameters, on fresh latents.
 
     batch: real examples, for the objectives that compare with them, and their labels, which the fake ones get. If the objective
-    ignores the real logits, they are never computed.
+    ignores the real logits, a compiler drops them.
     """
     real, labels = batch
     keys = _keys_of_part(rng, len(real), axis_name)
 
     def descended(params: Any) -> tuple[jax.Array, Any]:
-        fake, stats = generate(gan, params, state, labels, keys["latents"])
+        fake, stats = draw_fakes(gan, params, state, labels, keys["latents"])
         fake_logits, _ = judge(gan, state.params.disc, state, fake, labels, keys["fake"])
         real_logits, _ = judge(gan, state.params.disc, state, real, labels, keys["real"])
         return jnp.mean(gan.objective.gen(*_whole_batch(axis_name, (real_logits, fake_logits)))), stats

@@ -23,7 +23,7 @@ NETWORKS_AND_OBJECTIVES = [("dcgan", "minimax"), ("dcgan", "relativistic_average
 disc_update = jax.jit(steps.disc_update, static_argnums=0)
 gen_update = jax.jit(steps.gen_update, static_argnums=0)
 train_step = jax.jit(steps.train_step, static_argnums=0)
-generate = jax.jit(steps.generate, static_argnums=0)
+draw_fakes = jax.jit(steps.draw_fakes, static_argnums=0)
 judge = jax.jit(steps.judge, static_argnums=0)
 
 both_networks = pytest.mark.parametrize("network", ["dcgan", "mlp"])
@@ -50,7 +50,7 @@ def logits_on(gan, state, batch, rng, disc_params=None):
     """The logits of the real and of the fake samples of an update with this batch and key."""
     keys = {purpose: example_keys(rng, purpose, len(batch.images)) for purpose in PURPOSES}
     params = state.params.disc if disc_params is None else disc_params
-    fake, _ = generate(gan, state.params.gen, state, batch.labels, keys["latents"])
+    fake, _ = draw_fakes(gan, state.params.gen, state, batch.labels, keys["latents"])
     return [
         judge(gan, params, state, images, batch.labels, keys[purpose])[0]
         for images, purpose in ((batch.images, "real"), (fake, "fake"))
@@ -144,7 +144,7 @@ def test_ds_statistics_are_the_mean_of_its_two_passes_from_one_start():
     state, batch = small_state(gan), real_batch(gan)
     after, _ = disc_update(gan, state, batch, RNG)
     keys = example_keys(RNG, "latents", 8)
-    fake, _ = generate(gan, state.params.gen, state, None, keys)
+    fake, _ = draw_fakes(gan, state.params.gen, state, None, keys)
     real_stats, fake_stats = (judge(gan, state.params.disc, state, images, None, keys)[1] for images in (batch.images, fake))
     expected = jax.tree.map(lambda r, f: (r + f) / 2, real_stats, fake_stats)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.stats.disc, expected)
@@ -315,7 +315,7 @@ def test_labels_reach_both_players_and_fakes_have_the_labels_of_their_real_examp
     for update, player in ((disc_update, "disc"), (gen_update, "gen")):
         moved = [getattr(update(gan, state, some, RNG)[0].params, player) for some in (batch, other)]
         assert any(trees_differ(*moved))
-    fake = generate(gan, state.params.gen, state, batch.labels, example_keys(RNG, "latents", 8))[0]
+    fake = draw_fakes(gan, state.params.gen, state, batch.labels, example_keys(RNG, "latents", 8))[0]
     recorded = []
 
     class Recording:

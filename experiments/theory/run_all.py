@@ -38,7 +38,7 @@ def page(folder: Path) -> str:
     scripts = os.path.relpath(Path(__file__).parent, folder.parent)
     parts = [
         "# Numerical checks of the theory",
-        f"Made by `make theory` from the newest row of each experiment; [experiments/theory]({scripts}) explains them.",
+        f"Made by `make theory` (FULL=1: long forms), newest row of each; [experiments/theory]({scripts}) explains them.",
     ]
     for number, experiment in enumerate(EXPERIMENTS, 1):
         row = report.newest_row(experiment, folder)

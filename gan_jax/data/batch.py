@@ -1,7 +1,8 @@
 """Batches, what training needs of a dataset, and the one place where uint8 becomes float32 in [-1, 1] and back."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -55,8 +56,24 @@ class Dataset(Protocol):
         """Stop reading ahead; a later fetch starts it again."""
 
 
-class EndlessBatches:
-    """Lets `for batch in dataset` see the batches of steps 0, 1, 2, … of the run with seed 0, one each, for ever."""
+class BatchesByLoad:
+    """Make a dataset's batches by its `fetch` and `load`.
+
+    `for batch in dataset` has those of steps 0, 1, 2, … of the run with seed 0, one each, for ever: to look at data, and for
+    `disc_update` and `gen_update`. `train_step` takes `batches(seed, step, gan.batches_per_step)`.
+    """
+
+    @cached_property
+    def _compiled_load(self: Any) -> Callable[[Any, Fetched], Batch]:
+        return jax.jit(self.load)  # kept: a method is another function each time, and would be compiled each time
+
+    def batches(self: Any, seed: int, step: int, num_batches: int = 1) -> Batch:
+        """Return the batches of one step, compiled."""
+        loaded: Batch = self._compiled_load(self.arrays, self.fetch(seed, step, num_batches))
+        return loaded
+
+    def close(self) -> None:
+        """Do nothing: there is no reading ahead."""
 
     def __iter__(self: Any) -> Iterator[Batch]:
         for step in itertools.count():

@@ -5,7 +5,7 @@ examples a step sees, or, where the data do not fit on the device, holds them; `
 training step and makes the batches. How many batches a step sees is up to the recipe: `GAN.batches_per_step`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.batch import Batch, EndlessBatches, to_float
+from gan_jax.data.batch import Batch, BatchesByLoad, to_float
 from gan_jax.data.streaming import Fetched, Stream
 from gan_jax.errors import InputError
 from gan_jax.theory.distributions import GaussianMixture
@@ -42,7 +42,7 @@ def epoch_indices(seed: int, start: int, count: int, size: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class ImageDataset(EndlessBatches):
+class ImageDataset(BatchesByLoad):
     """Images that live on the device as uint8 and are indexed there, shuffled per epoch by `(seed, epoch)`.
 
     images: uint8 `[N, H, W, C]`. labels: int32 `[N]` from 0 to K - 1, or None. flip: mirror each image with probability 1/2.
@@ -78,16 +78,6 @@ class ImageDataset(EndlessBatches):
     def load(self, arrays: Mapping[str, Any], fetched: Mapping[str, Any]) -> Batch:
         gathered = {name: jnp.take(array, fetched["index"], axis=0, mode="clip") for name, array in arrays.items()}
         return _make_batch(gathered | {name: leaf for name, leaf in fetched.items() if name == "flip"})
-
-    @cached_property
-    def _compiled_load(self) -> Callable[[Any, Fetched], Batch]:
-        return jax.jit(self.load)  # kept: a method is another function each time, and would be compiled each time
-
-    def batches(self, seed: int, step: int, num_batches: int = 1) -> Batch:
-        return self._compiled_load(self.arrays, self.fetch(seed, step, num_batches))
-
-    def close(self) -> None:
-        pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +144,7 @@ def _make_batch(gathered: Mapping[str, Any]) -> Batch:
 
 
 @dataclass(frozen=True)
-class DensityDataset(EndlessBatches):
+class DensityDataset(BatchesByLoad):
     """Fresh samples of a mixture, labelled by its components.
 
     Each example has its own key, so that however a batch is split, it has the same samples.
@@ -185,16 +175,6 @@ class DensityDataset(EndlessBatches):
         del arrays
         keys = jax.random.wrap_key_data(jnp.asarray(fetched["keys"]), impl="threefry2x32")
         return Batch(*jax.vmap(jax.vmap(self.density.sample_with_component))(keys))
-
-    @cached_property
-    def _compiled_load(self) -> Callable[[Any, Fetched], Batch]:
-        return jax.jit(self.load)
-
-    def batches(self, seed: int, step: int, num_batches: int = 1) -> Batch:
-        return self._compiled_load(self.arrays, self.fetch(seed, step, num_batches))
-
-    def close(self) -> None:
-        pass
 
 
 def from_arrays(

@@ -1,7 +1,7 @@
 """Networks by name, each with a generator and a discriminator.
 
 A module maps `(inputs, labels, train)`. One with batch norm has a field `axis_name`, None by default: the name of the mapped
-axis that splits a batch. Its maker refuses what the network cannot be.
+axis that splits a batch. Each maker raises `InputError` for options that its network cannot have.
 """
 
 from typing import Any

@@ -22,7 +22,7 @@ from jax import export, lax
 from gan_jax.networks import im2col, winograd
 
 UNKNOWN_BATCH = 64
-"""What a batch counts as whose size is known when an exported program is called, and not before."""
+"""The batch size assumed where it is symbolic, as in an exported program, which learns it only when it is called."""
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 

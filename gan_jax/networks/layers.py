@@ -159,7 +159,7 @@ class Pyramid(NamedTuple):
 
 
 def pyramid(image_size: tuple[int, int]) -> Pyramid:
-    """Return h, w and n of H × W = h·2**n × w·2**n, so that 4 to 7 are left of the shorter side, or 3 of 6.
+    """Return h, w and n of H × W = h·2**n × w·2**n, where the smaller of h and w is 4 to 7, or 3 if the shorter side is 6.
 
     A square power of two begins at 4 × 4; 48 × 48 at 6 × 6, as SNGAN's does for STL-10 (Miyato et al. 2018, table 3).
     """

@@ -35,14 +35,14 @@ _glorot = nn.initializers.glorot_uniform()
 _glorot_for_relu = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")  # a gain of √2
 
 
-def upsample(x: jax.Array) -> jax.Array:
+def repeat_pixels(x: jax.Array) -> jax.Array:
     """`[B, H, W, C]` -> `[B, 2 H, 2 W, C]`: each entry four times."""
     batch, height, width, channels = x.shape
     repeated = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
     return repeated.reshape(batch, 2 * height, 2 * width, channels)
 
 
-def downsample(x: jax.Array) -> jax.Array:
+def mean_of_pixels(x: jax.Array) -> jax.Array:
     """`[B, H, W, C]` -> `[B, H / 2, W / 2, C]`: means of 2 × 2 entries."""
     batch, height, width, channels = x.shape
     return jnp.mean(x.reshape(batch, height // 2, 2, width // 2, 2, channels), axis=(2, 4))
@@ -68,10 +68,10 @@ class GenBlock(nn.Module):
         normed = partial(normed, labels=labels, num_classes=self.num_classes)
         conv = partial(_conv, features=width, norm="none", train=train, dtype=self.dtype)
 
-        residual = conv(upsample(nn.relu(normed(x))))
+        residual = conv(repeat_pixels(nn.relu(normed(x))))
         residual = conv(nn.relu(normed(residual)))
         # A 1 × 1 convolution, which may as well come before the copies.
-        return residual + upsample(nn.Dense(width, dtype=self.dtype, kernel_init=_glorot)(x))
+        return residual + repeat_pixels(nn.Dense(width, dtype=self.dtype, kernel_init=_glorot)(x))
 
 
 class DiscBlock(nn.Module):
@@ -99,7 +99,7 @@ class DiscBlock(nn.Module):
             return x + residual
         # A 1 × 1 convolution, which may as well come after the means.
         shortcut = nn.Dense(self.width, dtype=self.dtype, kernel_init=_glorot)
-        return spectrally_normalised(shortcut, self.norm, train)(downsample(x)) + downsample(residual)
+        return spectrally_normalised(shortcut, self.norm, train)(mean_of_pixels(x)) + mean_of_pixels(residual)
 
 
 class Generator(nn.Module):

@@ -18,7 +18,7 @@ from gan_jax.evaluation.evaluator import make_evaluator
 from gan_jax.parallel import make_step
 from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.checks import flatten
-from gan_jax.run.config import check_recipe, make_gan
+from gan_jax.run.config import check_recipe
 from gan_jax.run.curves import draw_curves
 from gan_jax.run.finite import naming_bad_leaf
 from gan_jax.run.origin import read_origin
@@ -53,8 +53,11 @@ def recipe(sample_shape: tuple[int, ...], entries: Mapping[str, Any] | None = No
 
     recipe((32, 32, 3), {"objective": "relativistic", "penalty.r1": 1.0, "network.disc.dcgan.norm": "none"})
 
+    Entries that concern a run rather than its recipe (seed, num_steps, data, what is logged) change nothing; batch_size counts
+    only in schedules and the average, whose horizons are in images.
+
     Raises:
-        InputError: an entry that there is not, or a recipe that cannot be.
+        InputError: an unknown entry, or a recipe that cannot be built.
     """
     config = default.get_config()
     known = flatten(config.to_dict())
@@ -65,10 +68,7 @@ def recipe(sample_shape: tuple[int, ...], entries: Mapping[str, Any] | None = No
         config.update_from_flattened_dict(dict(entries or {}))
     except (TypeError, ValueError) as error:
         raise InputError(str(error)) from error
-    check_recipe(config.to_dict())
-    gan = make_gan(config, tuple(sample_shape))
-    abstract_state(gan)  # refuses what the whole recipe cannot be
-    return gan
+    return check_recipe(config.to_dict(), tuple(sample_shape))[0]
 
 
 def fit(
@@ -83,7 +83,7 @@ def fit(
     callback: Callback | None = None,
     progress: bool = True,
 ) -> Fitted:
-    """Train for num_steps generator updates, from a new state or on from another one, to the bit as in one go.
+    """Train for num_steps generator updates from a new state, or continue another one as if it had never stopped, to the bit.
 
     A state that goes in is copied. init_from: the workdir of a run, with whose networks a new state begins. every: steps
     between rows of the history and calls of callback(step, state, metrics), which ends the training by returning True; the

@@ -45,15 +45,15 @@ def check_config(config: ConfigDict) -> None:
     check_sizes(config, gan, state, len(choose_devices(config.parallel, config.batch_size)[1]))
 
 
-def check_recipe(config: Any) -> tuple[GAN, TrainState]:
-    """Return the recipe of a nested dict, whatever is in it, and shapes and dtypes of its state.
+def check_recipe(config: Any, sample_shape: tuple[int, ...] | None = None) -> tuple[GAN, TrainState]:
+    """Return the recipe of a nested dict, whatever is in it, and shapes and dtypes of its state; see `make_gan`.
 
     Raises:
         InputError: it has none, on any machine, or one whose state is more than the memory of this one.
     """
     check_entries(config)
     with refusing_what_no_array_has():
-        gan = make_gan(ConfigDict(config))
+        gan = make_gan(ConfigDict(config), sample_shape)
         state = abstract_state(gan)  # what a network, or the whole recipe, cannot be
     check_state(state)
     return gan, state

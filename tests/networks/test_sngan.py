@@ -15,7 +15,7 @@ from small import assert_trees_equal, drawn_variables, small_gan, small_state, t
 from gan_jax import Batch, Players, create_state, make_network, steps
 from gan_jax.errors import InputError
 from gan_jax.networks.layers import normalise
-from gan_jax.networks.resnet import downsample, upsample
+from gan_jax.networks.resnet import mean_of_pixels, repeat_pixels
 from gan_jax.penalties import r1
 from gan_jax.schedules import constant
 from gan_jax.state import has_batch_norm
@@ -242,9 +242,9 @@ def test_layer_norm_is_over_all_entries_of_an_example_with_a_scale_and_a_bias_fo
 
 def test_halving_takes_means_and_doubling_copies():
     x = jnp.arange(2 * 4 * 4 * 3.0).reshape(2, 4, 4, 3)
-    np.testing.assert_array_equal(upsample(x), np.repeat(np.repeat(x, 2, axis=1), 2, axis=2))
-    np.testing.assert_allclose(downsample(x)[:, 1, 0], x[:, 2:4, 0:2].mean(axis=(1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(downsample(upsample(x)), x, rtol=1e-6)
+    np.testing.assert_array_equal(repeat_pixels(x), np.repeat(np.repeat(x, 2, axis=1), 2, axis=2))
+    np.testing.assert_allclose(mean_of_pixels(x)[:, 1, 0], x[:, 2:4, 0:2].mean(axis=(1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(mean_of_pixels(repeat_pixels(x)), x, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

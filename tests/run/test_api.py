@@ -25,10 +25,12 @@ def test_a_recipe_has_the_entries_and_the_shape():
         ({"objektive": "hinge"}, "objektive: no such entry of the config; did you mean objective?"),
         ({"batch_size": "many"}, "batch_size"),
         ({"objective": "hinges"}, "must be one of"),
-        ({"penalty.r1": 1.0}, "a penalty and batch norm in the discriminator"),
+        ({"penalty.r1": 1.0}, "batch norm in the discriminator couples examples"),
     ]:
         with pytest.raises(InputError, match=message.replace("?", r"\\?")):
             gan_jax.recipe((16, 16, 3), entries)
+    five = {"network.name": "r3gan", "network.r3gan.widths": (16,) * 5}
+    assert gan_jax.recipe((64, 64, 3), five).sample_shape == (64, 64, 3)  # at 32 × 32 there would be four
 
 
 def test_two_fits_are_one_to_the_bit_and_their_history_has_every_step(ring):
