@@ -5,7 +5,7 @@ respect to the weights of a penalty on the gradient of softplus of the layer, as
 (`channels_last`) run in turn, and ratios are taken pair by pair; above 1 ours is faster.
 
 Command: python experiments/benchmark_layers.py --out=experiments/results/benchmark_layers.jsonl
-Needs `pip install 'gan_jax[bench]'`; about 2 minutes on 2 cores. --out also writes the table beside the rows.
+Needs `pip install -e '.[bench]'`; about 2 minutes on 2 cores. --out also writes the table beside the rows.
 """
 
 import statistics
@@ -195,7 +195,7 @@ def main() -> None:
     try:
         import torch
     except ImportError as error:
-        raise InputError(f"{error}; install the extra: pip install 'gan_jax[bench]'") from error
+        raise InputError(f"{error}; install the extra: pip install -e '.[bench]'") from error
     for layer in LAYERS:
         row = measure(layer) | {"torch": torch.__version__, "hardware": hardware()}
         print(layer.describe(), {name: f"{row[name]['ratio']:.2f}" for name in PASSES}, flush=True)

@@ -157,7 +157,7 @@ def check_baselines(config: ConfigDict, gan: GAN, baselines: Collection[str]) ->
             "augmentation, no packing, and no penalties but r1 and r2 at every step"
         )
     if importlib.util.find_spec("torch") is None:
-        raise InputError("--baseline=torch: PyTorch is not installed; install the extra: pip install 'gan_jax[bench]'")
+        raise InputError("--baseline=torch: PyTorch is not installed; install the extra: pip install -e '.[bench]'")
 
 
 def make_torch(config: ConfigDict, gan: GAN, steps: int, *, task: str, only: str | None) -> Implementation:

@@ -5,7 +5,7 @@ Command: python experiments/sweep.py --config=experiments/configs/ring.py --work
 An entry with commas has several values (a tuple keeps its brackets: --config.network.mlp.hidden=(64,64),(128,)). Each run has a
 folder below --workdir with its output in log.txt; complete ones are skipped, others resume, and one that fails does not stop
 the others. --dry_run prints the runs and their state. --launcher=slurm submits each to Slurm as a job of its own, by submitit
-(pip install 'gan_jax[cluster]'): --slurm=time=60,partition=gpu,gpus_per_node=1. Before its time is up a job saves and is queued
+(pip install -e '.[cluster]'): --slurm=time=60,partition=gpu,gpus_per_node=1. Before its time is up a job saves and is queued
 again. Then: python experiments/compare.py runs/sweep
 """
 
@@ -92,7 +92,7 @@ def submit(runs: list[Run]) -> list[str]:
     try:
         import submitit
     except ImportError as error:
-        raise InputError(f"{error}; install the extra: pip install 'gan_jax[cluster]'") from error
+        raise InputError(f"{error}; install the extra: pip install -e '.[cluster]'") from error
     slurm = _LAUNCHER.value == "slurm"
     options = dict(option.partition("=")[::2] for option in _SLURM.value)
     try:

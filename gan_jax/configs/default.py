@@ -129,7 +129,7 @@ def loop() -> dict[str, Any]:
         "parallel": "auto",  # jit on one device, pmap on several; or jit, pmap, shard_map
         "steps_per_call": "auto",  # or a number of steps to dispatch at once; what is logged and saved stays the same
         "log_every": 50,  # steps between rows of metrics.jsonl and TensorBoard, means over those steps
-        "wandb": "",  # the project on Weights & Biases that gets them too (pip install 'gan_jax[wandb]'); "" is none
+        "wandb": "",  # the project on Weights & Biases that gets them too (pip install wandb); "" is none
         "sample_every": 250,  # steps between pictures
         "num_samples": 64,  # in each picture, of the same latents throughout
         "checkpoint_every": 500,

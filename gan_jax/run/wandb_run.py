@@ -15,7 +15,7 @@ from gan_jax.files import open_regular, write_atomic
 def check_installed(project: str) -> None:
     """Raise `InputError` where a project is named and the package is not there."""
     if project and find_spec("wandb") is None:
-        raise InputError(f"config.wandb={shorten(project)} needs the package wandb: pip install 'gan_jax[wandb]'")
+        raise InputError(f"config.wandb={shorten(project)} needs the package wandb: pip install wandb")
 
 
 class WeightsAndBiases:
