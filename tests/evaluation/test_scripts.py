@@ -100,7 +100,7 @@ def test_bad_input_is_one_line_and_status_2(run, run_script, tmp_path):
     workdir, data = f"--workdir={run / 'run'}", f"--data=numpy:{run / 'stripes.npy'}"
     pixels = (workdir, data, "--features=pixels")
     for arguments, message in [
-        ((workdir, "--real"), f"a path in a record is opened only where you repeat it: add {data}"),
+        ((workdir, "--real"), f"a path from a saved config is opened only if you repeat it: add {data}"),
         (
             (*pixels, f"--npz={tmp_path}/ones.npy"),
             "grey levels must be from 0 to 255, not from 1 to 1",

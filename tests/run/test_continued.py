@@ -98,7 +98,7 @@ def test_an_average_begins_at_the_generator_where_the_other_run_has_none(tmp_pat
     [
         (
             {"latent_dim": 5},
-            r"params/gen/Dense_0/kernel is float32\[4, 4\] there, and float32\[5, 4\] .*config\.latent_dim: 4 -> 5,",
+            r"params/gen/Dense_0/kernel is float32\[4, 4\] there, but float32\[5, 4\] .*config\.latent_dim: 4 -> 5,",
         ),
         ({"num_classes": 8}, r"params/.* see config\.num_classes: 0 -> 8"),
         ({"network.gen.mlp.hidden": (5,)}, r"params/gen/.* see config\.network\.gen\.mlp\.hidden: \[4\] -> \[5\],"),
@@ -106,7 +106,7 @@ def test_an_average_begins_at_the_generator_where_the_other_run_has_none(tmp_pat
         ({"network.disc.mlp.hidden": (5,), "latent_dim": 5}, r"params/gen/.* see config\.latent_dim: 4 -> 5,"),
         (
             {"packing": 2},
-            r"params/disc/Dense_0/kernel is float32\[64, 4\] there, and float32\[128, 4\] .* see config\.packing: 1 -> 2",
+            r"params/disc/Dense_0/kernel is float32\[64, 4\] there, but float32\[128, 4\] .* see config\.packing: 1 -> 2",
         ),
         ({"data.name": "ring"}, r"params/gen/Dense_1/.* see config\.data\.name: mnist5k -> ring"),
     ],
