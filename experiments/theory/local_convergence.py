@@ -164,7 +164,9 @@ def plot(row: report.Row) -> Figure:
         last.plot(*np.transpose(pairs), "o^"[index], markersize=3, label=f"{game}, {len(pairs)} games")
     last.plot([0.7, 1.2], [0.7, 1.2], "k:", linewidth=1)
     last.set(
-        title="measured change of distance per step\n/ spectral radius",
+        title="change of distance per step",
+        xlabel="spectral radius",
+        ylabel="measured",
         xlim=(0.7, 1.1),
         ylim=(0.7, 1.1),
         aspect="equal",

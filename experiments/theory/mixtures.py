@@ -166,7 +166,7 @@ def plot(row: report.Row) -> Figure:
             axes.scatter(*np.transpose(of_game["samples"][seed]), s=1.5, color="tab:green", zorder=2)
             modes, quality = of_game["statistics"]["modes"][seed], of_game["statistics"]["high_quality"][seed]
             reach = 1.4 * float(np.abs(DENSITIES[name].means).max())
-            title = f"{game if seed == 0 else ''}\nseed {seed}: {modes:.0f}, {100 * quality:.1f} % high quality"
+            title = f"{game if seed == 0 else ''}\nseed {seed}: {modes:.0f} modes,\n{100 * quality:.1f} % high quality"
             axes.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
     return figure
 
