@@ -3,17 +3,17 @@
 --table=losses: nine games beside those of Lucic et al. 2018 (arXiv 1711.10337, table 2). Their FIDs, from 10,000 samples after
 20 epochs with networks of InfoGAN's size, are the best of a wide search: minimax 29.6 ± 1.6, non-saturating 26.5 ± 1.6. There
 is no search here.
---table=few_images: relativistic + R1 + R2 with all images, a fifth and a tenth of them, with DiffAugment and without, for the
-same number of updates; also the distance of samples to their nearest training image: are they copies?
+--table=few_images: relativistic + R1 + R2 with all images, a fifth, a tenth and a hundredth, with DiffAugment and without, for
+the same number of updates; also the distance of samples to their nearest training image: are they copies?
 --table=digits: the same with 500 MNIST digits, with DiffAugment and without.
 --table=labels: the same game with labels and without.
-Networks are DCGAN's at width 32, batches have 64 images, and the learning rate is 1e-3, which ten_years.py chose for each game.
+Networks are DCGAN's at width 32, batches have 64 images, and the learning rate is 1e-3, ten_years.py's choice for its games.
 Samples come from the averaged generator and are compared with as many test images: at the last step, and at the step with the
 lowest classifier Fréchet distance, as evaluated during training.
 
 Command: python experiments/fashion_mnist.py --table=losses --features=inception
 Only --table=labels has been run, with the classifier's features: 8 minutes a run when 2 cores did little else, up to 34 when
-they were busy. From the step time, a run should take 2 to 6 minutes, and Inception 5 or more for each 5,000 images (`make
+they were busy. By the step time alone, a run takes 2 to 6 minutes, and Inception 5 or more for each 5,000 images (`make
 inception` first); --features=classifier takes seconds, but is not FID. Writes fashion_TABLE.jsonl, .md, .png and _samples.npz
 in --results, and the runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run
 again; --redraw writes the page and the picture from the rows alone.

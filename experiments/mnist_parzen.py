@@ -3,8 +3,8 @@
 Goodfellow et al. 2014, table 1, have 225 ± 2 nats on MNIST (DBN 138, stacked CAE 121, deep GSN 214), from 10,000 samples, with
 σ chosen on 1,000 validation images, pixels in [0, 1] and the SE over the test images. The protocol here is the paper's, but the
 data are not: of the 5,000 embedded digits 3,000 are for training, 1,000 to choose σ, and 1,000 for testing. A DCGAN replaces
-the paper's dense networks. The metric ranks models badly (Theis et al. 2016), so the page also has that of the 3,000 training
-digits themselves.
+the paper's dense networks. The metric is a poor guide to quality (Theis et al. 2016), so the page also has it for the 3,000
+training digits themselves.
 
 Command: python experiments/mnist_parzen.py --steps=5000 --seeds=1      2 minutes for each seed on 2 cores
 Writes runs below --runs, rows in mnist_parzen.jsonl and the page mnist_parzen.md in --results. Resumable: a row that exists is

@@ -7,7 +7,7 @@ are written in chunks, so that any number fits in memory, and without --out the 
 WORKDIR/seeds): seed0000.png, …, as StyleGAN's generate.py does; --out=FILE.png puts them in one grid.
 --interpolate draws a row of spherical interpolations for each pair of latents; with --out=FILE.gif it makes an animation in
 which each of --num images goes through four latents of its own and back.
---truncation=0.7 draws the entries of the latents as if again until they are within ±0.7. This is BigGAN's truncation; StyleGAN
+--truncation=0.7 draws each entry of a latent as if anew until it is within ±0.7. This is BigGAN's truncation; StyleGAN
 truncates w, which these generators do not have. Variety falls; in one run a DCGAN's digits faded at 0.3, but not yet at 0.7.
 A conditional generator's picture has a class in each row, by default every class, or those of --labels=0,1,2, and one latent
 for each column, in as many whole columns as --num allows. The image in column i depends on the seed, i and its class alone.

@@ -8,7 +8,7 @@ with R1 have a learning rate of 1e-3, the others DCGAN's 2e-4. RpGAN is the rela
 non-saturating loss. Metrics are of the averaged generator at the last step.
 
 Command: python experiments/stacked_mnist.py --num=26000      after `make mnist`
-Each of the 25 runs takes 3.5 to 9 minutes on 2 busy cores; sixteen are done. Writes rows, page, picture and samples in
+Each of the 26 runs takes 3.5 to 9 minutes on 2 busy cores; sixteen are done. Writes rows, page, picture and samples in
 --results, and runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run again;
 --recipes=R1 runs those whose names contain it; --redraw writes the page and the picture from the rows alone.
 """
@@ -141,9 +141,9 @@ def make_page(rows: list[dict[str, Any]]) -> str:
     return f"""# Stacked MNIST: R3GAN's ablation and PacGAN's packing on networks for a laptop
 
 {_NUM.value} samples of each run by the averaged generator at the last step, after {_UPDATES.value} discriminator updates with
-batches of 64; DCGAN of width {_WIDTH.value}, G with batch norm where the name does not say otherwise. Penalised games: no norm
-in D, Adam(0, 0.99) at 1e-3; the others: Adam(0.5, 0.999) at 2e-4 (WGAN-GP: (0, 0.9), λ 10, k = 5). ± is the SE over training
-seeds; one run has none. The classifier of single digits is right on {first["classifier_accuracy"]:.2%} of
+batches of 64; DCGAN of width {_WIDTH.value}, G with batch norm where the name does not say otherwise. Games with R1: no norm
+in D, Adam(0, 0.99) at 1e-3; the others: Adam(0.5, 0.999) at 2e-4 (WGAN-GP: no norm in D, (0, 0.9), λ 10, k = 5). ± is the SE
+over training seeds; one run has none. The classifier of single digits is right on {first["classifier_accuracy"]:.2%} of
 {first["num_held_out"]} digits that it has not seen. As many samples of a perfect sampler have {perfect["modes"]:.4g} modes,
 KL {perfect["kl"]:.4f} ± {error["kl"]:.1g}. *Seen twice*: modes with two samples or more; *confident*: modes with a sample all
 of whose digits have a probability above 1/2. *Published*: modes and KL reported in the papers of R3GAN

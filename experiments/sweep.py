@@ -2,7 +2,7 @@ r"""Which of these settings is best? Train every combination of the values of so
 
 Command: python experiments/sweep.py --config=experiments/configs/ring.py --workdir=runs/sweep \
     --config.objective=minimax,hinge --config.seed=0,1,2 --jobs=2
-An entry with commas has several values (a tuple keeps its brackets: --config.network.mlp.hidden=(64,64),(128,)). Each run has a
+An entry with commas has several values (tuples keep brackets: '--config.network.mlp.hidden=(64,64),(128,)'). Each run has a
 folder below --workdir with its output in log.txt; complete ones are skipped, others resume, and one that fails does not stop
 the others. --dry_run prints the runs and their state. --launcher=slurm submits each to Slurm as a job of its own, by submitit
 (pip install -e '.[cluster]'): --slurm=time=60,partition=gpu,gpus_per_node=1. Before its time is up a job saves and is queued

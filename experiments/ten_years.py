@@ -1,4 +1,4 @@
-"""What have ten years of objectives and regularisers bought? Generator, data and time stay the same; only D's game changes.
+"""What have ten years of objectives and regularisers bought? Generator, data and time stay the same; the game changes.
 
 Each recipe has its paper's objective and regulariser, and the Adam moments usual for it. Its learning rate is the better of
 two, by the final distance of a run with seed 0; seed 0 is not reported, the other seeds are. The time is that of training
@@ -189,7 +189,7 @@ def make_page(rows: list[dict[str, Any]]) -> str:
 Every generator is a DCGAN with batch norm, width {first["width"]}, trained in batches of 32 on the 5,000 embedded digits at
 32 × 32. Each run has {first["training_seconds"]} s of training steps on {first["hardware"]}. Its samples come from the averaged
 generator (decay 0.998). The discriminator is a DCGAN of half the width, with batch norm, with spectral norm, or, where there is
-a penalty, with neither. Numbers are mean ± SE over training seeds 1, 2, …; seed {TUNING_SEED} only chose the learning rate.
+a penalty, with neither. Numbers are mean ± SE over training seeds 1, 2, …; seed {TUNING_SEED} was for tuning only.
 Adam's moments are those usual for each recipe. γ of R1 and R2 is 1; λ of WGAN-GP is 10, with five discriminator updates per
 generator update. Real digits that the classifier has not seen have a distance of {REAL_DISTANCE} from the other digits, and a
 confidence of 0.995.

@@ -1,4 +1,4 @@
-"""The networks in PyTorch, our own text from the papers' tables: NCHW, in train mode, with PyTorch's own layers.
+"""The networks in PyTorch, our own code from the papers' tables: NCHW, in train mode, with PyTorch's own layers.
 
 A generator maps `(latents [B, Z], labels [B] or None)` to images `[B, C, S, S]`, a discriminator `(images, labels)` to logits
 `[B]`. Tests hold them to ours with ported weights (`torch_port`), and the benchmark races them. Spectral norm is

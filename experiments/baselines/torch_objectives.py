@@ -1,4 +1,4 @@
-"""The objectives in PyTorch, our own text from the papers' formulas."""
+"""The objectives in PyTorch, our own code from the papers' formulas."""
 
 from collections.abc import Callable
 

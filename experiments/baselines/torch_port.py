@@ -1,4 +1,4 @@
-"""The PyTorch network of one of ours, with the same weights in PyTorch's layouts."""
+"""The PyTorch twin of a network of ours, with the same weights in PyTorch's layouts."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,7 +1,7 @@
-"""The baseline in PyTorch: the same recipe from the same weights, our own text, as fast as PyTorch makes it.
+"""The baseline in PyTorch: the same recipe from the same weights, our own code, as fast as PyTorch makes it.
 
-What `gan_jax.steps` does: D's update with its penalties, fresh latents for each player, Adam on both, the generator's average,
-and no gradient that nobody uses. `modes` are the ways in which PyTorch can run it; the fastest one is the baseline.
+It does what `gan_jax.steps` does: D's update with its penalties, fresh latents for each player, Adam for both, the generator's
+average, and no unused gradient. `modes` are the ways in which PyTorch can run it; the fastest one is the baseline.
 Run by `experiments/benchmark.py --baseline=torch`; needs the extra `bench`.
 """
 

@@ -1,6 +1,6 @@
 """Does a small GAN draw pixel art? The 5,072 tiles, creatures and objects of the video game Crossfire, 32 × 32 in colour.
 
-The losses, γ and widths are those of `stacked_mnist.py`, with DiffAugment, as there are few images. They are put on white,
+The losses, γ and widths are those of `stacked_mnist.py`, with DiffAugment, as there are few images. Tiles are put on white,
 which shows their black outlines. Not run to its end yet: 18 minutes on 2 cores, estimated from 20 steps on a busy machine.
 It needs no network: `apt-get install crossfire-client-images` (GPL), or that package's file crossfire.base in
 --config.data.dir.

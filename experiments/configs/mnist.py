@@ -1,4 +1,4 @@
-"""Can a GAN draw digits after a few minutes on a laptop? What `make train` runs: the loss of 2024 on the generator of 2016.
+"""Can a GAN draw digits after a few minutes on a laptop? What `make train` runs: the game of 2024 on the generator of 2016.
 
 The relativistic loss on pairs of a real and a fake digit, R1 and R2 at each step, and no batch norm in the discriminator, which
 then tolerates five times the learning rate. γ, widths and learning rates were tuned with seed 0. `mnist_dcgan.py` is the recipe

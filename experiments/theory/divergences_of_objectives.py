@@ -6,11 +6,11 @@ gan_jax/theory/optima.py); relativistic average: no formula, but a concave probl
 gradient. D is learned by the package's own `disc_update`: a table on a finite support, where the batch is the distribution
 itself (all pairs of it), and an MLP on densities, whose mean under p and q is taken by quadrature.
 
-Command: python experiments/theory/divergences_of_objectives.py [--full]      seconds: 60; long form 200 on 2 cores
+Command: python experiments/theory/divergences_of_objectives.py [--full]      seconds: 60; long form 200 to 320 on 2 cores
 Expect (long form): tables reach the closed forms to 1e-12, hinge's to 1e-6; MLPs come within 1e-3 of them, hinge's within 0.01,
 WGAN-GP's within 0.006. Under R1 + R2 an MLP of leaky ReLUs ends 17 % short of its closed form, one of tanh within 0.3 %. One
 real point in 1,000 that no fake is near moves relativistic average half way to its upper limit. One Gaussian covers two modes
-by KL, Pearson's χ² and W1 alone: by all that the other objectives estimate or descend it takes one.
+by minimising KL, Pearson's χ² or W1; by all else that objectives estimate or descend it sits on one.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,15 +1,15 @@
 """Which updates converge near an equilibrium, for every objective with every regulariser?
 
-Claims: Mescheder et al. 2018 (no convergence without regularisation, with R1, R2 or instance noise there is, with WGAN-GP and
-DRAGAN there is not); Huang et al. 2024 (relativistic pairs with R1 + R2 converge); notes 002 (train D more often), notes 003 (a
+Claims: Mescheder et al. 2018 (convergence with R1, R2 or instance noise, none without regularisation or with WGAN-GP and
+DRAGAN); Huang et al. 2024 (relativistic pairs with R1 + R2 converge); notes 002 (train D more often), notes 003 (a
 GAN "eventually minimizes the distance"). Two games, whose expectations are exact: Dirac's, data at 0, G(z) = θ, D linear; and a
 Gaussian one, data N(0, 1), G(z) = μ + s z, D of x and x². The Jacobian is that of the package's own updates at the equilibrium,
 by automatic differentiation; beside it stand the radius of gan_jax/theory/games.py, and the rate of a real trajectory.
 
-Command: python experiments/theory/local_convergence.py [--full]      seconds: 20; long form 250 of CPU
-Expect: radii by formula to six digits for gradient steps. Without damping simultaneous steps leave and alternating ones
-circle; R1, R2 and both converge, for every objective, by gradient steps; noise does for those with a curvature; WGAN-GP, DRAGAN
-and Adam (0, .99) never do.
+Command: python experiments/theory/local_convergence.py [--full]      seconds: 20; long form 250 of CPU, row 1,230
+Expect: for gradient steps, radii as in the formula to six digits. Without damping simultaneous steps diverge and alternating
+ones circle. R1, R2 or both make gradient steps converge, for every objective; so does noise where there is curvature, but not
+simultaneous steps of relativistic average. WGAN-GP, DRAGAN and Adam (0, .99) never converge.
 """
 
 from collections.abc import Mapping

@@ -3,12 +3,12 @@
 Claim (notes 002, sections 1.2 and 1.3): maximum likelihood is the minimum of KL(p‖q), and Gaussian mixtures fitted by it give
 way to generators that minimise another divergence. Here one Gaussian is fitted to two modes by KL, reverse KL and JSD; the
 KL of maximum likelihood is measured as n grows; and a mixture with the true number of components is fitted to the same
-points by EM (scikit-learn), by gradient ascent of the likelihood, and by GANs whose generator is that mixture: one of 2014, as
-it was first run here, with a learning rate of D that was 0 half way, and as it was meant; and relativistic pairs with R1 + R2,
-tuned on the seeds of key 12 and reported on those of key 2. From k-means, as EM, or from random means.
+points by EM (scikit-learn), by gradient ascent of the likelihood, and by GANs whose generator is that mixture: that of 2014,
+first with a learning rate of D that is 0 half way, a mistake, then as it was meant; and relativistic pairs with R1 + R2, tuned
+on the seeds of key 12 and reported on those of key 2. Fits start from k-means, as EM does, or from random means.
 
 Command: python experiments/theory/maximum_likelihood.py [--full]      seconds: long form 1,830 on 2 busy cores
-Expect: KL covers both modes (0 ± 3.04, the data's own moments), reverse KL takes one (±3 ± 0.5) and so does the JSD, then at
+Expect: KL covers both modes (0 ± 3.04, the data's own moments), reverse KL and the JSD take one (±3 ± 0.5), where the JSD is
 3/4·log(4/3) = 0.2158. The KL of maximum likelihood is 0.53/n above its minimum. JSD on the ring (5 seeds): EM 0.0012, from
 random means the likelihood 0.0009, RpGAN + R1 + R2 0.011, the GAN of 2014 0.034, and 0.55 where its D stopped half way.
 """

@@ -2,12 +2,12 @@
 
 Claim (Sun et al. 2020, theorems 1 to 3): with n data points and n free generated points, max_D of a separable loss has n^n − n!
 strict local minima that are not global, with fakes together on one data point; that of relativistic pairs has none, and from
-everywhere a path that never rises leads to the global minimum. They pair real i with fake i, for ever. The landscape over all
-arrangements of the fakes, each on one of the data points or away from all, is computed in full here, for that pairing and for
-independent pairs, which is what the batches of a training step are; D is unconstrained, its optimum a closed form. Then fakes
+everywhere a path that never rises leads to the global minimum. There real i is always paired with fake i. The landscape over
+all arrangements of the fakes, each on one of the data points or away from all, is computed in full here, for that pairing and
+for independent pairs, as the batches of a training step have; D is unconstrained, its optimum a closed form. Then fakes
 are moved by the package's own `train_step` against an MLP, from 1,000 random starts.
 
-Command: python experiments/theory/mode_landscape.py [--full]      seconds: 20; long form 200 on 2 cores
+Command: python experiments/theory/mode_landscape.py [--full]      seconds: 20; long form 200 to 340 on 2 cores
 Expect: the claim holds for the fixed pairing, and fails for independent pairs: these have the n^n − n! bad minima too. Hinge,
 though separable, has none: a second fake on a data point gains nothing in the total variation.
 """

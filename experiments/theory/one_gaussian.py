@@ -1,4 +1,4 @@
-"""One Gaussian fitted to two modes: what the scripts that do it by one divergence or another share."""
+"""One Gaussian fitted to two modes by some divergence: what several scripts share."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

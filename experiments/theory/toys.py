@@ -3,7 +3,7 @@
 Claim (Huang et al. 2024): relativistic pairs with R1 + R2 at every step converge, where R1 alone diverges, the classic loss
 drops modes, and penalties at every eighth step fail on a line, a circle and 25 Gaussians (appendix E). The paper gives neither
 these densities nor its networks: here they are PacGAN's ring and grid, and a line of 8 Gaussians, learned by small MLPs.
-One compiled program trains all seeds and all weights of the penalties of an objective, by the package's `train_step`.
+For each objective one compiled program trains all seeds and penalty weights, by the package's `train_step`.
 
 Command: python experiments/theory/toys.py [--full]      seconds: long form 2,070 on 2 busy cores
 Expect (long form, 10 seeds): no run diverges. All games with penalties of weight 0.1 find nearly all modes with like shares of
