@@ -1,5 +1,8 @@
 """For a notebook or a script of your own: a recipe from entries of the config, training with progress, evaluation, curves."""
 
+import json
+import math
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,14 +18,16 @@ from gan_jax.configs import default
 from gan_jax.data import Dataset
 from gan_jax.errors import InputError, NonFiniteError, nearest_key
 from gan_jax.evaluation.evaluator import make_evaluator
-from gan_jax.parallel import make_step
-from gan_jax.run.checkpoints import Checkpoints
+from gan_jax.parallel import auto_steps_per_call, make_step
+from gan_jax.run.checkpoints import Checkpoints, kind_of, leaves_by_path
 from gan_jax.run.checks import flatten
 from gan_jax.run.config import check_recipe
 from gan_jax.run.curves import draw_curves
 from gan_jax.run.finite import naming_bad_leaf
 from gan_jax.run.origin import read_origin
+from gan_jax.run.records import DTYPES
 from gan_jax.run.restore import restore_run
+from gan_jax.run.scalars import IntervalMeans
 from gan_jax.state import GAN, TrainState, abstract_state, create_state, run_keys
 
 Callback = Callable[[int, TrainState, dict[str, float]], Any]
@@ -53,8 +58,8 @@ def recipe(sample_shape: tuple[int, ...], entries: Mapping[str, Any] | None = No
 
     recipe((32, 32, 3), {"objective": "relativistic", "penalty.r1": 1.0, "network.disc.dcgan.norm": "none"})
 
-    Entries that concern a run rather than its recipe (seed, num_steps, data, what is logged) change nothing; batch_size counts
-    only in schedules and the average, whose horizons are in images.
+    Entries that concern a run rather than its recipe (seed, num_steps, data, parallel, sync_batch_norm, what is logged) change
+    nothing; batch_size counts only in schedules and the average, whose horizons are in images.
 
     Raises:
         InputError: an unknown entry, or a recipe that cannot be built.
@@ -82,34 +87,42 @@ def fit(
     every: int = 50,
     callback: Callback | None = None,
     progress: bool = True,
+    parallel: str = "auto",
+    sync_batch_norm: bool = True,
 ) -> Fitted:
-    """Train for num_steps generator updates from a new state, or continue another one as if it had never stopped, to the bit.
+    """Train for num_steps generator updates from a new state, or continue another one.
 
-    A state that goes in is copied. init_from: the workdir of a run, with whose networks a new state begins. every: steps
-    between rows of the history and calls of callback(step, state, metrics), which ends the training by returning True; the
-    state that it gets is its own only until it returns. progress: a bar on stderr.
+    With the same seed, a state continues as if it had never stopped, to the bit; it is copied. init_from: the workdir of a run,
+    with whose networks a new state begins. every: steps between rows of the history and calls of callback(step, state,
+    metrics), which ends the training by returning True; the state that it gets is its own only until it returns. progress: a
+    bar on stderr. parallel, sync_batch_norm: see `make_step`.
 
     Raises:
-        InputError: a dataset that does not suit the recipe, networks of another recipe, or a recipe without a discriminator.
+        InputError: a dataset that does not suit the recipe, a state or networks of another recipe, or a recipe without a
+            discriminator.
         NonFiniteError: a metric is nan or inf; the message names the step.
     """
-    if num_steps < 1 or every < 1:
-        raise InputError(f"num_steps={num_steps}, every={every}: both must be integers ≥ 1")
+    _check_at_least(1, num_steps=num_steps, every=every)
+    _check_at_least(0, seed=seed)
     if gan.networks.disc is None:
         raise InputError("this recipe was restored for sampling only: make one with gan_jax.recipe to train")
     if state is not None and init_from is not None:
         raise InputError("state and init_from: only one can be given")
-    step_fn = make_step(gan, dataset, seed)
-    state = _new_state(gan, seed, init_from) if state is None else _copy(state)
+    step_fn = make_step(gan, dataset, seed, parallel=parallel, sync_batch_norm=sync_batch_norm)
+    state = _new_state(gan, seed, init_from) if state is None else _copy(gan, state)
     step, last = int(state.step), int(state.step) + num_steps
     history: list[dict[str, float]] = []
     with tqdm(total=num_steps, disable=not progress, unit=" steps") as bar:
         while step < last:
             count = min(every, last - step)
-            state, metrics = step_fn(state, step, count)
+            in_one_call = auto_steps_per_call(gan, count, dataset.batch_size)
+            calls = []
+            for first in range(step, step + count, in_one_call):
+                state, metrics = step_fn(state, first, in_one_call)
+                calls.append(metrics)
             step += count
             with naming_bad_leaf(state):
-                row = _mean_row(range(step - count + 1, step + 1), metrics)
+                row = _mean_row(range(step - count + 1, step + 1), jax.device_get(calls), gan.penalty_every)
             history.append(row)
             bar.update(count)
             bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss/disc", "loss/gen")})
@@ -118,10 +131,27 @@ def fit(
     return Fitted(state, history)
 
 
-def save(state: TrainState, directory: str | Path, config: Mapping[str, Any] | None = None) -> None:
-    """Save a state, verified by a sha256 of every array. config: what to keep beside it, as JSON."""
-    with Checkpoints(directory) as checkpoints:
-        checkpoints.save(state, dict(config or {}))
+def save(state: TrainState, directory: str | Path, config: Mapping[str, Any] | ConfigDict | None = None) -> None:
+    """Save a state beside those of earlier steps, verified by a sha256 of every array. config: what to keep with it, as JSON.
+
+    Raises:
+        InputError: the folder has this step or a later one, or is a file; a config or an array that cannot be kept.
+    """
+    entries = config.to_dict() if isinstance(config, ConfigDict) else dict(config or {})
+    try:
+        json.dumps(entries)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"config: must be JSON: {error}") from error
+    for path, leaf in leaves_by_path(state).items():
+        if str(leaf.dtype) not in DTYPES:
+            raise InputError(f"{path} is {leaf.dtype}: checkpoints hold {', '.join(DTYPES)}")
+    if Path(directory).exists() and not Path(directory).is_dir():
+        raise InputError(f"{directory}: must be a folder")
+    with Checkpoints(directory, keep=sys.maxsize) as checkpoints:
+        last = max(checkpoints.steps(), default=-1)
+        if int(state.step) <= last:
+            raise InputError(f"{directory}: has step {last} already: give another folder for a state of step {int(state.step)}")
+        checkpoints.save(state, entries)
 
 
 def restore(gan: GAN, directory: str | Path) -> TrainState:
@@ -149,6 +179,8 @@ def evaluate(gan: GAN, state: TrainState, dataset: Dataset, *, num: int = 2000) 
 
 def curves(gan: GAN, history: list[dict[str, float]]) -> Figure:
     """Draw the losses, logits and, where it means something, V of a history, with their values at equilibrium."""
+    if not history:
+        raise InputError("history: has no rows")
     return draw_curves(history, gan.objective)
 
 
@@ -158,14 +190,33 @@ def _new_state(gan: GAN, seed: int, init_from: str | Path | None) -> TrainState:
     return origin.start(state) if origin else state
 
 
-def _copy(state: TrainState) -> TrainState:
+def _check_at_least(least: int, **arguments: int) -> None:
+    for name, number in arguments.items():
+        if not isinstance(number, int | np.integer) or number < least:
+            raise InputError(f"{name}={number}: must be an integer ≥ {least}")
+
+
+def _kinds(state: TrainState) -> dict[str, str]:
+    return {path: kind_of(leaf) for path, leaf in leaves_by_path(state).items()}
+
+
+def _copy(gan: GAN, state: TrainState) -> TrainState:
+    expected, given = map(_kinds, (abstract_state(gan), state))
+    for path in (*expected, *given):
+        if expected.get(path) != given.get(path):
+            there, here = given.get(path, "absent"), expected.get(path, "absent")
+            raise InputError(f"the state is of another recipe: {path} is {there} in it, but must be {here}")
     copied: TrainState = jax.tree.map(jnp.copy, state)  # the step donates what goes in
     return copied
 
 
-def _mean_row(steps: range, metrics: Mapping[str, Any]) -> dict[str, float]:
-    arrays = {name: np.asarray(values, np.float64) for name, values in metrics.items()}
-    for name, values in arrays.items():
-        if not np.isfinite(values).all():
-            raise NonFiniteError(f"step {steps[int(np.argmin(np.isfinite(values)))]}: {name} is nan or inf")
-    return {"step": steps[-1]} | {name: float(values.mean()) for name, values in arrays.items()}
+def _mean_row(steps: range, calls: list[dict[str, Any]], penalty_every: int) -> dict[str, float]:
+    """Average the metrics of calls over the steps; a lazy penalty's over the steps that compute it."""
+    means, arrays = IntervalMeans(penalty_every), {name: np.concatenate([call[name] for call in calls]) for name in calls[0]}
+    for index, step in enumerate(steps):
+        metrics = {name: float(values[index]) for name, values in arrays.items()}
+        for name, number in metrics.items():
+            if not math.isfinite(number):
+                raise NonFiniteError(f"step {step}: {name} is nan or inf")
+        means.add(step, metrics)
+    return {"step": steps[-1]} | means.take()

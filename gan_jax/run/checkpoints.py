@@ -135,8 +135,10 @@ class Checkpoints:
         sets the damaged ones aside, because the run will reach their steps again.
 
         Raises:
-            InputError: all checkpoints are damaged, or none has a selection metric.
+            InputError: all checkpoints are damaged, or none has a selection metric; another `which`.
         """
+        if which not in ("final", "best"):
+            raise InputError(f"which={which}: must be final or best")
         self.wait()
         candidates = self.steps()[::-1] if which == "final" else list(self.selection_metrics())
         if which == "best" and not candidates and self.steps():

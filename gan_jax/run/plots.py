@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gan_jax.data import DENSITIES
+from gan_jax.errors import InputError
 from gan_jax.files import write_atomic
 from gan_jax.sampling import default_labels
 from gan_jax.state import GAN, TrainState
@@ -27,7 +28,13 @@ def _as_tiles(images: np.ndarray) -> np.ndarray:
 
 
 def save_grid(images: np.ndarray, path: str | Path, *, columns: int | None = None) -> None:
-    """Save images uint8 `[N, H, W, C]` as one PNG, row by row; columns: by default as many as rows, or one more."""
+    """Save images uint8 `[N, H, W, C]` as one PNG, row by row; columns: by default as many as rows, or one more.
+
+    Raises:
+        InputError: anything else, such as the floats of a batch (`gan_jax.data.batch.to_uint8` converts them).
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
+        raise InputError(f"images are {images.dtype} {list(images.shape)}: must be uint8 [N, H, W, C] (see to_uint8)")
     count = len(images)
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)

@@ -11,7 +11,7 @@ from gan_jax.errors import InputError, shorten
 from gan_jax.files import check_tree
 from gan_jax.memory import check_fits, host_bytes
 
-_DTYPES = ("float32", "bfloat16", "float16", "int32", "uint32", "int8", "uint8", "bool")
+DTYPES = ("float32", "bfloat16", "float16", "int32", "uint32", "int8", "uint8", "bool")
 _FIELDS = {"config": dict, "selection_metric": float | int | None, "leaves": dict}
 _MAX_JSON = 2**24  # bytes of a record, and of what Orbax writes beside it
 _ARRAYS = ("d",)  # folders of the files in which Orbax writes arrays
@@ -41,7 +41,7 @@ def _leaf_bytes(path: str, leaf: Any) -> int:
         not isinstance(shape, list)
         or len(shape) > _MAX_RANK
         or not all(type(each) is int and 0 <= each < 2**63 for each in shape)
-        or leaf.get("dtype") not in _DTYPES
+        or leaf.get("dtype") not in DTYPES
         or not isinstance(leaf.get("sha256"), str)
     ):
         raise ValueError(f"{shorten(path)} must have a dtype, a shape and a sha256, and has {shorten(leaf)}")

@@ -3,13 +3,17 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small import assert_trees_equal
 
 import gan_jax
+from gan_jax.configs import default
 from gan_jax.errors import InputError, NonFiniteError
+from gan_jax.run.checkpoints import Checkpoints
 
+RNG = jax.random.key(0)
 POINTS = {"network.name": "mlp", "network.mlp.hidden": (8,), "latent_dim": 2, "optimizer.learning_rate": 1e-3}
 
 
@@ -58,17 +62,66 @@ def test_a_callback_ends_the_training(ring):
 def test_nan_ends_it_with_the_step(ring):
     dataset, _ = ring
     gan = gan_jax.recipe((2,), POINTS | {"optimizer.learning_rate": 1e20})
-    with pytest.raises(NonFiniteError, match=r"step [2-5]: .* is nan or inf"):
+    with pytest.raises(NonFiniteError, match=r"step [1-5]: .* is nan or inf"):
         gan_jax.fit(gan, dataset, 5, progress=False)
-    with pytest.raises(InputError, match="must be integers ≥ 1"):
-        gan_jax.fit(gan, dataset, 0)
+    for arguments, message in (
+        ({"num_steps": 0}, "num_steps=0: must be an integer ≥ 1"),
+        ({"num_steps": 60.0}, "num_steps=60.0: must be an integer"),
+        ({"num_steps": 1, "seed": -1}, "seed=-1: must be an integer ≥ 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            gan_jax.fit(gan, dataset, **arguments)
+    with pytest.raises(InputError, match="history: has no rows"):
+        gan_jax.curves(gan, [])
+
+
+def test_a_state_of_another_recipe_is_refused(ring):
+    """An average that the recipe does not keep would grow stale, and be sampled."""
+    dataset, gan = ring
+    averaged = gan_jax.recipe((2,), POINTS | {"ema_decay": 0.9})
+    state = gan_jax.create_state(averaged, RNG)
+    for recipe, message in (
+        (gan, "ema/.* in it, but must be absent"),
+        (gan_jax.recipe((2,), POINTS | {"latent_dim": 3}), "Dense_0"),
+    ):
+        with pytest.raises(InputError, match=f"the state is of another recipe: .*{message}"):
+            gan_jax.fit(recipe, dataset, 1, state=state)
+
+
+def test_means_of_a_lazy_penalty_are_over_the_steps_that_compute_it(ring):
+    dataset, _ = ring
+    gan = gan_jax.recipe((2,), POINTS | {"penalty.r1": 1.0, "penalty.every": 3})
+    (row,) = gan_jax.fit(gan, dataset, 5, every=5, progress=False).history
+    each = [row["penalty/r1"] for row in gan_jax.fit(gan, dataset, 5, every=1, progress=False).history if "penalty/r1" in row]
+    assert len(each) == 2
+    assert row["penalty/r1"] == pytest.approx(np.mean(each), rel=1e-5)
+
+
+def test_grids_of_anything_but_bytes_are_refused(tmp_path):
+    for images in (np.zeros((4, 8, 8, 1), np.float32), np.zeros((0, 8, 8, 1), np.uint8), np.zeros((4, 2), np.uint8)):
+        with pytest.raises(InputError, match=r"must be uint8 \[N, H, W, C\]"):
+            gan_jax.save_grid(images, tmp_path / "grid.png")
 
 
 def test_saved_states_and_metrics(ring, tmp_path):
     dataset, gan = ring
     state = gan_jax.fit(gan, dataset, 2, progress=False).state
-    gan_jax.save(state, tmp_path / "states")
-    assert_trees_equal(gan_jax.restore(gan, tmp_path / "states"), state)
+    for step in (1, 2, 3):
+        gan_jax.save(state.replace(step=jnp.int32(step)), tmp_path / "states", default.get_config())
+    assert int(gan_jax.restore(gan, tmp_path / "states").step) == 3
+    assert_trees_equal(gan_jax.restore(gan, tmp_path / "states"), state.replace(step=jnp.int32(3)))
+    (tmp_path / "file").write_text("")
+    for directory, saved, config, message in (
+        ("states", state, None, "has step 3 already: give another folder for a state of step 2"),
+        ("file", state, None, "must be a folder"),
+        ("new", state, {"number": np.float32(1)}, "config: must be JSON"),
+        ("new", state.replace(step=np.float64(1)), None, "step is float64: checkpoints hold float32"),
+    ):
+        with pytest.raises(InputError, match=message):
+            gan_jax.save(saved, tmp_path / directory, config)
+    assert sorted(path.name for path in (tmp_path / "states").iterdir() if path.is_dir()) == ["1", "2", "3"]
+    with pytest.raises(InputError, match="which=newest: must be final or best"):
+        Checkpoints(tmp_path / "states", read_only=True).find("newest")
     with pytest.raises(InputError, match="by the config"):
         gan_jax.restore(gan_jax.recipe((2,), POINTS | {"latent_dim": 3}), tmp_path / "states")
     with pytest.raises(InputError, match=r"must be a folder that gan_jax\.save has written"):
