@@ -99,7 +99,7 @@ def exit_on_signals() -> None:
 
 @contextmanager
 def lock_workdir(workdir: Path) -> Iterator[None]:
-    """Keep other runs out of a folder. The system releases it however this process ends; programs started here do not hold it."""
+    """Keep other runs out of a folder. The system releases it however this process ends; programs it starts do not hold it."""
     workdir.mkdir(parents=True, exist_ok=True)
     for entry in workdir.iterdir():
         if entry.is_symlink():
