@@ -16,21 +16,20 @@ in the workdir, or to --out=FILE, as soon as it is known. Until all rows are kno
 user's cache: after Ctrl-C or a kill, the same command computes the rest.
 """
 
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from gan_jax.data import DENSITIES, StackedDataset, Transform, has_splits, is_stacked, load_images, read_numpy
+from gan_jax.data import DENSITIES, DensityDataset, StackedDataset, Transform, has_splits, is_stacked, load_images, read_numpy
 from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import check_comparable, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS, Extractor, keeping_features, seconds_per_image
-from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, hold_out, real_images
+from gan_jax.evaluation.images import GeneratedImages, ImageSource, RealImages, draw_labels, draw_modes, hold_out, real_images
 from gan_jax.evaluation.metrics import METRICS, find_metrics, mode_statistics
 from gan_jax.evaluation.neighbours import find_neighbours
 from gan_jax.evaluation.report import find_baseline, format_table
@@ -41,7 +40,6 @@ from gan_jax.run import cli, plots
 from gan_jax.run.config import check_config, load_configured_images, make_configured_dataset
 from gan_jax.run.evaluated import Restored, TrainedOn, as_classes, load_trained_on, restore_weights
 from gan_jax.run.restore import restore_run, trust
-from gan_jax.sampling import sample
 
 _MAX_SEEDS = 1000
 _KEPT = 1024  # bytes of each sample that stay, at least: its features, label or distances
@@ -69,6 +67,9 @@ _OUT = flags.DEFINE_string("out", None, "File that the rows are appended to; def
 _MAX_QUERIES = 2000  # samples whose neighbours are searched
 _LEARNED = ("classifier",)  # features that have learned from images: others may be compared with any, but for the baseline
 _DEFAULT_NUM, _DEFAULT_NUM_STACKS = 10_000, 26_000  # the latter is that of VEEGAN and PacGAN
+
+
+Draw = Callable[..., Any]
 
 
 class Evaluated(NamedTuple):
@@ -105,16 +106,15 @@ def choose_real(config: ConfigDict, trained_on: TrainedOn, *, baseline: bool) ->
     return select(learned), f"{name}, {len(learned)} training images of {len(images)}"
 
 
-def generated(restored: Restored, num: int, labels: np.ndarray | None) -> list[ImageSource]:
-    """Make the num samples of each seed; labels `[N]`: of the images trained on, whose frequencies a conditional run's have."""
+def generated(restored: Restored, num: int, draw: Draw | None) -> list[ImageSource]:
+    """Make the num samples of each seed; draw: the labels of those of a conditional run, by `(num, seed=)`."""
     _, _, gan, state, ema = restored
-    labels = labels if gan.num_classes else None
-    drawn = [None if labels is None else draw_labels(labels, num, seed=seed) for seed in range(_SEEDS.value)]
+    drawn = [draw(num, seed=seed) if draw and gan.num_classes else None for seed in range(_SEEDS.value)]
     return [GeneratedImages(gan, state, seed, num, ema=ema, labels=each) for seed, each in enumerate(drawn)]
 
 
-def choose_evaluated(config: ConfigDict, num: int, labels: np.ndarray | None = None) -> list[Evaluated]:
-    """Make the images that the flags name, samples of a run by default; num, labels: as in `generated`."""
+def choose_evaluated(config: ConfigDict, num: int, draw: Draw | None) -> list[Evaluated]:
+    """Make the images that the flags name, samples of a run by default; num, draw: as in `generated`."""
     if _NPZ.value:
         array = read_numpy(_NPZ.value)[0]
         if array[:_MAX_QUERIES].max() <= 1:
@@ -125,7 +125,7 @@ def choose_evaluated(config: ConfigDict, num: int, labels: np.ndarray | None = N
         transform = Transform(data.image_size, data.channels, data.resize, data.background)
         array = load_images(f"folder:{_FOLDER.value}", transform)[0]
         return [Evaluated(_FOLDER.value, {"transform": transform.describe()}, [real_images(array, at_most=num)])]
-    return [Evaluated(each.name, each.fields, generated(each, num, labels)) for each in restore_weights(_WORKDIR.value)]
+    return [Evaluated(each.name, each.fields, generated(each, num, draw)) for each in restore_weights(_WORKDIR.value)]
 
 
 def print_expected_time(extractor: Extractor, real: Sized, evaluated: list[Evaluated]) -> None:
@@ -139,15 +139,16 @@ def print_expected_time(extractor: Extractor, real: Sized, evaluated: list[Evalu
 def evaluate_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
     """Yield rows of the mode statistics of a run on points in the plane."""
     density = DENSITIES[config.data.name]()
+    draw = partial(draw_modes, DensityDataset(density, 1))
 
     def statistics(points: Any) -> dict[str, float]:
-        return mode_statistics(points, density.means, float(density.stddev))._asdict()
+        return mode_statistics(points, *density)._asdict()
 
     perfect = [statistics(density.sample(jax.random.key(seed), (num_samples(),))) for seed in range(_SEEDS.value)]
     of_perfect = {"draws": len(perfect)} | {key: over_seeds(perfect).get(key, {}) for key in ("mean", "standard_error")}
-    for name, fields, gan, state, ema in restore_weights(_WORKDIR.value):
-        points = [sample(gan, state, jax.random.key(seed), num_samples(), ema=ema) for seed in range(_SEEDS.value)]
-        row = fields | {"samples": name, "num": num_samples(), "real": config.data.name}
+    for restored in restore_weights(_WORKDIR.value):
+        points = [source[0 : len(source)] for source in generated(restored, num_samples(), draw)]
+        row = restored.fields | {"samples": restored.name, "num": num_samples(), "real": config.data.name}
         yield row | over_seeds([statistics(each) for each in points]) | {"perfect_sampler": of_perfect}
 
 
@@ -162,7 +163,8 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
         source, name = choose_real(config, trained_on, baseline=True)
         evaluated = [Evaluated(name, {"baseline": True}, [source])]
     else:
-        evaluated = choose_evaluated(config, num_samples(), trained_on.labels)
+        draw = None if trained_on.labels is None else partial(draw_labels, trained_on.labels)
+        evaluated = choose_evaluated(config, num_samples(), draw)
     others = {each.name: each.sources for each in evaluated}
     check_comparable(_METRICS.value, _FEATURES.value, real, others, description, num_classes=num_classes)
     extractor = EXTRACTORS[_FEATURES.value](*trained_on[:2])
@@ -191,7 +193,7 @@ def evaluate_stacked_digits(config: ConfigDict) -> Iterator[dict[str, Any]]:
         name = f"stacks of {len(judge.held_out)} digits that the classifier has not learned from"
         evaluated = [Evaluated(name, {}, [judge.real_stacks(num, seed) for seed in range(_SEEDS.value)])]
     else:
-        evaluated = choose_evaluated(config, num)
+        evaluated = choose_evaluated(config, num, partial(draw_modes, dataset))
     print(f"the classifier is right on {judge.extractor.accuracy:.2%} of {len(judge.held_out)} held-out digits", flush=True)
     print_expected_time(judge.extractor, (), evaluated)
     for name, fields, sources in evaluated:

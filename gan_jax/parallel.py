@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from gan_jax.data import Dataset, Fetched
@@ -62,7 +62,7 @@ class StepFunction:
     fetch: step number -> the dataset's part of it on the host. rng: the run's key. run: the dispatched function.
     arrays: the dataset's, on the devices. one_by_one: dispatch single steps, where loops are slow.
     parts: into how many parts, along an axis of their own, the examples are split; 0 does not split them.
-    replicated: the sharding of the state; None leaves it where it is.
+    placement: the sharding of the state; None leaves it where it is.
     across: the mesh and the arguments' specs if `run` takes and returns arrays of all processes.
 
     Each process fetches its own part of the batches, and gets the whole state on its own devices.
@@ -74,7 +74,7 @@ class StepFunction:
     arrays: Any
     one_by_one: bool
     parts: int = 0
-    replicated: NamedSharding | None = None
+    placement: Sharding | None = None
     across: tuple[Mesh, Any] | None = None
 
     def __call__(self, state: TrainState, step: int, num_steps: int = 1) -> tuple[TrainState, Metrics]:
@@ -97,8 +97,8 @@ class StepFunction:
         if self.parts:
             stacked = jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:2], self.parts, -1, *leaf.shape[3:]), stacked)
         # Done here once, to a new or a restored state: left to jit, the second call would compile anew for the state it gets.
-        if self.replicated is not None and not state.step.sharding.is_equivalent_to(self.replicated, 0):
-            state = jax.device_put(state, self.replicated)
+        if self.placement is not None and not state.step.sharding.is_equivalent_to(self.placement, 0):
+            state = jax.device_put(state, self.placement)
         arguments = (state, self.arrays, stacked, self.rng)
         return multihost_utils.host_local_array_to_global_array(arguments, *self.across) if self.across else arguments
 
@@ -127,6 +127,7 @@ def make_step(
         InputError: a dataset of another shape or number of classes, or a batch that cannot be split or packed.
     """
     check_dataset(gan, dataset)
+    given = devices is not None
     mode, devices = choose_devices(parallel, dataset.batch_size, devices)
     if dataset.batch_size % (gan.packing * len(devices)):
         raise InputError(
@@ -152,7 +153,9 @@ def make_step(
 
     rng, one_by_one = run_keys(seed).train, _loops_are_slow(gan)
     if mode == "jit":
-        return StepFunction(fetch, rng, jax.jit(run, donate_argnums=0), dataset.arrays, one_by_one)
+        placement = SingleDeviceSharding(devices[0]) if given else None  # otherwise JAX's own default, which a user may set
+        arrays, rng = jax.device_put((dataset.arrays, rng), placement)
+        return StepFunction(fetch, rng, jax.jit(run, donate_argnums=0), arrays, one_by_one, placement=placement)
     mesh = Mesh(np.array(devices), (_AXIS,), (AxisType.Auto,))
     replicated = NamedSharding(mesh.local_mesh, P())
     arrays = jax.device_put(dataset.arrays, replicated)
@@ -165,7 +168,7 @@ def make_step(
     mapped = jax.shard_map(run, mesh=mesh, in_specs=in_specs, out_specs=P(), check_vma=False)
     jitted = jax.jit(mapped, in_shardings=tuple(NamedSharding(mesh, spec) for spec in in_specs), donate_argnums=0)
     across = (mesh, in_specs) if jax.process_count() > 1 else None
-    return StepFunction(fetch, rng, jitted, arrays, one_by_one, replicated=replicated, across=across)
+    return StepFunction(fetch, rng, jitted, arrays, one_by_one, placement=replicated, across=across)
 
 
 def check_dataset(gan: GAN, dataset: Dataset) -> None:

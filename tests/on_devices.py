@@ -170,6 +170,14 @@ def placement():
     return results
 
 
+def chosen():
+    """The devices of state and metrics after steps on one device that is not the first, state and rng made on the first."""
+    state, metrics = make_step(small_gan("mlp"), DensityDataset(ring(), BATCH_SIZE), 1, devices=jax.devices()[3:4])(
+        create_state(small_gan("mlp"), jax.random.key(0)), 0
+    )
+    return [[device.id for device in array.devices()] for array in (state.step, metrics["value"])]
+
+
 def runs(workdir):
     """Ten steps, and five more from the checkpoint, in mode auto."""
     output = StringIO()
@@ -185,6 +193,7 @@ def main():
         "loops": [loops(mode) for mode in ("pmap", "shard_map")],
         "stacks": [stacks(mode) for mode in ("pmap", "shard_map")],
         "placement": placement(),
+        "chosen": chosen(),
         "runs": runs(Path(sys.argv[1])),
         "local": compare(BATCH_NORM, "float32", "pmap", 2, sync_batch_norm=False),
     }

@@ -71,6 +71,10 @@ def test_many_steps_in_one_call(seen, mode):
     assert loop["params"] < 1e-4
 
 
+def test_jit_runs_on_the_first_of_the_devices_that_it_is_given(seen):
+    assert seen["chosen"] == [[3], [3]]
+
+
 def test_stacks_are_the_same_on_two_devices(seen):
     assert max(seen["stacks"]) < 1e-5
 

@@ -151,6 +151,8 @@ def make_dataset(
     if not is_image_dataset(name) and name not in DENSITIES:
         raise InputError(f"dataset {name} must be one of {', '.join(DATASETS)}")
     if name in DENSITIES:
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size} must be ≥ 1")
         return DensityDataset(DENSITIES[name](), batch_size, part)
     transform = Transform(image_size, channels, resize, background)
     resident: Any = {"batch_size": batch_size, "resident_mib": resident_mib, "part": part}

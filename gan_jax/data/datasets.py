@@ -6,7 +6,7 @@ training step and makes the batches. How many batches a step sees is up to the r
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ class StreamedDataset(ImageDataset):
 
     @cached_property
     def _stream(self) -> Stream:
-        return Stream(self._gather, self.workers)
+        return Stream(replace(self)._gather, self.workers)  # of a copy: the stream must not keep alive who holds it
 
     def _gather(self, order: tuple[int, int], step: int) -> Fetched:
         """Gather on the host what `ImageDataset` gathers on the device. order: (seed, num_batches)."""
@@ -111,14 +111,14 @@ class StreamedDataset(ImageDataset):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle for a worker: without the stream, and with the name of a mapped file in place of its bytes."""
         state = {name: entry for name, entry in vars(self).items() if name != "_stream"}
-        if isinstance(self.images, np.memmap) and _is_whole_file(self.images):
-            state["images"] = (self.images.filename, self.images.shape)
+        images = self.images
+        if isinstance(images, np.memmap) and _is_rest_of_file(images):
+            state["images"] = (images.filename, images.dtype, "r", images.offset, images.shape)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if isinstance(state["images"], tuple):
-            filename, shape = state["images"]
-            state["images"] = np.load(filename, mmap_mode="r").reshape(shape)
+            state["images"] = np.memmap(*state["images"])
         vars(self).update(state)
 
     def load(self, arrays: Mapping[str, Any], fetched: Mapping[str, Any]) -> Batch:
@@ -132,8 +132,10 @@ class StreamedDataset(ImageDataset):
         self._stream.close()
 
 
-def _is_whole_file(array: np.memmap) -> bool:
-    return array.flags.c_contiguous and Path(str(array.filename)).stat().st_size == array.offset + array.nbytes
+def _is_rest_of_file(array: np.memmap) -> bool:
+    """Tell whether the file has what the array has, from the offset to its end."""
+    size = Path(str(array.filename)).stat().st_size
+    return array.mode != "c" and array.flags.c_contiguous and size == array.offset + array.nbytes
 
 
 def _make_batch(gathered: Mapping[str, Any]) -> Batch:

@@ -1,6 +1,7 @@
 """Decode one image of any format to uint8 `[H, W, C]`."""
 
 import io
+import operator
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,8 +24,18 @@ ImageSize = int | Sequence[int]
 
 
 def height_and_width(image_size: ImageSize) -> tuple[int, int]:
-    """Return the sides of an image size."""
-    height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
+    """Return the sides of an image size.
+
+    Raises:
+        InputError: anything else.
+    """
+    try:
+        given: Any = (image_size,) * 2 if np.ndim(image_size) == 0 else image_size
+        height, width = (operator.index(side) for side in given)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise InputError(f"image_size={image_size} must be an integer ≥ 1, or two, height and width")
     return height, width
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from gan_jax.data.cache import Item, Source
 from gan_jax.errors import InputError
-from gan_jax.files import sha256_of
+from gan_jax.files import expand, sha256_of
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_BYTES = 2**26  # the files have 3 and 11 MB: a larger one is another
@@ -50,7 +50,7 @@ def packaged_source(name: str, data_dir: str) -> Source:
     """
     package = PACKAGES[name]
     width, height = package.size
-    path = Path(data_dir).expanduser() if data_dir else package.file
+    path = expand(data_dir) if data_dir else package.file
     try:
         path = path / package.file.name if path.is_dir() else path
         sized = [image for image in find_pngs(_read(path)) if _size_of(image) == package.size]

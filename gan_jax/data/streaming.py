@@ -30,7 +30,8 @@ class Stream:
         self._gather, self._workers = gather, workers
         self._next: tuple[Any, int] | None = None
         self._iterators: list[Any] = []  # one or none, in a list so that it can be closed when this object is gone
-        weakref.finalize(self, _close, self._iterators)
+        self._at_exit = partial(_close, self._iterators)
+        weakref.finalize(self, _finish, self._at_exit)  # `gather` must not lead back to this object
 
     def read(self, order: Any, step: int) -> Fetched:
         """Return what was gathered for a step.
@@ -41,7 +42,7 @@ class Stream:
         if self._next != (order, step):
             self.close()
             self._iterators.append(_read_ahead(partial(self._gather, order), step, self._workers))
-            atexit.register(_close, self._iterators)  # registered after multiprocessing's own, so called before it
+            atexit.register(self._at_exit)  # registered after multiprocessing's own, so called before it
         self._next = None
         try:
             fetched = next(self._iterators[0])
@@ -54,7 +55,12 @@ class Stream:
     def close(self) -> None:
         """Stop the workers; the next read starts new ones."""
         self._next = None
-        _close(self._iterators)
+        _finish(self._at_exit)
+
+
+def _finish(at_exit: Callable[[], None]) -> None:
+    atexit.unregister(at_exit)
+    at_exit()
 
 
 def _close(iterators: list[Any]) -> None:

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from gan_jax.data import Dataset, DensityDataset, ImageDataset, StackedDataset
+from gan_jax.errors import InputError
 from gan_jax.evaluation.features import compute_statistics, has_classes, make_classifier, make_pixels, real_statistics
-from gan_jax.evaluation.images import GeneratedImages, ImageSource, draw_labels, hold_out, real_images
+from gan_jax.evaluation.images import GeneratedImages, ImageSource, draw_labels, draw_modes, hold_out, real_images
 from gan_jax.evaluation.metrics import (
     METRICS,
     Metric,
@@ -22,6 +23,7 @@ from gan_jax.evaluation.metrics import (
     needed,
 )
 from gan_jax.evaluation.stacks import make_judge
+from gan_jax.parallel import check_dataset
 from gan_jax.state import GAN, TrainState
 
 SELECTION_METRICS = ("eval/classifier_frechet", "eval/pixels_kid", "eval/kl", "eval/js")
@@ -37,7 +39,7 @@ class Evaluator:
 
     The latents are the same at every call, and used nowhere else, so that the best step is not the best by chance elsewhere.
     selection_metric: the name of the metric, one of those it returns, whose lowest value makes the best step. labels: of the
-    samples, int `[num]`; None where there are none, and for each class in turn.
+    samples, int `[num]`; None where there are none.
     """
 
     gan: GAN
@@ -69,14 +71,18 @@ def make_evaluator(gan: GAN, dataset: Dataset, *, num: int = 2000) -> Evaluator:
     used, metrics by them as well.
 
     Raises:
-        InputError: too few samples or held-out images for the metrics.
+        InputError: a dataset of another shape or number of classes, or of no kind that has metrics; too few samples or
+            held-out images for the metrics.
     """
+    check_dataset(gan, dataset)
     if isinstance(dataset, DensityDataset):
         return _make_point_evaluator(gan, dataset, num)
     if isinstance(dataset, StackedDataset):
         judge = make_judge(dataset)
-        return Evaluator(gan, num, "eval/kl", judge.compute, judge.real_stacks(num, _SEED)[0:num])
-    assert isinstance(dataset, ImageDataset)
+        return Evaluator(gan, num, "eval/kl", judge.compute, judge.real_stacks(num, _SEED)[0:num], _modes(gan, dataset, num))
+    if not isinstance(dataset, ImageDataset):
+        kinds = "an ImageDataset, StackedDataset or DensityDataset"
+        raise InputError(f"{type(dataset).__name__} has no evaluation: it must be {kinds}")
     images = dataset.images if isinstance(dataset.images, np.memmap) else np.asarray(dataset.images)
     labels = None if dataset.labels is None else np.asarray(dataset.labels)
     learned, held_out = hold_out(len(images))
@@ -115,11 +121,15 @@ def _metrics_by_label(fewest: int, dimensions: int) -> list[Metric]:
     return [METRICS[name] for name, each in at_least.items() if fewest >= each]
 
 
+def _modes(gan: GAN, dataset: DensityDataset | StackedDataset, num: int) -> np.ndarray | None:
+    return draw_modes(dataset, num, seed=_SEED + 1) if gan.num_classes else None
+
+
 def _make_point_evaluator(gan: GAN, dataset: DensityDataset, num: int) -> Evaluator:
     density = dataset.density
 
     def compute(points: Any) -> Mapping[str, float]:
-        statistics = mode_statistics(points[0 : len(points)], density.means, float(density.stddev))
+        statistics = mode_statistics(points[0 : len(points)], *density)
         return {"modes": statistics.modes, "high_quality": statistics.high_quality, "js": statistics.js}
 
-    return Evaluator(gan, num, "eval/js", compute, density.sample(jax.random.key(1), (num,)))
+    return Evaluator(gan, num, "eval/js", compute, density.sample(jax.random.key(1), (num,)), _modes(gan, dataset, num))

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from gan_jax.data import DensityDataset, StackedDataset
+from gan_jax.data.stacked import CHANNELS
 from gan_jax.sampling import sample
 from gan_jax.state import GAN, TrainState
 
@@ -63,6 +65,18 @@ def draw_labels(labels: np.ndarray, num: int, *, seed: int) -> np.ndarray:
     that metrics which see no labels compare like with like.
     """
     return np.resize(np.random.default_rng(seed).permutation(labels), num)
+
+
+def draw_modes(dataset: DensityDataset | StackedDataset, num: int, *, seed: int) -> np.ndarray:
+    """Draw labels int `[num]` as the dataset draws those of its examples, independently, always the same for a seed.
+
+    Where modes are counted, as many of each would beat a perfect sampler.
+    """
+    rng = np.random.default_rng(seed)
+    if isinstance(dataset, DensityDataset):
+        return rng.choice(dataset.num_classes, num, p=dataset.density.weights)
+    digits = np.asarray(dataset.labels)[rng.integers(0, len(dataset.images), (num, CHANNELS))]
+    return np.ravel_multi_index(tuple(digits.T), (dataset.classes_per_channel,) * CHANNELS)
 
 
 @dataclass(frozen=True)

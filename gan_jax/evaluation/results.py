@@ -19,15 +19,18 @@ from gan_jax.files import append_jsonl, read_jsonl
 QUALITY = {"high_quality": "of high quality", "confident": "confident"}
 """Share of the samples that are worth counting as a mode's -> what they are."""
 
+_DESCRIBED = ("--always", "--dirty", "--abbrev=12", "--exclude=*")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def _commit() -> str:
     """Return the commit of the running code, with -dirty where files differ from it; 'unknown' outside a checkout."""
     try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
         folder = Path(__file__).parent
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        # The first fails where the package is installed inside of another repository, which does not track it.
+        for command in (["ls-files", "--error-unmatch", __file__], ["describe", *_DESCRIBED]):
+            done = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -122,7 +122,9 @@ def _read_files(workdir: Path, name: str) -> Run:
     best = _best_step(evaluations)
     numbers = _evaluated(evaluations, best) | _results(results, best, steps)
     entries = {key: entry for key, entry in entries.items() if key != "seed"}
-    read = Run(name, workdir, seed, entries, metrics, evaluations, best, numbers, steps, _minutes(metrics, calls), "")
+    read = Run(
+        name, workdir, seed, entries, metrics, evaluations, best, numbers, steps, training_seconds(metrics, calls) / 60, ""
+    )
     return read._replace(ended=_how_ended(read, calls))
 
 
@@ -176,12 +178,16 @@ def _results(rows: Sequence[Row], best: int | None, final: int) -> dict[str, flo
     return numbers
 
 
-def _minutes(metrics: Sequence[Row], calls: Sequence[Row]) -> float:
-    """Return the minutes of all calls that trained; those of one whose end is not recorded follow from its last rate."""
-    seconds, recorded = sum(call["seconds"] for call in calls), max((call["to_step"] for call in calls), default=0)
-    beyond = [row for row in metrics if row["step"] > recorded and row["steps_per_second"]]
-    seconds += (beyond[-1]["step"] - recorded) / beyond[-1]["steps_per_second"] if beyond else 0.0
-    return float(seconds / 60)
+def training_seconds(metrics: Sequence[Row], calls: Sequence[Row]) -> float:
+    """Return the seconds of all calls that trained; those of one whose end is not recorded follow from its last rate."""
+    seconds, recorded, last = 0.0, 0, metrics[-1]["step"] if metrics else 0
+    spans = [(call.get("from_step"), call["to_step"], call["seconds"]) for call in calls]
+    for start, stop, took in [*spans, (last, last, 0.0)]:
+        start = recorded if start is None else start
+        beyond = [row for row in metrics if recorded < row["step"] <= start and row["steps_per_second"]]
+        seconds += took + ((start - recorded) / beyond[-1]["steps_per_second"] if beyond else 0.0)
+        recorded = max(recorded, stop)
+    return seconds
 
 
 def _how_ended(run: Run, calls: Sequence[Row]) -> str:

@@ -99,7 +99,7 @@ def exit_on_signals() -> None:
 
 @contextmanager
 def lock_workdir(workdir: Path) -> Iterator[None]:
-    """Keep other runs out of a folder. The system releases the lock however this process ends; its children do not hold it."""
+    """Keep other runs out of a folder. The system releases it however this process ends; programs it starts do not hold it."""
     workdir.mkdir(parents=True, exist_ok=True)
     for entry in workdir.iterdir():
         if entry.is_symlink():
@@ -121,7 +121,7 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
 
 
 def is_training(workdir: Path) -> bool:
-    """Return whether a run of another process on this machine holds the lock of a folder."""
+    """Return whether a run on this machine, of this process or another, holds the lock of a folder."""
     try:
         descriptor = open_regular(workdir / ".lock", os.O_RDWR)
     except (OSError, InputError):  # never locked, or not ours to write
@@ -143,4 +143,5 @@ def _lock(file: TextIO) -> None:
         os.lseek(file.fileno(), 2**20, os.SEEK_SET)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Of the open file: lockf would drop this process's own lock as soon as it closes the file that it asked by.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

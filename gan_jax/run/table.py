@@ -14,6 +14,7 @@ from gan_jax.errors import InputError, NonFiniteError
 from gan_jax.evaluation.images import GeneratedImages
 from gan_jax.evaluation.results import append_row, find_row
 from gan_jax.files import read_jsonl, write_atomic_bytes
+from gan_jax.run.compare import training_seconds
 from gan_jax.run.config import resolve
 from gan_jax.run.entries import shared_entries
 from gan_jax.run.loop import train
@@ -75,7 +76,7 @@ def _history(workdir: Path) -> dict[str, Any]:
     for row in read_jsonl(workdir / "eval.jsonl"):
         for name in row.keys() - {"step"}:
             history.setdefault(name, {})[str(row["step"])] = row[name]
-    seconds = sum(row["seconds"] for row in calls)
+    seconds = training_seconds(read_jsonl(workdir / "metrics.jsonl", of_steps=True), calls)
     return {"training_seconds": seconds, "history": history, "real_baseline": calls[-1]["real_baseline"]}
 
 

@@ -213,3 +213,17 @@ def test_bad_arrays_are_named(images, options, message):
 
 def test_grey_images_without_a_channel_axis():
     assert from_arrays(np.zeros((4, 8, 8), np.uint8), batch_size=2).sample_shape == (8, 8, 1)
+
+
+@pytest.mark.parametrize("size", [0, -8, (32,), (8, 0), (8, 8, 8), 8.5, "8", None])
+def test_an_image_size_is_one_or_two_positive_integers(size):
+    with pytest.raises(InputError, match=r"image_size=.* must be an integer ≥ 1, or two, height and width"):
+        named("mnist5k", image_size=size)
+
+
+def test_an_image_size_may_be_numpys_and_a_batch_has_an_example():
+    assert named("mnist5k", image_size=np.int64(8)).sample_shape == (8, 8, 1)
+    assert Transform(np.array([8, 16]), 1).describe() == Transform((8, 16), 1).describe()
+    for name in ("mnist5k", "ring"):
+        with pytest.raises(InputError, match="batch_size=0 must be"):
+            named(name, batch_size=0)

@@ -98,6 +98,8 @@ def test_a_missing_file_is_one_line_with_the_remedy(tmp_path, name, monkeypatch)
         with pytest.raises(InputError, match=rf"data\.name={name}: .* is missing: apt-get install {package.name}, or") as error:
             load_images(name, COLOUR, data_dir=data_dir)
         assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="~nouser/x: no such home folder"):
+        load_images(name, COLOUR, data_dir="~nouser/x")
     monkeypatch.setitem(packages.PACKAGES, name, package._replace(file=tmp_path / "none.ttf"))
     with pytest.raises(InputError, match=r"none\.ttf is missing: .*, or set data\.dir to none\.ttf or its folder"):
         load_images(name, COLOUR)

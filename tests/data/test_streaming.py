@@ -1,10 +1,13 @@
 """Streamed images are the resident ones, batch for batch; workers that die are named, and none outlives its parent."""
 
+import gc
+import operator
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import forked
@@ -15,6 +18,7 @@ from conftest import ROOT
 from small import assert_trees_equal, random_images, small_config
 
 from gan_jax.data import ImageDataset, StreamedDataset, from_arrays
+from gan_jax.data.streaming import Stream
 from gan_jax.errors import WorkerError
 from gan_jax.run.loop import train
 
@@ -77,6 +81,16 @@ def test_what_is_fetched_is_uint8(file):
     assert dataset.arrays == {}
 
 
+def test_a_dataset_that_nobody_closes_is_freed_with_its_stream(file):
+    dataset = streamed(file)
+    dataset.fetch(0, 0, 2)
+    dataset.fetch(0, 7, 2)  # reading ahead starts again
+    stream, seen = weakref.ref(dataset._stream), weakref.ref(dataset)
+    del dataset
+    gc.collect()
+    assert (seen(), stream()) == (None, None)
+
+
 def test_the_budget_decides_where_images_live():
     images = random_images(1024, 32)  # 1 MiB
     assert type(from_arrays(images, batch_size=8, resident_mib=1)) is ImageDataset
@@ -84,12 +98,14 @@ def test_the_budget_decides_where_images_live():
 
 
 def test_workers_open_a_mapped_file_by_name_and_take_anything_else_along(file):
-    """A part of a file, or one that has been reshaped, must not become the whole of it."""
-    mapped = np.load(file, mmap_mode="r")
-    for images, by_name in [(mapped, True), (mapped[:30], False), (mapped[::2], False), (np.array(mapped), False)]:
+    """A part of a file, or what was changed in memory alone, must not become the whole of it."""
+    mapped, changed = (np.load(file, mmap_mode=mode) for mode in ("r", "c"))
+    changed[:] = 7
+    raw = np.memmap(file, np.uint8, "r", 3, (file.stat().st_size - 3, 1, 1, 1))  # of any file, and from any byte on
+    for number, images in enumerate((mapped, raw, mapped[:30], mapped[::2], np.array(mapped), changed)):
         dataset = from_arrays(images, batch_size=4, resident_mib=0)
         state = dataset.__getstate__()
-        assert isinstance(state["images"], tuple) == by_name
+        assert isinstance(state["images"], tuple) == (number < 2)
         copy = StreamedDataset.__new__(StreamedDataset)
         copy.__setstate__(state)
         np.testing.assert_array_equal(copy.images, images)
@@ -113,13 +129,9 @@ def test_a_run_that_streams_and_resumes_in_mid_epoch_is_the_resident_run_to_the_
     assert_trees_equal(jax.device_get(straight), jax.device_get(resumed))
 
 
-def test_what_fails_in_reading_is_named(file, tmp_path):
-    copy = tmp_path / "images.npy"
-    copy.write_bytes(file.read_bytes())
-    dataset = streamed(copy, workers=1)
-    copy.write_bytes(b"x" * copy.stat().st_size)
-    with pytest.raises(WorkerError, match="step 7: the data stopped: ValueError: "):
-        dataset.fetch(0, 7, 2)
+def test_what_fails_in_reading_is_named():
+    with pytest.raises(WorkerError, match="step 0: the data stopped: ZeroDivisionError: "):
+        Stream(operator.floordiv, 1).read(7, 0)
     assert children() == []
 
 

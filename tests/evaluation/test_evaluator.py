@@ -1,6 +1,7 @@
 """Rows of results: what they depend on and what they say; the evaluator of a run."""
 
 import json
+import subprocess
 
 import jax
 import numpy as np
@@ -9,14 +10,16 @@ from small import random_images, small_gan, small_state
 from stripes import RECIPE, striped
 
 from gan_jax import from_arrays, make_dataset
+from gan_jax.data import DensityDataset
 from gan_jax.errors import InputError
 from gan_jax.evaluation import evaluator as evaluator_module
-from gan_jax.evaluation import format_metrics, make_evaluator, metrics
+from gan_jax.evaluation import format_metrics, make_evaluator, metrics, results
 from gan_jax.evaluation.comparison import evaluate, make_reference
 from gan_jax.evaluation.features import make_classifier, make_pixels
 from gan_jax.evaluation.images import real_images
 from gan_jax.evaluation.results import append_row, find_row, mean_and_error, over_seeds, plus_minus, provenance
 from gan_jax.files import read_jsonl, sha256_of
+from gan_jax.theory.distributions import ring
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +101,18 @@ def test_rows_have_provenance_and_are_found_by_their_fields(tmp_path):
     assert find_row(tmp_path / "none.jsonl", {}) is None
 
 
+def test_a_package_that_is_installed_inside_another_repository_has_not_its_commit(tmp_path, monkeypatch):
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    module = tmp_path / "results.py"
+    module.touch()
+    monkeypatch.setattr(results, "__file__", str(module))
+    assert provenance()["commit"] == "unknown"
+    subprocess.run([*git, "add", module], check=True)
+    assert provenance()["commit"] != "unknown"
+
+
 def test_means_over_seeds_and_how_they_are_printed():
     assert mean_and_error([1.0, 2.0, 3.0]) == pytest.approx((2, 1 / np.sqrt(3)))
     assert np.isnan(mean_and_error([1.0])[1])
@@ -170,3 +185,25 @@ def test_the_averaged_generator_is_evaluated_where_there_is_one():
 def test_too_few_images_for_an_evaluator_are_one_line():
     with pytest.raises(InputError, match="held-out images: 2 images are too few for kid, which needs at least 4"):
         make_evaluator(small_gan(), from_arrays(random_images(6), batch_size=2))
+
+
+def test_a_dataset_that_is_not_the_recipes_or_of_no_known_kind_is_refused_first():
+    class Own:
+        batch_size, sample_shape, num_classes = 8, (16, 16, 1), 0
+
+    with pytest.raises(InputError, match=r"samples \(8, 8, 1\), the GAN makes \(16, 16, 1\)"):
+        make_evaluator(small_gan(), from_arrays(random_images(100, 8), batch_size=8))
+    with pytest.raises(InputError, match="Own has no evaluation: it must be an ImageDataset, StackedDataset or DensityDataset"):
+        make_evaluator(small_gan(), Own())
+
+
+def test_the_labels_of_points_are_drawn_as_the_mixture_draws_its_components():
+    """Independent: each class in turn would beat a perfect sampler."""
+    density = ring()._replace(weights=np.array([0.3, *[0.1] * 7]))
+    dataset = DensityDataset(density, 8)
+    labels = make_evaluator(small_gan("mlp", num_classes=8), dataset, num=5000).labels
+    np.testing.assert_array_equal(labels, make_evaluator(small_gan("mlp", num_classes=8), dataset, num=5000).labels)
+    counts = np.bincount(labels)
+    np.testing.assert_allclose(counts / 5000, density.weights, atol=0.03)
+    assert len(set(counts[1:])) > 1
+    assert make_evaluator(small_gan("mlp"), dataset, num=50).labels is None

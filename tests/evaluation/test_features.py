@@ -25,6 +25,7 @@ from gan_jax.evaluation.features import (
     real_statistics,
     seconds_per_image,
 )
+from gan_jax.evaluation.features import classifier as classifier_module
 from gan_jax.evaluation.images import GeneratedImages, hold_out, real_images
 
 
@@ -99,6 +100,21 @@ def test_the_classifier_is_kept_by_images_labels_and_recipe(capsys, tmp_path):
     assert "once" in capsys.readouterr().out
     make_classifier(images, labels, recipe=RECIPE | {"steps": 61})
     assert "once" in capsys.readouterr().out
+
+
+def test_a_mapped_file_is_read_by_the_batch_and_never_copied(monkeypatch, tmp_path):
+    images, labels = striped(200)
+    np.save(tmp_path / "images.npy", images)
+    train, seen = classifier_module._train, []
+
+    def spy(network, images, *others):
+        seen.append(images)
+        return train(network, images, *others)
+
+    monkeypatch.setattr(classifier_module, "_train", spy)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    make_classifier(mapped, labels, recipe=RECIPE | {"steps": 2})
+    assert np.shares_memory(seen[0], mapped)
 
 
 def test_labels_that_a_classifier_cannot_learn_from():

@@ -6,7 +6,7 @@ import pytest
 
 from gan_jax.errors import InputError
 from gan_jax.evaluation.metrics import mode_statistics
-from gan_jax.theory.distributions import grid, ring
+from gan_jax.theory.distributions import GaussianMixture, grid, ring
 from gan_jax.theory.divergences import MAX_JSD
 
 
@@ -30,6 +30,16 @@ def test_half_of_the_modes_are_log_2_away_and_strays_do_not_count():
     assert (strayed.modes, strayed.high_quality) == (4, 0.5)
     assert strayed.reverse_kl == pytest.approx(np.log(2))
     assert strayed.js > found.js
+
+
+def test_weights_are_those_of_the_mixture_and_its_components_have_one_width():
+    density = GaussianMixture(np.array([[-1.0, 0.0], [1.0, 0.0]]), np.full((2, 2), 0.1), np.array([0.9, 0.1]))
+    samples = density.sample(jax.random.key(0), (20_000,))
+    found = mode_statistics(samples, *density)
+    assert max(found.js, found.reverse_kl) < 1e-3
+    assert mode_statistics(samples, density.means, 0.1).reverse_kl == pytest.approx(0.368, abs=0.02)  # log 2 − H(0.9)
+    with pytest.raises(InputError, match=r"stddev \[0.1, 0.2\]: mode statistics need one width"):
+        mode_statistics(samples, density.means, [0.1, 0.2])
 
 
 def test_points_at_the_edge_of_each_shell_and_none_inside():

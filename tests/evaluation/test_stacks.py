@@ -134,6 +134,14 @@ def test_the_evaluator_of_a_run_selects_by_kl(capsys):
     assert baseline["eval/modes"] == 8
     assert 0 < baseline["eval/kl"] < numbers["eval/kl"]
     assert numbers == chosen(small_state(gan))
+    assert chosen.labels is None
+    conditional = replace(gan, networks=make_networks("mlp", (8, 8, 3), hidden=(16,), num_classes=8), num_classes=8)
+    dataset = stacked_stripes()
+    labels = evaluator.make_evaluator(conditional, dataset, num=4000).labels
+    places = np.unravel_index(labels, (2, 2, 2))
+    drawn, shares = np.bincount(labels, minlength=8) / 4000, np.bincount(np.asarray(dataset.labels)) / len(dataset.labels)
+    np.testing.assert_allclose([np.mean(place) for place in places], shares[1], atol=0.03)
+    assert len(set(drawn)) > 2  # not each class in turn, which beats a perfect sampler
 
 
 @pytest.mark.usefixtures("_small_classifier")

@@ -110,6 +110,10 @@ def test_the_end_and_the_minutes_of_a_run_that_was_cut_off_follow_from_its_rows(
     lines = page.as_text(page.tabulate_runs(group_runs(read_runs([tmp_path]))))
     assert [line["ended"] for line in lines] == ["complete", "sigterm", "no end recorded", "no end recorded"]
     assert [line["minutes"] for line in lines] == ["1", "2", "0.25", f"{1 + 20 / 2 / 60:.4g}"]
+    killed = [{"from_step": 0, "to_step": 5, "seconds": 60.0}, {"from_step": 20, "to_step": 30, "seconds": 30.0}]
+    metrics = [{"step": step, "steps_per_second": 2.0 if step <= 20 else 9.0} for step in range(5, 31, 5)]
+    assert compare.training_seconds(metrics, killed) == 60 + 15 / 2 + 30
+    assert compare.training_seconds(metrics, killed[1:]) == 20 / 2 + 30
     monkeypatch.setattr(compare, "is_training", lambda workdir: workdir.name == "0")
     (line,) = shown(group_runs(read_runs([tmp_path])))
     assert line["ended"] == "1 running, 1 sigterm, 2 no end recorded"

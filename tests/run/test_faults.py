@@ -130,6 +130,9 @@ def test_a_second_run_on_a_workdir_is_refused_while_the_first_lives(tmp_path):
         assert is_training(tmp_path)
     assert not is_training(tmp_path)
     assert not is_training(tmp_path / "none")
+    with lock_workdir(tmp_path):  # the lock belongs to the open file, not to the process: asking does not release it
+        assert is_training(tmp_path)
+        assert is_training(tmp_path)
     train(small_config(num_steps=1), tmp_path)
 
 

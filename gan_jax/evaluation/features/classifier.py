@@ -77,7 +77,7 @@ def make_classifier(images: Any, labels: Any, *, test: Images | None = None, rec
     is_new = variables is None
     if is_new:
         print(f"training a classifier of {len(classes)} classes on {len(learned)} images, once: a minute or less", flush=True)
-        variables = jax.device_get(_train(network, images[learned], targets[learned], recipe))
+        variables = jax.device_get(_train(network, images, targets, learned, recipe))
         save_arrays(path, _by_name(variables))
     kernel, bias = (variables["params"]["head"][name].astype(np.float64) for name in ("kernel", "bias"))
 
@@ -120,8 +120,11 @@ def _apply(network: _Network, variables: Any, images: jax.Array) -> Any:
     return network.apply(variables, to_float(images))[0]
 
 
-def _train(network: _Network, images: np.ndarray, targets: np.ndarray, recipe: Mapping[str, Any]) -> Any:
-    """Minimise the cross-entropy by Adam on a cosine schedule; every batch is moved by up to `shift` pixels each way."""
+def _train(network: _Network, images: np.ndarray, targets: np.ndarray, learned: np.ndarray, recipe: Mapping[str, Any]) -> Any:
+    """Minimise the cross-entropy by Adam on a cosine schedule; every batch is moved by up to `shift` pixels each way.
+
+    learned: the indices of the images to learn from, which are read by the batch: a mapped file can be larger than memory.
+    """
     optimizer = optax.adam(optax.cosine_decay_schedule(recipe["learning_rate"], recipe["steps"]))
     variables = network.init(jax.random.key(recipe["seed"]), jnp.zeros((1, *images.shape[1:])))
 
@@ -137,7 +140,7 @@ def _train(network: _Network, images: np.ndarray, targets: np.ndarray, recipe: M
     opt_state = optimizer.init(variables)
     rng = np.random.default_rng(recipe["seed"])
     for _ in tqdm(range(recipe["steps"]), desc="the classifier", unit="step", disable=None, leave=False):
-        chosen = rng.integers(0, len(images), recipe["batch_size"])
+        chosen = learned[rng.integers(0, len(learned), recipe["batch_size"])]
         shift = rng.integers(-recipe["shift"], recipe["shift"] + 1, 2)
         moved = np.roll(images[chosen], shift, axis=(1, 2))
         variables, opt_state = update(variables, opt_state, moved, targets[chosen])
