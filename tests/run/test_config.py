@@ -247,6 +247,25 @@ def test_a_scheduled_b2_is_adams_at_each_count():
         assert float(update) == pytest.approx(-2e-4 * gradient / np.sqrt(second / (1 - b2**count)), rel=1e-4)
 
 
+def test_a_state_goes_on_under_the_constants_of_a_changed_config_where_b2_is_scheduled():
+    """A gradient of 0 moves by the first moment alone, -rate · b1 · m̂ / √v̂: the rate and b1 are those of the new config."""
+    old, new = (
+        make_gan(
+            small_config(
+                **{"optimizer.learning_rate": rate, "optimizer.b1": b1, "optimizer.final_b2": 0.9, "schedule.images": 16}
+            )
+        ).optimizers.gen
+        for rate, b1 in ((0.5, 0.25), (0.125, 0.75))
+    )
+    _, state = old.update(jnp.array(2.0), old.init(jnp.zeros(())))
+    update, continued = new.update(jnp.array(0.0), state)
+    b2 = continued.hyperparams["b2"]
+    first, second = 0.75 * 0.75 * 2.0, b2 * (1 - 0.999) * 4.0
+    expected = -0.125 * (first / (1 - 0.75**2)) / np.sqrt(second / (1 - b2**2))
+    assert float(update) == pytest.approx(float(expected), rel=1e-3)
+    assert jax.tree.structure(continued) == jax.tree.structure(state)
+
+
 def test_an_average_by_half_life_and_an_augmentation_by_chance_reach_the_recipe():
     """100 images of 8 a step, at most 0.05 of those seen; no augmentation at first, always at the end."""
     changing = {"augment": "cutout", "augment_probability": 0.0, "final_augment_probability": 1.0, "schedule.images": 80}
