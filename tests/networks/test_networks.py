@@ -43,6 +43,13 @@ def test_shapes_for_every_size_channels_and_width(size, channels, base_width):
         ("dcgan", (16, 16, 1), {"base_width": 0}, "base_width=0 must be an integer ≥ 1"),
         ("dcgan", (16, 16, 1), {"norm": "bach"}, "norm=bach must be one of batch, none.*; did you mean batch"),
         ("mlp", (2,), {"hidden": (0,)}, "must be integers ≥ 1"),
+        ("mlp", (2,), {"hiden": (4,)}, "network mlp: hiden must be one of num_classes, dtype, hidden; did you mean hidden"),
+        (
+            "mlp",
+            (2,),
+            {"dtype": "float16"},
+            "network mlp: dtype=float16 must be one of float32, bfloat16; did you mean bfloat16",
+        ),
         ("mpl", (2,), {}, "network mpl must be one of dcgan, mlp.*; did you mean mlp"),
     ],
 )
@@ -51,6 +58,11 @@ def test_what_a_network_cannot_be_is_one_line(player, name, sample_shape, option
     with pytest.raises(InputError, match=message) as error:
         make_network(player, name, sample_shape, **options)
     assert "\n" not in str(error.value)
+
+
+def test_a_player_that_is_none_is_one_line():
+    with pytest.raises(InputError, match="player generator must be one of gen, disc"):
+        make_network("generator", "mlp", (2,))
 
 
 def test_parameters_are_those_of_the_recipe():

@@ -142,6 +142,10 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
         ({"packing": 3}, r"config\.batch_size=8 must be a multiple of config\.packing=3"),
         ({"penalty.final_r1": 0.1}, r"config\.schedule\.images=0 must be ≥ 1 where config\.penalty\.final_r1 is set"),
         ({"ema_decay": 0.9, "ema_half_life": 100.0}, r"config\.ema_decay=0\.9 must be 0 where config\.ema_half_life is set"),
+        (
+            {"data.name": "ring", "network.name": "mlp", "augment": "cutout"},
+            r'config\.augment=cutout is for images, but the samples are \(2,\): set it to ""',
+        ),
         ({"augment": "colour"}, "augment=colour: colour must be one of color, translation, cutout; did you mean color"),
     ],
 )
