@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 Discriminate = Callable[[jax.Array, jax.Array], jax.Array]
 Penalty = Callable[[Discriminate, jax.Array, jax.Array, Mapping[str, jax.Array]], jax.Array]
-"""`penalty(disc, real [B, ...], fake [B, ...], keys) -> [B / packing]`; keys: one for each example, `[B]`, by purpose (`steps`)."""
+"""`penalty(disc, real [B, ...], fake [B, ...], keys) -> [B / packing]`; keys: `[B]` by purpose, see `steps`."""
 
 
 def squared_gradient_norm(disc: Discriminate, images: jax.Array, keys: jax.Array) -> jax.Array:

@@ -92,8 +92,8 @@ def _resume(plan: Plan, workdir: Path, checkpoint: Checkpoint, *, allow_changes:
     resized = [key for key in ("batch_size", "disc_steps") if key in changed]
     if resized and plan.schedules:
         raise InputError(
-            f"{workdir}: --allow_changes: {describe({key: changed[key] for key in resized})}: the steps so far would count anew "
-            f"in the schedules (final_…): keep {' and '.join(resized)}, or start a new run with --init_from={workdir}"
+            f"{workdir}: --allow_changes: {describe({key: changed[key] for key in resized})}: the steps so far would count "
+            f"anew in the schedules (final_…): keep {' and '.join(resized)}, or start a new run with --init_from={workdir}"
         )
     print(f"{workdir}: continues from step {checkpoint.step} with {named}", flush=True)
     return state, [*history, {"step": checkpoint.step, "changes": changed}]
