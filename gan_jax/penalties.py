@@ -1,8 +1,9 @@
 """Penalties on the discriminator: functions of D itself, unreduced, whose weighted mean D descends.
 
 `disc(images [B, ...], keys [B]) -> logits [B / packing]` includes labels, packing, augmentation and statistics; gradients are
-taken with respect to the images before augmentation. Batch norm in D couples examples, which then have no gradients of their
-own, so it excludes every penalty here. Only reverse mode is used: `networks.conv` has no forward mode.
+taken with respect to the images before augmentation. A term is that of a pack, D's input: its squared gradient norm is summed
+over the samples in it. Batch norm in D couples packs, which then have no gradients of their own, so it excludes every penalty
+here. Only reverse mode is used: `networks.conv` has no forward mode.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,14 +13,20 @@ import jax.numpy as jnp
 
 Discriminate = Callable[[jax.Array, jax.Array], jax.Array]
 Penalty = Callable[[Discriminate, jax.Array, jax.Array, Mapping[str, jax.Array]], jax.Array]
-"""`penalty(disc, real [B, ...], fake [B, ...], keys) -> [B]`; keys: one key for each example, `[B]`, by purpose (`steps`)."""
+"""`penalty(disc, real [B, ...], fake [B, ...], keys) -> [B / packing]`; keys: `[B]` by purpose, see `steps`."""
 
 
 def squared_gradient_norm(disc: Discriminate, images: jax.Array, keys: jax.Array) -> jax.Array:
-    """Return |d logit_i / d image_i|^2 `[B]`, summed over height, width and channels."""
+    """Return |d logit_i / d pack_i|^2 `[B / packing]`, summed over height, width, channels and the images of a pack."""
+
+    def total(inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        logits = disc(inputs, keys)
+        return jnp.sum(logits), logits
+
     # The gradient of the sum: an image enters the logit of its own pack alone.
-    gradients = jax.grad(lambda inputs: jnp.sum(disc(inputs, keys)))(images)
-    return jnp.sum(gradients**2, axis=tuple(range(1, gradients.ndim)))
+    gradients, logits = jax.grad(total, has_aux=True)(images)
+    of_images = jnp.sum(gradients**2, axis=tuple(range(1, gradients.ndim)))
+    return jnp.sum(of_images.reshape(len(logits), -1), axis=1)
 
 
 def r1(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[str, jax.Array]) -> jax.Array:
@@ -35,12 +42,14 @@ def r2(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[str, 
 
 
 def gradient_penalty(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[str, jax.Array]) -> jax.Array:
-    """(|grad D| - 1)^2 at a random point between real i and fake i (WGAN-GP, Gulrajani et al. 2017 eq. 3)."""
+    """(|grad D| - 1)^2 at a random point between real pack i and fake pack i (WGAN-GP, Gulrajani et al. 2017 eq. 3)."""
 
     def between(key: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
         return y + jax.random.uniform(key) * (x - y)
 
-    return _slope_of_one(disc, jax.vmap(between)(keys["penalty"], real, fake), keys["penalty"])
+    packing = len(real) // len(jax.eval_shape(disc, real, keys["penalty"]))
+    of_packs = jnp.repeat(keys["penalty"][::packing], packing)  # the samples of a pack move together
+    return _slope_of_one(disc, jax.vmap(between)(of_packs, real, fake), keys["penalty"])
 
 
 def dragan(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[str, jax.Array]) -> jax.Array:

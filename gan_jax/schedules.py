@@ -6,6 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from gan_jax.errors import InputError
+
 Schedule = Callable[[jax.Array], jax.Array]
 """`schedule(step)`: the step, an int32 scalar that counts generator updates, to a float32 scalar; traceable."""
 
@@ -15,8 +17,14 @@ def constant(number: float) -> Schedule:
     return lambda step: jnp.full(jnp.shape(step), number, jnp.float32)
 
 
+def _check_horizon(num_steps: float) -> None:
+    if not num_steps > 0:
+        raise InputError(f"num_steps={num_steps} of a schedule must be > 0: take constant for a number that stays")
+
+
 def cosine(start: float, end: float, num_steps: float) -> Schedule:
-    """Go from start to end over num_steps steps along half a cosine, and stay there."""
+    """Go from start to end over num_steps > 0 steps along half a cosine, and stay there."""
+    _check_horizon(num_steps)
 
     def schedule(step: jax.Array) -> jax.Array:
         share = jnp.clip(step / num_steps, 0.0, 1.0)
@@ -26,7 +34,8 @@ def cosine(start: float, end: float, num_steps: float) -> Schedule:
 
 
 def linear(start: float, end: float, num_steps: float) -> Schedule:
-    """Go from start to end over num_steps steps along a line, and stay there."""
+    """Go from start to end over num_steps > 0 steps along a line, and stay there."""
+    _check_horizon(num_steps)
 
     def schedule(step: jax.Array) -> jax.Array:
         return start + (end - start) * jnp.clip(step / num_steps, 0.0, 1.0)

@@ -120,8 +120,10 @@ def create_state(gan: GAN, rng: jax.Array, *, outermost: bool = False) -> TrainS
     outermost: the call is not inside a transformation. A CPU then compiles the draws in a third of the time, to the same bits.
 
     Raises:
-        InputError: parts of the recipe that exclude one another.
+        InputError: parts of the recipe that exclude one another, or a recipe without a discriminator.
     """
+    if gan.networks.disc is None:
+        raise InputError("this recipe was restored for sampling only: make one with gan_jax.recipe for a whole state")
     if gan.num_classes and gan.packing > 1:
         raise InputError("num_classes > 0 and packing > 1: packed samples have no single label; choose one of the two")
 

@@ -9,8 +9,8 @@ from conftest import ROOT
 
 # A module imports from ranks below its own only; those of one rank do not know one another.
 RANKS = [
-    {"errors", "configs", "schedules", "interrupts"},
-    {"files", "memory"},
+    {"errors", "configs", "interrupts"},
+    {"files", "memory", "schedules"},
     {"objectives", "penalties", "augment", "theory", "cached", "wheels"},
     {"data"},
     {"state"},

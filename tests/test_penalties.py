@@ -11,7 +11,7 @@ from small import small_gan, small_state
 from gan_jax.errors import InputError
 from gan_jax.penalties import PENALTIES, r1
 from gan_jax.schedules import constant
-from gan_jax.state import create_state
+from gan_jax.state import create_state, pack
 from gan_jax.steps import PURPOSES, example_keys, judge
 
 BATCH = 6
@@ -47,6 +47,26 @@ def test_a_penalty_of_an_affine_d_is_its_closed_form_for_any_batch(name):
         expected = OF_SQUARED_NORM[name](float(jnp.sum(weights**2)))
         np.testing.assert_allclose(terms, np.full(BATCH, expected), rtol=1e-4, atol=1e-5)
         assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_penalty_of_packs_is_its_closed_form_for_what_d_sees(name):
+    """An affine D of packs of two has the gradient norm of its whole input, which two images share."""
+    weights = jax.random.normal(jax.random.key(7), (4, 4, 4))
+    affine = lambda x, keys: jnp.einsum("bhwc,hwc->b", pack(x, 2), weights)  # noqa: E731
+    terms = PENALTIES[name](affine, images(0), images(9), KEYS)
+    expected = OF_SQUARED_NORM[name](float(jnp.sum(weights**2)))
+    np.testing.assert_allclose(terms, np.full(BATCH // 2, expected), rtol=1e-4)
+
+
+def test_the_images_of_a_pack_move_together():
+    """D = |x|²/2 of a pack: its gradient's norm tells the point, one on the line between the real and the fake pack."""
+    real, fake = images(0), 3 + images(9)
+    quadratic = lambda x, keys: jnp.sum(pack(x, 2) ** 2, axis=(1, 2, 3)) / 2  # noqa: E731
+    terms = PENALTIES["gradient_penalty"](quadratic, real, fake, KEYS)
+    shares = jnp.repeat(jax.vmap(jax.random.uniform)(KEYS["penalty"])[::2], 2)[:, None, None, None]
+    between = np.linalg.norm(np.asarray(shares * real + (1 - shares) * fake).reshape(BATCH // 2, -1), axis=1)
+    np.testing.assert_allclose(terms, (between - 1) ** 2, rtol=1e-4)
 
 
 def test_where_each_penalty_looks():

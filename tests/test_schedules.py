@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from gan_jax.errors import InputError
 from gan_jax.schedules import SHAPES, constant, cosine, half_life_decay, linear, warmed_up_decay
 
 
@@ -40,6 +42,8 @@ def test_every_shape_begins_at_its_start_and_stays_at_its_end():
         assert numbers[0] == 1.0
         np.testing.assert_allclose(numbers[8:], 0.1, rtol=1e-6)
         assert np.all(np.diff(numbers[:9]) < 0)
+        with pytest.raises(InputError, match=r"num_steps=0 of a schedule must be > 0: take constant"):
+            make(1.0, 0.1, 0)
 
 
 def test_constant_and_warmed_up_decay():

@@ -59,7 +59,7 @@ def scheduled(name: str, number: float) -> dict[str, Any]:
 
 
 def penalty() -> dict[str, Any]:
-    """Return the weights of the penalties on D; 0 is off. They exclude batch norm in D."""
+    """Return the weights of the penalties on D, of what it sees, packed; 0 is off. They exclude batch norm in D."""
     return {
         **scheduled("r1", 0.0),
         **scheduled("r2", 0.0),
@@ -73,7 +73,7 @@ def network() -> dict[str, Any]:
     """Return the network of both players: its name, and the options of each network."""
     return {
         "name": "dcgan",  # or mlp, sndcgan, resnet, r3gan
-        "dtype": "float32",  # type of the arithmetic; or bfloat16; parameters and statistics stay float32
+        "dtype": "float32",  # type of the arithmetic; or bfloat16; parameters, statistics and logits stay float32
         "dcgan": {
             "base_width": 64,  # channels next to the image; doubled at each halving
             "norm": "batch",  # or none; in D also layer, spectral

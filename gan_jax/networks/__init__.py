@@ -4,6 +4,7 @@ A module maps `(inputs, labels, train)`. One with batch norm has a field `axis_n
 axis that splits a batch. Each maker raises `InputError` for options that its network cannot have.
 """
 
+import inspect
 from typing import Any
 
 from flax import linen as nn
@@ -31,13 +32,22 @@ def make_network(player: str, name: str, sample_shape: tuple[int, ...], *, packi
     """Make one player, "gen" or "disc", by its network's name; options: num_classes, dtype and the network's own.
 
     Raises:
-        InputError: no such network, or options that it cannot have.
+        InputError: no such player or network, or options that it cannot have.
     """
+    if player not in Players._fields:
+        raise InputError(f"player {player} must be one of {', '.join(Players._fields)}{nearest(player, Players._fields)}")
     if name not in NETWORKS:
         raise InputError(f"network {name} must be one of {', '.join(NETWORKS)}{nearest(name, NETWORKS)}")
+    make = getattr(NETWORKS[name], player)
+    known = [option for option in inspect.signature(make).parameters if option != "sample_shape"]
+    for option in options:
+        if option not in known:
+            raise InputError(f"network {name}: {option} must be one of {', '.join(known)}{nearest(option, known)}")
+    if (dtype := options.get("dtype", "float32")) not in DTYPES:
+        raise InputError(f"network {name}: dtype={dtype} must be one of {', '.join(DTYPES)}{nearest(str(dtype), DTYPES)}")
     if player == "disc":
         sample_shape = (*sample_shape[:-1], packing * sample_shape[-1])
-    network: nn.Module = getattr(NETWORKS[name], player)(sample_shape, **options)
+    network: nn.Module = make(sample_shape, **options)
     return network
 
 

@@ -103,7 +103,8 @@ class Discriminator(nn.Module):
         leaky_relu = partial(nn.leaky_relu, negative_slope=0.2)
 
         def conv(x: jax.Array, features: int, **options: Any) -> jax.Array:
-            layer = self.conv(features, dtype=self.dtype, kernel_init=_kernel_init(self.norm), **options)
+            options = {"dtype": self.dtype, "kernel_init": _kernel_init(self.norm)} | options
+            layer = self.conv(features, **options)
             return spectrally_normalised(layer, self.norm, train)(x)
 
         x = conv(images, self.base_width)
@@ -111,7 +112,8 @@ class Discriminator(nn.Module):
         height, width, blocks = pyramid(self.image_size)
         for block in range(1, blocks):
             x = leaky_relu(normed(conv(x, self.base_width * 2**block)))
-        logits = at_least_float32(conv(x, 1, kernel_size=(height, width), stride=1, padding=0).reshape(-1))
+        x = at_least_float32(x)  # logits in bfloat16 would be too coarse for differences of them
+        logits = conv(x, 1, kernel_size=(height, width), stride=1, padding=0, dtype=x.dtype).reshape(-1)
         if not self.num_classes:
             return logits
         return logits + projection(x, labels, self.num_classes, self.norm, train, _weights)

@@ -50,7 +50,8 @@ class Discriminator(nn.Module):
         x = _with_labels(samples.reshape(samples.shape[0], -1), labels, self.num_classes)
         for width in self.hidden:
             x = nn.leaky_relu(nn.Dense(width, dtype=self.dtype)(x), negative_slope=0.2)
-        return at_least_float32(nn.Dense(1, dtype=self.dtype)(x).reshape(-1))
+        x = at_least_float32(x)  # logits in bfloat16 would be too coarse for differences of them
+        return nn.Dense(1, dtype=x.dtype)(x).reshape(-1)
 
 
 def _check(hidden: tuple[int, ...]) -> tuple[int, ...]:

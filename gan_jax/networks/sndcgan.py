@@ -83,8 +83,9 @@ class Discriminator(nn.Module):
             x = layer(x, self.base_width * 2**block, 3, 1)
             x = layer(x, self.base_width * 2**block, 4, 2)
         x = layer(x, self.base_width * 2**blocks, 3, 1)
-        dense = spectrally_normalised(nn.Dense(1, dtype=self.dtype, kernel_init=_weights), self.norm, train)
-        logits = at_least_float32(dense(x.reshape(len(x), -1)).reshape(-1))
+        x = at_least_float32(x)  # logits in bfloat16 would be too coarse for differences of them
+        dense = spectrally_normalised(nn.Dense(1, dtype=x.dtype, kernel_init=_weights), self.norm, train)
+        logits = dense(x.reshape(len(x), -1)).reshape(-1)
         if not self.num_classes:
             return logits
         return logits + projection(x, labels, self.num_classes, self.norm, train, _weights)

@@ -144,7 +144,6 @@ def _check_values(flat: Mapping[str, Any]) -> None:
             check("schedule.images", flat["schedule.images"] >= 1, f"≥ 1 where config.{key} is set")
     for key in ("augment_probability", "final_augment_probability"):
         check(key, 0 <= (flat[key] or 0) <= 1, "a probability in [0, 1]")
-    check("batch_size", flat["batch_size"] % flat["packing"] == 0, f"a multiple of config.packing={flat['packing']}")
     check("seed", 0 <= flat["seed"] < 2**32, "an integer from 0 to 2**32 - 1")
     check("ema_decay", 0 <= flat["ema_decay"] < 1, "a decay in [0, 1), where 0 keeps no average")
     half_life = flat["ema_half_life"] or flat["final_ema_half_life"]

@@ -42,6 +42,8 @@ def resolve(config: ConfigDict) -> dict[str, Any]:
 def check_config(config: ConfigDict) -> None:
     """Raise `InputError` at entries that cannot be trained with: one line with the key and what is allowed."""
     gan, state = check_recipe(_to_dict(config))
+    if config.batch_size % config.packing:
+        raise InputError(f"config.batch_size={config.batch_size} must be a multiple of config.packing={config.packing}")
     check_sizes(config, gan, state, len(choose_devices(config.parallel, config.batch_size)[1]))
 
 
@@ -91,7 +93,9 @@ def make_schedules(config: ConfigDict) -> dict[str, Schedule]:
 
 def make_gan(config: ConfigDict, sample_shape: tuple[int, ...] | None = None) -> GAN:
     """Make the static recipe that a config describes, for its data or for samples of another shape."""
-    sample_shape = sample_shape or configured_shape(config)
+    sample_shape = configured_shape(config) if sample_shape is None else sample_shape
+    if config.augment and len(sample_shape) != 3:
+        raise InputError(f'config.augment={config.augment} is for images, but the samples are {sample_shape}: set it to ""')
     schedules = make_schedules(config)
 
     def optimizer(player: str) -> optax.GradientTransformation:

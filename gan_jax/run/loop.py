@@ -48,8 +48,8 @@ def train(config: ConfigDict, workdir: str | Path, *, init_from: str | Path = ""
     training.gif.
 
     init_from: the workdir of another run, with whose networks a new one begins; a run that has a checkpoint is resumed.
-    allow_changes: continue the run under another config, as far as its state has the same shapes. Its history, in config.json
-    and runs.jsonl, records both.
+    allow_changes: continue the run under another config, as far as its state has the same shapes and no schedule would count
+    the steps so far anew. Its history, in config.json and runs.jsonl, records both.
 
     Raises:
         InputError: the config cannot be trained or is not that of the run in the workdir, or another process trains there.

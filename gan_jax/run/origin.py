@@ -36,7 +36,8 @@ def read_origin(
 ) -> Origin:
     """Read the networks of the newest checkpoint of a run, which may be a stranger's, for a recipe.
 
-    The average of the generator is taken where both have one, and begins at the generator where the other run has none.
+    The average of the generator is taken where both have one, and begins at the generator where the other run has none. A decay
+    that warms up (`ema_decay`) or ramps up (`ema_ramp_up` > 0) forgets it within a few steps: it counts those of the new run.
     resolved: the config that the recipe is of. flag: by which the user has named the run.
 
     Raises:

@@ -50,6 +50,7 @@ class RecipeNumbers:
     def __init__(self, plan: Plan):
         config, self._schedules = plan.config, plan.schedules
         self._ema: dict[str, Schedule] = {"ema_decay": plan.gan.ema} if plan.gan.ema else {}
+        self._ema |= {name: schedule for name, schedule in plan.schedules.items() if name == "ema_half_life"}
         numbers: dict[str, Any] = {f"penalty_weight/{name}": config.penalty[name] for name in PENALTIES}
         numbers |= {"ema_half_life": config.ema_half_life, "augment_probability": config.augment and config.augment_probability}
         used = {name: float(number) for name, number in numbers.items() if number}
@@ -63,7 +64,7 @@ class RecipeNumbers:
         """Return the numbers with which the step was made, which counts from 1, by name."""
         with _host():
             changing = {name: schedule(jnp.int32(step - 1)) for name, schedule in self._schedules.items()}
-            changing |= {name: decay(jnp.int32(step)) for name, decay in self._ema.items()}  # averaged after the step
+            changing |= {name: number(jnp.int32(step)) for name, number in self._ema.items()}  # averaged after the step
             return self._constants | {name: float(number) for name, number in jax.device_get(changing).items()}
 
 

@@ -50,7 +50,8 @@ def restore_or_create(
     The plan that is returned has the run's history beside its config: where the run began from an origin, and what was changed.
 
     Raises:
-        InputError: the run there is of another config, and changes are not allowed or would change the shapes of its state.
+        InputError: the run there is of another config, and changes are not allowed, or would change the shapes of its state or
+            the steps that its schedules count.
     """
     checkpoint = checkpoints.find() if checkpoints else None
     if checkpoint:
@@ -88,5 +89,11 @@ def _resume(plan: Plan, workdir: Path, checkpoint: Checkpoint, *, allow_changes:
     if checkpoint.step >= plan.config.num_steps:
         done = f"the run is complete at step {checkpoint.step}: a larger --config.num_steps continues it with"
         raise InputError(f"{workdir}: --allow_changes: {done} {named}")
+    resized = [key for key in ("batch_size", "disc_steps") if key in changed]
+    if resized and plan.schedules:
+        raise InputError(
+            f"{workdir}: --allow_changes: {describe({key: changed[key] for key in resized})}: the steps so far would count "
+            f"anew in the schedules (final_…): keep {' and '.join(resized)}, or start a new run with --init_from={workdir}"
+        )
     print(f"{workdir}: continues from step {checkpoint.step} with {named}", flush=True)
     return state, [*history, {"step": checkpoint.step, "changes": changed}]

@@ -37,8 +37,8 @@ class GaussianMixture(NamedTuple):
         component_rng, noise = jax.random.split(rng)
         weights = None if self.weights is None else jnp.asarray(self.weights)
         component = jax.random.choice(component_rng, len(self.means), shape, p=weights)
-        unit = jax.random.normal(noise, (*shape, self.means.shape[-1]))
-        means, stddevs = jnp.asarray(self.means, unit.dtype), jnp.broadcast_to(self.stddev, self.means.shape)
+        unit = jax.random.normal(noise, (*shape, np.shape(self.means)[-1]))
+        means, stddevs = jnp.asarray(self.means, unit.dtype), jnp.broadcast_to(self.stddev, np.shape(self.means))
         return means[component] + jnp.asarray(stddevs, unit.dtype)[component] * unit, component
 
     def log_prob(self, points: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from small import small_gan, small_state
+from small import drawn_variables, small_gan, small_state
 
 from baselines.plain_flax import with_plain_layers
 from gan_jax import GAN, OBJECTIVES, Players, create_state, make_network, make_networks
@@ -43,6 +43,13 @@ def test_shapes_for_every_size_channels_and_width(size, channels, base_width):
         ("dcgan", (16, 16, 1), {"base_width": 0}, "base_width=0 must be an integer ≥ 1"),
         ("dcgan", (16, 16, 1), {"norm": "bach"}, "norm=bach must be one of batch, none.*; did you mean batch"),
         ("mlp", (2,), {"hidden": (0,)}, "must be integers ≥ 1"),
+        ("mlp", (2,), {"hiden": (4,)}, "network mlp: hiden must be one of num_classes, dtype, hidden; did you mean hidden"),
+        (
+            "mlp",
+            (2,),
+            {"dtype": "float16"},
+            "network mlp: dtype=float16 must be one of float32, bfloat16; did you mean bfloat16",
+        ),
         ("mpl", (2,), {}, "network mpl must be one of dcgan, mlp.*; did you mean mlp"),
     ],
 )
@@ -51,6 +58,11 @@ def test_what_a_network_cannot_be_is_one_line(player, name, sample_shape, option
     with pytest.raises(InputError, match=message) as error:
         make_network(player, name, sample_shape, **options)
     assert "\n" not in str(error.value)
+
+
+def test_a_player_that_is_none_is_one_line():
+    with pytest.raises(InputError, match="player generator must be one of gen, disc"):
+        make_network("generator", "mlp", (2,))
 
 
 def test_parameters_are_those_of_the_recipe():
@@ -169,8 +181,9 @@ def test_batch_norm_uses_and_moves_its_statistics():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_dtype_is_that_of_the_arithmetic_alone(dtype):
-    """Parameters, statistics, gradients and what leaves the networks stay float32."""
-    for network, inputs in zip(players(16, 1, 4, dtype), (jnp.ones((4, 7)), jnp.ones((4, 16, 16, 1))), strict=True):
+    """Parameters, statistics, gradients and what leaves the networks stay float32, and so does the arithmetic of D's head."""
+    gen, disc = players(16, 1, 4, dtype)
+    for network, inputs, heads in ((gen, jnp.ones((4, 7)), 0), (disc, jnp.ones((4, 16, 16, 1)), 1)):
         outputs, variables = jax.jit(partial(network.init_with_output, train=True))(jax.random.key(0), inputs, None)
 
         def total(params, network=network, variables=variables, inputs=inputs):
@@ -179,8 +192,17 @@ def test_dtype_is_that_of_the_arithmetic_alone(dtype):
         gradients = jax.jit(jax.grad(total))(variables["params"])
         assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((outputs, variables, gradients)))
         convolutions = [line for line in str(jax.make_jaxpr(total)(variables["params"])).splitlines() if "conv_general" in line]
-        assert convolutions
-        assert all(("bf16[" in line) == (dtype == "bfloat16") for line in convolutions)
+        assert len(convolutions) > heads
+        assert sum("bf16[" in line for line in convolutions) == (dtype == "bfloat16") * (len(convolutions) - heads)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "sndcgan", "mlp"])
+def test_logits_are_not_rounded_to_bfloat16(name):
+    disc = make_network("disc", name, (16, 16, 1), dtype="bfloat16", **({} if name == "mlp" else {"base_width": 4}))
+    images = jax.random.normal(jax.random.key(1), (8, 16, 16, 1))
+    logits = disc.apply(drawn_variables(disc, images), images, None, train=False)
+    assert logits.dtype == jnp.float32
+    assert bool(jnp.all(logits != logits.astype(jnp.bfloat16)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

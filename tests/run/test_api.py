@@ -1,6 +1,7 @@
 """The package in a few lines of Python: a recipe, training, evaluation, saved states."""
 
 import itertools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import gan_jax
 from gan_jax.configs import default
 from gan_jax.errors import InputError, NonFiniteError
 from gan_jax.run.checkpoints import Checkpoints
+from gan_jax.state import abstract_state
 
 RNG = jax.random.key(0)
 POINTS = {"network.name": "mlp", "network.mlp.hidden": (8,), "latent_dim": 2, "optimizer.learning_rate": 1e-3}
@@ -33,6 +35,9 @@ def test_a_recipe_has_the_entries_and_the_shape():
     ]:
         with pytest.raises(InputError, match=message.replace("?", r"\\?")):
             gan_jax.recipe((16, 16, 3), entries)
+    with pytest.raises(InputError, match=r"the samples are \(\)"):
+        gan_jax.recipe(())
+    assert gan_jax.recipe((2,), POINTS | {"packing": 3}).packing == 3  # the dataset has the batch, not the entry batch_size
     five = {"network.name": "r3gan", "network.r3gan.widths": (16,) * 5}
     assert gan_jax.recipe((64, 64, 3), five).sample_shape == (64, 64, 3)  # at 32 × 32 there would be four
 
@@ -126,6 +131,10 @@ def test_saved_states_and_metrics(ring, tmp_path):
         gan_jax.restore(gan_jax.recipe((2,), POINTS | {"latent_dim": 3}), tmp_path / "states")
     with pytest.raises(InputError, match=r"must be a folder that gan_jax\.save has written"):
         gan_jax.restore(gan, tmp_path / "none")
+    for_sampling = replace(gan, networks=gan_jax.Players(gan.networks.gen, None))
+    for whole in (lambda: gan_jax.restore(for_sampling, tmp_path / "states"), lambda: abstract_state(for_sampling)):
+        with pytest.raises(InputError, match="restored for sampling only"):
+            whole()
     metrics = gan_jax.evaluate(gan, state, dataset, num=200)
     assert metrics.keys() == {f"{side}{name}" for side in ("", "real/") for name in ("modes", "high_quality", "js")}
     assert metrics["real/high_quality"] > 0.9 > metrics["high_quality"]

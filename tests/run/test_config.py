@@ -142,6 +142,10 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
         ({"packing": 3}, r"config\.batch_size=8 must be a multiple of config\.packing=3"),
         ({"penalty.final_r1": 0.1}, r"config\.schedule\.images=0 must be ≥ 1 where config\.penalty\.final_r1 is set"),
         ({"ema_decay": 0.9, "ema_half_life": 100.0}, r"config\.ema_decay=0\.9 must be 0 where config\.ema_half_life is set"),
+        (
+            {"data.name": "ring", "network.name": "mlp", "augment": "cutout"},
+            r'config\.augment=cutout is for images, but the samples are \(2,\): set it to ""',
+        ),
         ({"augment": "colour"}, "augment=colour: colour must be one of color, translation, cutout; did you mean color"),
     ],
 )
@@ -245,6 +249,25 @@ def test_a_scheduled_b2_is_adams_at_each_count():
         update, state = optimizer.update(jnp.array(gradient), state)
         second = b2 * second + (1 - b2) * gradient**2
         assert float(update) == pytest.approx(-2e-4 * gradient / np.sqrt(second / (1 - b2**count)), rel=1e-4)
+
+
+def test_a_state_goes_on_under_the_constants_of_a_changed_config_where_b2_is_scheduled():
+    """A gradient of 0 moves by the first moment alone, -rate · b1 · m̂ / √v̂: the rate and b1 are those of the new config."""
+    old, new = (
+        make_gan(
+            small_config(
+                **{"optimizer.learning_rate": rate, "optimizer.b1": b1, "optimizer.final_b2": 0.9, "schedule.images": 16}
+            )
+        ).optimizers.gen
+        for rate, b1 in ((0.5, 0.25), (0.125, 0.75))
+    )
+    _, state = old.update(jnp.array(2.0), old.init(jnp.zeros(())))
+    update, continued = new.update(jnp.array(0.0), state)
+    b2 = continued.hyperparams["b2"]
+    first, second = 0.75 * 0.75 * 2.0, b2 * (1 - 0.999) * 4.0
+    expected = -0.125 * (first / (1 - 0.75**2)) / np.sqrt(second / (1 - b2**2))
+    assert float(update) == pytest.approx(float(expected), rel=1e-3)
+    assert jax.tree.structure(continued) == jax.tree.structure(state)
 
 
 def test_an_average_by_half_life_and_an_augmentation_by_chance_reach_the_recipe():

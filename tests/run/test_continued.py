@@ -185,6 +185,14 @@ def test_images_seen_are_those_of_the_batches_that_the_run_had():
         ({"ema_decay": 0.0}, r"shapes with ema_decay: 0\.5 -> 0\.0: ema/.* absent by the config"),
         ({"optimizer.gen.name": "sgd"}, r"shapes with optimizer\.gen\.name: adam -> sgd: opt_state/gen"),
         (
+            {"batch_size": 16, "penalty.final_r1": 0.1, "schedule.images": 80},
+            r"batch_size: 8 -> 16: the steps so far would count anew in the schedules .* keep batch_size, or .* --init_from=",
+        ),
+        (
+            {"disc_steps": 2, "penalty.final_r1": 0.1, "schedule.images": 80},
+            r"disc_steps: 1 -> 2: .* keep disc_steps, or",
+        ),
+        (
             {"num_steps": 4, "seed": 1},
             r"the run is complete at step 4: a larger --config\.num_steps continues it with seed: 0 -> 1",
         ),

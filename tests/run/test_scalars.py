@@ -76,3 +76,12 @@ def test_the_recipes_numbers_are_those_of_the_step():
 def test_the_decay_of_an_average_that_warms_up_is_that_of_the_steps_it_has_seen():
     numbers = RecipeNumbers(make_plan(small_config(ema_decay=0.9)))
     assert [numbers.at(step)["ema_decay"] for step in (1, 8, 1000)] == pytest.approx([2 / 11, 9 / 18, 0.9], rel=1e-6)
+
+
+def test_a_scheduled_half_life_is_that_of_the_decay_beside_it():
+    half_life = {"ema_half_life": 8.0, "final_ema_half_life": 88.0, "ema_ramp_up": 0.0, "schedule.images": 10 * 8}
+    numbers = RecipeNumbers(make_plan(small_config(**half_life, **{"schedule.shape": "linear"})))
+    for step in (1, 5, 10, 11):
+        row = numbers.at(step)
+        assert row["ema_half_life"] == pytest.approx(8.0 * (1 + min(step, 10)))
+        assert row["ema_decay"] == pytest.approx(0.5 ** (8 / row["ema_half_life"]))

@@ -20,6 +20,8 @@ def test_log_prob_is_that_of_a_gaussian_mixture():
     mixture = GaussianMixture(np.array([[0.0], [3.0]]), 0.5)
     x = 1.2
     normal = lambda mean: np.exp(-((x - mean) ** 2) / (2 * 0.5**2)) / (0.5 * np.sqrt(2 * np.pi))  # noqa: E731
+    of_lists = GaussianMixture([[0.0], [3.0]], 0.5)
+    assert of_lists.sample(jax.random.key(0), (3,)).tolist() == mixture.sample(jax.random.key(0), (3,)).tolist()
     assert float(mixture.log_prob(jnp.array([x]))) == pytest.approx(np.log((normal(0.0) + normal(3.0)) / 2), rel=1e-5)
 
 
