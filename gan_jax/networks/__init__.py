@@ -26,6 +26,7 @@ A new network is a file with two makers, an entry here, its options in `configs/
 """
 
 DTYPES = ("float32", "bfloat16")
+"""Types of the arithmetic, which a config can name; float64, for tests under jax_enable_x64, is one as well."""
 
 
 def make_network(player: str, name: str, sample_shape: tuple[int, ...], *, packing: int = 1, **options: Any) -> nn.Module:
@@ -43,7 +44,7 @@ def make_network(player: str, name: str, sample_shape: tuple[int, ...], *, packi
     for option in options:
         if option not in known:
             raise InputError(f"network {name}: {option} must be one of {', '.join(known)}{nearest(option, known)}")
-    if (dtype := options.get("dtype", "float32")) not in DTYPES:
+    if (dtype := options.get("dtype", "float32")) not in (*DTYPES, "float64"):
         raise InputError(f"network {name}: dtype={dtype} must be one of {', '.join(DTYPES)}{nearest(str(dtype), DTYPES)}")
     if player == "disc":
         sample_shape = (*sample_shape[:-1], packing * sample_shape[-1])
