@@ -71,6 +71,7 @@ def make_config(recipe: Recipe, seed: int) -> ConfigDict:
     """Make the config of one run."""
     config = fashion_mnist.get_config()
     config.data.name, config.data.dir, config.ema_decay = TABLES[_TABLE.value].data, _DATA_DIR.value, 0.998
+    config.data.resize = data_name() == "mnist"  # digits are padded in any case, clothes only so
     config.network.dcgan.base_width, config.optimizer.learning_rate = _WIDTH.value, 1e-3
     recipe.make_config(config, seed)
     config.num_steps = max(1, _IMAGES.value // (config.batch_size * config.disc_steps))

@@ -1,5 +1,6 @@
 """Datasets by name, behind one interface: batches as functions of `(seed, step)`."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -94,10 +95,24 @@ def make_sample_shape(name: str, image_size: ImageSize, channels: int) -> tuple[
     return (*height_and_width(image_size), channels) if is_image_dataset(name) else DENSITIES[name]().means.shape[1:]
 
 
+def parse_split(split: str) -> tuple[str, Callable[[int], slice] | None]:
+    """Return the whole split of a slice in TFDS's syntax, train[:500] or train[10%:20%], and which of n images it takes."""
+    match = re.fullmatch(r"(\w+)\[(\d*)(%?):(\d*)(%?)\]", split)
+    if not match:
+        return split, None
+    whole, first, of_first, last, of_last = match.groups()
+
+    def place(number: str, percent: str, num: int) -> int | None:
+        return round(int(number) / 100 * num) if number and percent else int(number) if number else None
+
+    return whole, lambda num: slice(place(first, of_first, num), place(last, of_last, num))
+
+
 def load_images(name: str, transform: Transform, *, split: str = "train", data_dir: str = "") -> Images:
     """Load the images uint8 `[N, H, W, C]` of a dataset, which are decoded once and cached, and labels int32 `[N]` or None.
 
-    split, data_dir: as in `tfds_source`, `load_mnist` and `packaged_source`; other datasets have one split.
+    split: as in `tfds_source`; digits have their splits and slices of these (`parse_split`), other datasets one split.
+    data_dir: as in `tfds_source`, `load_mnist` and `packaged_source`.
 
     Raises:
         InputError: the dataset does not exist, or has not what is asked of it.
@@ -107,12 +122,15 @@ def load_images(name: str, transform: Transform, *, split: str = "train", data_d
         raise InputError(f"{name} has no images of its own: it stacks those of {value}")
     if name in IMAGES:
         load, splits = IMAGES[name]
-        if split not in splits or transform != Transform(transform.image_size, transform.channels):
+        whole, part = parse_split(split)
+        if whole not in splits or transform != Transform(transform.image_size, transform.channels):
             raise InputError(
                 f"data.name={name} has digits, which are resized on black: data.split must be {' or '.join(splits)}, "
-                "data.resize true, data.background black"
+                "or a slice such as train[:500], data.resize true, data.background black"
             )
-        return load(transform.image_size, transform.channels, split=split, data_dir=data_dir)
+        digits: tuple[Any, Any] = load(transform.image_size, transform.channels, split=whole, data_dir=data_dir)
+        images, labels = (array if part is None else array[part(len(array))] for array in digits)
+        return images, labels
     if name in PACKAGES:
         if split != "train":
             raise InputError(f"data.name={name} has one split only: data.split={split} must be train")

@@ -185,11 +185,15 @@ def test_idx_files_in_the_data_folder_serve_as_well(tmp_path, below):
         assert labels.tolist() == sets[stem][1].tolist()
     config = small_config(**{"data.name": "mnist", "data.dir": str(tmp_path / "data")})
     assert [len(load_configured_images(config, split)[0]) for split in ("", "train", "test")] == [30, 30, 20]
+    whole = load_configured_images(config)
+    for split, part in (("train[:10]", slice(10)), ("train[10%:50%]", slice(3, 15)), ("train[25:]", slice(25, 30))):
+        for sliced, array in zip(load_configured_images(config, split), whole, strict=True):
+            np.testing.assert_array_equal(sliced, array[part])
     with pytest.raises(InputError, match="run `make mnist`"):  # a folder without them is no obstacle to the cache
         load_images("mnist", PADDED, data_dir=str(tmp_path))
 
 
-@pytest.mark.parametrize("options", [{"split": "validation"}, {"resize": False}, {"background": "white"}])
+@pytest.mark.parametrize("options", [{"split": "train[a:b]"}, {"resize": False}, {"background": "white"}])
 def test_the_digits_refuse_what_they_do_not_honour(options):
     split = options.pop("split", "train")
     with pytest.raises(InputError, match=r"data\.name=mnist has digits.*data\.split must be train or test, "):
