@@ -19,18 +19,20 @@ from gan_jax.files import append_jsonl, read_jsonl
 QUALITY = {"high_quality": "of high quality", "confident": "confident"}
 """Share of the samples that are worth counting as a mode's -> what they are."""
 
-_DESCRIBED = ("--always", "--dirty", "--abbrev=12", "--exclude=*")
+_CHANGED = ("diff", "--name-only", "HEAD", "--", ":/", ":(top,exclude)experiments/results")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def _commit() -> str:
-    """Return the commit of the running code, with -dirty where files differ from it; 'unknown' outside a checkout."""
-    try:
+    """Return the commit of the running code, -dirty where files other than rows differ, 'unknown' outside a checkout."""
+
+    def git(*command: str) -> str:
         folder = Path(__file__).parent
-        # The first fails where the package is installed inside of another repository, which does not track it.
-        for command in (["ls-files", "--error-unmatch", __file__], ["describe", *_DESCRIBED]):
-            done = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+        return subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", __file__)  # fails where another repository, which does not track it, is around it
+        return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if git(*_CHANGED) else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -1,6 +1,7 @@
 """Rows of results: what they depend on and what they say; the evaluator of a run."""
 
 import json
+import re
 import subprocess
 
 import jax
@@ -101,7 +102,7 @@ def test_rows_have_provenance_and_are_found_by_their_fields(tmp_path):
     assert find_row(tmp_path / "none.jsonl", {}) is None
 
 
-def test_a_package_that_is_installed_inside_another_repository_has_not_its_commit(tmp_path, monkeypatch):
+def test_rows_have_the_commit_of_the_code_and_not_of_a_repository_around_it(tmp_path, monkeypatch):
     git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=b"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
@@ -109,8 +110,14 @@ def test_a_package_that_is_installed_inside_another_repository_has_not_its_commi
     module.touch()
     monkeypatch.setattr(results, "__file__", str(module))
     assert provenance()["commit"] == "unknown"
-    subprocess.run([*git, "add", module], check=True)
-    assert provenance()["commit"] != "unknown"
+    rows = tmp_path / "experiments/results/rows.jsonl"
+    rows.parent.mkdir(parents=True)
+    rows.touch()
+    subprocess.run([*git, "add", module, rows], check=True)
+    assert provenance()["commit"].endswith("-dirty")
+    subprocess.run([*git, "commit", "-q", "-m", "package"], check=True)
+    rows.write_text("{}")  # a row that is added by the code of a commit leaves the code as it is
+    assert re.fullmatch("[0-9a-f]{12}", provenance()["commit"])
 
 
 def test_means_over_seeds_and_how_they_are_printed():
