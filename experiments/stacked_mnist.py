@@ -8,7 +8,7 @@ with R1 have a learning rate of 1e-3, the others DCGAN's 2e-4. RpGAN is the rela
 non-saturating loss. Metrics are of the averaged generator at the last step.
 
 Command: python experiments/stacked_mnist.py --num=26000      after `make mnist`
-Each of the 26 runs takes 3.5 to 9 minutes on 2 busy cores; sixteen are done. Writes rows, page, picture and samples in
+Each of the 26 runs takes 3.5 to 25 minutes on 2 busy cores. Writes rows, page, picture and samples in
 --results, and runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run again;
 --recipes=R1 runs those whose names contain it; --redraw writes the page and the picture from the rows alone.
 """

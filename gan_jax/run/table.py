@@ -121,8 +121,9 @@ def save_table_picture(
     labels: of the curves' two axes. baseline: the label and height of a dashed line.
     """
     lines = sum(0.5 * images.shape[1] / images.shape[2] for images in samples.values()) + 0.2
-    figure = Figure(figsize=(9, lines + (3.4 if curves else 0)), layout="constrained")
-    parts: Any = figure.subfigures(2, height_ratios=[lines, 3.4]) if curves else [figure]
+    height = max(3.4, 0.2 * len(curves) + 1.0) if curves else 0.0  # a line of the legend for each
+    figure = Figure(figsize=(9, lines + height), layout="constrained")
+    parts: Any = figure.subfigures(2, height_ratios=[lines, height]) if curves else [figure]
     for axes, (name, images) in zip(parts[0].subplots(len(samples), squeeze=False)[:, 0], samples.items(), strict=True):
         row = np.concatenate(list(images), axis=1)
         axes.imshow(row[..., 0] if row.shape[-1] == 1 else row, cmap="gray", vmin=0, vmax=255)
