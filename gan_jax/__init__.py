@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gan_jax.run.api import curves, evaluate, fit, load, recipe, restore, save
     from gan_jax.run.plots import save_grid
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __all__ = [
     "GAN",
