@@ -18,6 +18,7 @@ PAGES = {
     "stacked_table": ("stacked_mnist.py",),
     "fashion_labels": ("fashion_mnist.py", "--table=labels"),
     "fashion_few_images": ("fashion_mnist.py", "--table=few_images"),
+    "mnist_digits": ("fashion_mnist.py", "--table=digits"),
 }
 
 
