@@ -50,7 +50,7 @@ def hardware() -> str:
         names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
         widest = next((flag for flag in ("avx512f", "avx2") if flag in text), "")
         model = " ".join([*names[:1], *([widest] if widest else [])]) or model
-    return f"cpu {model}, {cores} cores"
+    return f"cpu {model}, {cores} core{'' if cores == 1 else 's'}"
 
 
 def provenance() -> dict[str, Any]:
