@@ -2,15 +2,16 @@
 
 The curves are: seconds of a training step over batch size, width and image size; its peak memory over batch size; seconds and
 memory of the Fréchet distance and of precision, recall, density and coverage over the number of images, with 2,048 features as
-Inception has; seconds until the first batch over the size of a dataset in a memory-mapped file; seconds to save and to restore
-a checkpoint over the number of parameters. Each point is measured in a process of its own; its memory is the largest resident
-size less that after the imports (Linux). The exponent is the slope of the last two points on logarithmic axes: 1 means
-proportional.
+Inception has; seconds until the first batch over the size of a dataset in a memory-mapped file, copied to the device or
+streamed; seconds to save and to restore a checkpoint over the number of parameters. Each point is measured in a process of its
+own; its memory is the largest resident size less that after the imports (Linux). The exponent is the slope of the last two
+points on logarithmic axes: 1 means proportional.
 
 Command: python experiments/growth.py
-It takes about 10 minutes on 2 cores, 1 GB in a temporary folder and up to 4 GB of memory. Resumable: a point that has its row
-is not measured again. Writes growth.jsonl, .md and .png in --results; --curves=step runs the curves whose names contain it;
---redraw writes page and picture from the rows; --points=2 measures only the two smallest points.
+It takes about 20 minutes on 2 cores, 8 of them for the last point of precision to coverage, 1 GB in a temporary folder and up
+to 4 GB of memory. Resumable: a point that has its row is not measured again. Writes growth.jsonl, .md and .png in --results;
+--curves=step runs the curves whose names contain it; --redraw writes page and picture from the rows; --points=2 measures only
+the two smallest points.
 """
 
 import multiprocessing
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -30,11 +31,12 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from gan_jax.configs import default
-from gan_jax.data import make_dataset
+from gan_jax.data import Dataset, make_dataset
 from gan_jax.errors import InputError
 from gan_jax.evaluation.metrics import frechet_distance, moments, precision_recall
 from gan_jax.evaluation.results import append_row, find_row, hardware, name_rows_in_errors
 from gan_jax.files import read_jsonl, write_atomic
+from gan_jax.interrupts import follow_parent
 from gan_jax.memory import format_bytes
 from gan_jax.run import cli
 from gan_jax.run.checkpoints import Checkpoints
@@ -82,8 +84,9 @@ def _draw_features(number: int) -> list[np.ndarray]:
     return [np.random.default_rng(seed).standard_normal((number, FEATURES), np.float32) for seed in range(2)]
 
 
-def time_start(number: int) -> Measured:
+def time_start(number: int, *, streamed: bool) -> Measured:
     """Time a dataset of so many images of 32 × 32 in an .npy file, from its name to the first batch."""
+    resident: Any = {"resident_mib": 0, "workers": 0} if streamed else {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         with path.open("wb") as file:  # rather than a memory map, whose pages would count as memory
@@ -92,7 +95,12 @@ def time_start(number: int) -> Measured:
             for first in range(0, number, 10_000):
                 count = min(10_000, number - first)
                 file.write(np.random.default_rng(first).bytes(count * 32 * 32))
-        return _time(lambda: jax.block_until_ready(make_dataset(f"numpy:{path}", batch_size=64).batches(0, 0).images))
+        return _time(lambda: _first_batch(make_dataset(f"numpy:{path}", batch_size=64, **resident)))
+
+
+def _first_batch(dataset: Dataset) -> None:
+    jax.block_until_ready(dataset.batches(0, 0).images)
+    dataset.close()
 
 
 def time_checkpoint(width: int, *, read: bool) -> Measured:
@@ -179,7 +187,16 @@ def curves() -> dict[str, Curve]:
             "0 to 1: moments, and one matrix root",
         ),
         "precision to coverage": Curve("images", [(n, partial(time_prdc, n)) for n in numbers], "2: all pairs"),
-        "start": Curve("images", [(n, partial(time_start, n)) for n in (10**3, 10**4, 10**5, 10**6)], "0: a mapped file"),
+        "start, on the device": Curve(
+            "images",
+            [(n, partial(time_start, n, streamed=False)) for n in (10**3, 10**4, 10**5, 10**6)],
+            "0 to 1: all are read and copied",
+        ),
+        "start, streamed": Curve(
+            "images",
+            [(n, partial(time_start, n, streamed=True)) for n in (10**3, 10**4, 10**5, 10**6)],
+            "0 to 1: a mapped file, and the order of an epoch",
+        ),
         "checkpoint saved": Curve(
             "parameters",
             [(n, partial(time_checkpoint, width, read=False)) for n, width in by_parameters],
@@ -200,7 +217,7 @@ def measure_points(path: Path) -> None:
             fields = {"curve": name, "x": x, "device": hardware()}
             if find_row(path, fields):
                 continue
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), follow_parent) as pool:
                 measured = pool.submit(in_process, measure).result()
             append_row(path, fields | {"unit": curve.unit, "expected": curve.expected} | measured)
             print(f"{name}, {x:,} {curve.unit}: {measured['seconds']:.3g} s, {format_bytes(measured['bytes'])}", flush=True)

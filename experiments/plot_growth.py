@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from gan_jax.evaluation.results import markdown
 from gan_jax.memory import format_bytes
@@ -46,11 +47,12 @@ def make_page(rows: list[dict[str, Any]]) -> str:
 def save_picture(path: Path, rows: list[dict[str, Any]]) -> None:
     """Draw the seconds of each curve on logarithmic axes."""
     drawn = by_curve(rows)
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
-    panels = figure.subplots(2, 4).flat
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    panels = figure.subplots(3, 3).flat
     for axes in panels[len(drawn) :]:
         axes.set_axis_off()
     for axes, (name, points) in zip(panels, drawn.items(), strict=False):
         axes.plot([row["x"] for row in points], [row["seconds"] for row in points], "o-")
         axes.set(xscale="log", yscale="log", title=name, xlabel=points[-1]["unit"], ylabel="seconds")
+        axes.xaxis.set_minor_formatter(NullFormatter())  # over less than a decade they would overlap
     save_figure(figure, path)

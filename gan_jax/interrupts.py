@@ -1,5 +1,9 @@
-"""Signals outside of the training loop, such as during imports, which take seconds: they end the script in one line."""
+"""Signals outside of the training loop, such as during imports, which take seconds: they end the script in one line.
 
+Worker processes leave them to their parent.
+"""
+
+import multiprocessing
 import os
 import signal
 import sys
@@ -34,3 +38,16 @@ def _is_own_script() -> bool:
 
 if _is_own_script() and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, exit_on_signal)
+
+
+def follow_parent(*_: object) -> None:
+    """Begin a worker process: it leaves Ctrl-C to its parent, and exits when that ends, in whatever way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

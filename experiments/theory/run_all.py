@@ -24,6 +24,7 @@ import report
 import saturation
 import toys
 from gan_jax.evaluation.results import markdown
+from gan_jax.interrupts import follow_parent
 from gan_jax.run import cli
 
 SCRIPTS = (
@@ -64,7 +65,7 @@ def main() -> None:
             report.run(experiment)
     else:
         # Small networks and compiling take one core each; the last experiments are the longest, and begin first.
-        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), follow_parent) as pool:
             list(pool.map(partial(_perform, full=report.is_full(), folder=folder), reversed(range(len(EXPERIMENTS)))))
     path = folder.with_suffix(".md")
     path.write_text(page(folder))

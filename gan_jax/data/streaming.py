@@ -1,11 +1,8 @@
 """Read batches ahead of their steps, in worker processes, through grain."""
 
 import atexit
-import multiprocessing
-import os
 import re
 import signal
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.errors import WorkerError
+from gan_jax.interrupts import follow_parent
 
 Fetched = dict[str, np.ndarray]
 
@@ -78,22 +76,8 @@ def _read_ahead(gather: Callable[[int], Fetched], start: int, workers: int) -> I
     fetched = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=_AHEAD))
     if workers:
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=_AHEAD)
-        fetched = fetched.mp_prefetch(options, worker_init_fn=_begin_worker)
+        fetched = fetched.mp_prefetch(options, worker_init_fn=follow_parent)
     return iter(fetched)
-
-
-def _begin_worker(index: int, count: int) -> None:
-    """Leave Ctrl-C to the parent, and exit when it ends, in whatever way: grain's workers would wait for it forever."""
-    del index, count
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _reason(error: Exception) -> str:

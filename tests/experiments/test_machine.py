@@ -21,9 +21,12 @@ def test_the_page_of_growth_has_the_newest_device_alone_in_the_order_of_x():
 
 
 def test_growth_measures_a_point_once(run_script, tmp_path):
-    arguments = ("growth.py", "--points=2", "--curves=start", f"--results={tmp_path}")
+    arguments = ("growth.py", "--points=2", "--curves=start, streamed", f"--results={tmp_path}")
     first = run_script(*arguments, fast=True)
-    assert [line.partition(":")[0] for line in first.stdout.splitlines()[:2]] == ["start, 1,000 images", "start, 10,000 images"]
+    assert [line.partition(":")[0] for line in first.stdout.splitlines()[:2]] == [
+        "start, streamed, 1,000 images",
+        "start, streamed, 10,000 images",
+    ]
     rows = read_jsonl(tmp_path / "growth.jsonl")
     assert [row["x"] for row in rows] == [1_000, 10_000]
     assert all(row["seconds"] > 0 and row["bytes"] >= 0 for row in rows)
