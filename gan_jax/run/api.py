@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from gan_jax.data import Dataset
 from gan_jax.errors import InputError, NonFiniteError, nearest_key
 from gan_jax.evaluation.evaluator import make_evaluator
 from gan_jax.parallel import auto_steps_per_call, make_step
-from gan_jax.run.checkpoints import Checkpoints, kind_of, leaves_by_path
+from gan_jax.run.checkpoints import Checkpoints, differing, leaves_by_path
 from gan_jax.run.checks import flatten
 from gan_jax.run.config import check_recipe
 from gan_jax.run.curves import draw_curves
@@ -73,6 +73,8 @@ def recipe(sample_shape: tuple[int, ...], entries: Mapping[str, Any] | None = No
         config.update_from_flattened_dict(dict(entries or {}))
     except (TypeError, ValueError) as error:
         raise InputError(str(error)) from error
+    if not isinstance(sample_shape, Sequence):
+        raise InputError(f"sample_shape={sample_shape}: must be (H, W, C), or (D,) for points")
     return check_recipe(config.to_dict(), tuple(sample_shape))[0]
 
 
@@ -196,16 +198,9 @@ def _check_at_least(least: int, **arguments: int) -> None:
             raise InputError(f"{name}={number}: must be an integer ≥ {least}")
 
 
-def _kinds(state: TrainState) -> dict[str, str]:
-    return {path: kind_of(leaf) for path, leaf in leaves_by_path(state).items()}
-
-
 def _copy(gan: GAN, state: TrainState) -> TrainState:
-    expected, given = map(_kinds, (abstract_state(gan), state))
-    for path in (*expected, *given):
-        if expected.get(path) != given.get(path):
-            there, here = given.get(path, "absent"), expected.get(path, "absent")
-            raise InputError(f"the state is of another recipe: {path} is {there} in it, but must be {here}")
+    for path, there, here in differing(leaves_by_path(state), leaves_by_path(abstract_state(gan))):
+        raise InputError(f"the state is of another recipe: {path} is {there} in it, but must be {here}")
     copied: TrainState = jax.tree.map(jnp.copy, state)  # the step donates what goes in
     return copied
 

@@ -2,7 +2,7 @@
 
 import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -44,11 +44,9 @@ class Checkpoint(NamedTuple):
         Raises:
             InputError: a leaf has another shape or dtype, is missing or is not expected.
         """
-        expected = {path: kind_of(leaf) for path, leaf in leaves_by_path(abstract_state).items()}
-        saved = {path: kind_of(leaf) for path, leaf in self.arrays.items()}
-        for path in expected if partial else (*expected, *saved):
-            if expected.get(path) != saved.get(path):
-                there, here = saved.get(path, "absent"), expected.get(path, "absent")
+        expected = leaves_by_path(abstract_state)
+        for path, there, here in differing(self.arrays, expected):
+            if not (partial and here == "absent"):
                 raise InputError(f"{path} is {there} in the checkpoint of step {self.step}, but {here} by the config")
         state: TrainState = jax.tree.unflatten(jax.tree.structure(abstract_state), [self.arrays[path] for path in expected])
         return jax.device_put(state)
@@ -224,6 +222,14 @@ def leaves_by_path(tree: Any) -> dict[str, Any]:
 def kind_of(leaf: Any) -> str:
     """Return dtype and shape of a leaf, such as float32[3, 3]."""
     return f"{leaf.dtype}{list(leaf.shape)}"
+
+
+def differing(given: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield path, given and expected kind, or "absent", of leaves by path that are of another kind than expected."""
+    for path in dict.fromkeys((*expected, *given)):
+        there, here = (kind_of(leaves[path]) if path in leaves else "absent" for leaves in (given, expected))
+        if there != here:
+            yield path, there, here
 
 
 def _describe(array: np.ndarray) -> dict[str, Any]:

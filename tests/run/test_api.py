@@ -37,6 +37,8 @@ def test_a_recipe_has_the_entries_and_the_shape():
             gan_jax.recipe((16, 16, 3), entries)
     with pytest.raises(InputError, match=r"the samples are \(\)"):
         gan_jax.recipe(())
+    with pytest.raises(InputError, match=r"sample_shape=2: must be \(H, W, C\)"):
+        gan_jax.recipe(2)
     assert gan_jax.recipe((2,), POINTS | {"packing": 3}).packing == 3  # the dataset has the batch, not the entry batch_size
     five = {"network.name": "r3gan", "network.r3gan.widths": (16,) * 5}
     assert gan_jax.recipe((64, 64, 3), five).sample_shape == (64, 64, 3)  # at 32 × 32 there would be four
