@@ -5,7 +5,7 @@ gan_jax/theory/optima.py (at D*, G follows the divergence named there). Continue
 mixture of two affine maps, whose density is known, so that the true gradient is a sum over the cells of a line; D, an MLP, is
 trained alone for n more updates; then G's gradient, from 4,096 samples by the package's own `gen_update`, is compared with it.
 
-Command: python experiments/theory/gradient_signal.py [--full]      seconds: 5; long form 180 on 2 cores
+Command: python experiments/theory/gradient_signal.py [--full]      seconds: 5; long form 195, one core of two
 Expect (10 seeds): as D is trained 1,000 updates ahead, the cosine to what G descends at D* rises to 0.995 and more for minimax,
 non-saturating, least squares, hinge and relativistic pairs. For Wasserstein without a penalty it falls to 0.85, while the norm
 grows from 4 to 46,000; with R1 + R2 the norm stays at 2.4. R1 + R2 turn the pairs' gradient, 0.965, towards the JSD's, 0.993.
@@ -161,6 +161,10 @@ EXPERIMENT = report.Experiment(
     plot,
     short=_SETTINGS | {"objectives": ("minimax", "relativistic"), "gammas": (0.0, 0.1), "leads": (0, 10, 100), "seeds": 2},
     full=_SETTINGS | {"objectives": tuple(OBJECTIVES), "gammas": (0.0, 0.1), "leads": (0, 10, 100, 1000), "seeds": 10},
+    legend=(
+        "lead: updates of D alone before the measurement; γ: weight of R1 and of R2; what G should descend: the last column of "
+        "the chapter's section 2, for relativistic_average, which has no formula, the JSD."
+    ),
 )
 
 if __name__ == "__main__":

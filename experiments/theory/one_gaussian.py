@@ -32,5 +32,6 @@ def draw_fits(axes: Axes, fits: Mapping[str, Mapping[str, float]], *, data_label
     axes.fill_between(ticks[:, 0], np.exp(TWO_MODES.log_prob(ticks)), color="grey", alpha=0.4, label=data_label)
     for label, fit in fits.items():
         height = np.exp(gaussian(np.array([fit["mean"]]), fit["stddev"]).log_prob(ticks))
-        axes.plot(ticks[:, 0], height, label=f"{label}: {fit['mean']:.2f} ± {fit['stddev']:.2f}")
+        axes.plot(ticks[:, 0], height, label=f"{label}: {fit['mean']:z.2f} ± {fit['stddev']:.2f}")
+    axes.set_xlabel("x")
     axes.legend(loc="upper left")

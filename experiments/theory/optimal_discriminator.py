@@ -5,7 +5,7 @@ fixed and its density known, D is an MLP trained by the package's own `disc_upda
 batch. Notes 000 end with "maximizing V over D maximizes the JSD": D estimates the JSD, since p and q are fixed. Their eq. 4
 would descend V, and their eq. 15 drops the "1 −" in the second term.
 
-Command: python experiments/theory/optimal_discriminator.py [--full]      seconds: 28; long form 75 on 2 cores
+Command: python experiments/theory/optimal_discriminator.py [--full]      seconds: 28; long form 113, one core of two
 Expect (long form): in 1-D V is 3e-5 nats below 2·JSD − log 4, and |D − D*| < 0.018 wherever p + q > 1e-3; in 2-D 2e-4 and 0.04.
 """
 
@@ -160,7 +160,7 @@ def table(row: report.Row) -> list[dict[str, Any]]:
 
 def plot(row: report.Row) -> Figure:
     """Plot figure 1 of the 2014 paper above; below, V, D in 1-D and D in 2-D against the optimum."""
-    figure = Figure(figsize=(14, 7), layout="constrained")
+    figure = report.make_figure(height=5.4)
     grid = figure.subplots(2, 4)
     points = np.array(row["figure_1"]["points"])
     for axes, (name, panel) in zip(grid[0], row["figure_1"]["panels"].items(), strict=True):
@@ -171,25 +171,26 @@ def plot(row: report.Row) -> Figure:
         axes.plot(points, optimal, color="tab:blue", alpha=0.3, linewidth=4, label="D* = p/(p + q)")
         for latent in np.linspace(-2, 2, 9):  # the map z -> G(z), as arrows in the paper
             axes.plot([latent, panel["mean"] + panel["stddev"] * latent], [-0.35, -0.05], color="grey", linewidth=0.7)
-        axes.set(title=name, xlim=(-4, 4), ylim=(-0.36, 1.05))
+        axes.set(title=name, xlim=(-4, 4), ylim=(-0.36, 1.05), xlabel="z, and above it x = G(z)")
         axes.set_yticks([0, 0.5, 1])
     axes.legend(fontsize=7, loc="upper left")
     left, middle, right, far = grid[1]
     for name, case in row["cases"].items():
         (curve,) = left.plot(case["steps"], np.array(case["value_at_optimum"]) - case["values"], "o-", markersize=3, label=name)
-        left.plot(case["steps"], case["errors"], "--", color=curve.get_color(), label=f"{name}: sup |D − D*|")
-    left.set(title="2·JSD − log 4 − V, nats: to 0", yscale="log", xlabel="discriminator updates")
-    left.legend(fontsize=7)
+        left.plot(case["steps"], case["errors"], "--", color=curve.get_color())
+    left.set(title="2·JSD − log 4 − V, nats;\ndashed: sup |D − D*|", yscale="log", xlabel="discriminator updates")
+    left.locator_params(axis="x", nbins=3)
+    left.legend(loc="lower left")
     line, plane = row["cases"]["1-D"], row["cases"]["2-D"]
     middle.plot(line["axis"], line["optimal"], color="tab:blue", alpha=0.3, linewidth=5, label="D*")
     middle.plot(line["axis"], line["prob"], "tab:blue", linestyle="--", label="D, learned")
-    middle.set(title="1-D", ylim=(-0.02, 1.02))
+    middle.set(title="1-D", ylim=(-0.02, 1.02), xlabel="x")
     middle.legend(fontsize=7)
     extent = (plane["axis"][0], plane["axis"][-1]) * 2
     for axes, name, title in ((right, "optimal", "2-D: D*"), (far, "prob", "2-D: D, learned")):
         picture = axes.imshow(np.array(plane[name]).T, origin="lower", extent=extent, vmin=0, vmax=1, cmap="coolwarm")
         axes.set(title=title, xlim=(-4, 4), ylim=(-4, 4))
-    figure.colorbar(picture, ax=far)
+    figure.colorbar(picture, ax=far, label="D")
     return figure
 
 

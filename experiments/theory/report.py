@@ -42,7 +42,10 @@ mpl.rcParams.update(
 
 
 class Experiment(NamedTuple):
-    """run: settings -> results. table: row -> lines of a table. plot: row -> figure. short, full: settings of the two forms."""
+    """run: settings -> results. table: row -> lines of a table. plot: row -> figure. short, full: settings of the two forms.
+
+    legend: what the marks, symbols and columns of the table mean, for the page.
+    """
 
     name: str
     run: Callable[..., Mapping[str, Any]]
@@ -50,6 +53,7 @@ class Experiment(NamedTuple):
     plot: Callable[[Row], Figure]
     short: Mapping[str, Any]
     full: Mapping[str, Any]
+    legend: str = ""
 
     @property
     def question(self) -> str:

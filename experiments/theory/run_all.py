@@ -46,6 +46,7 @@ def page(folder: Path) -> str:
         name, link = experiment.name, f"{folder.name}/{experiment.name}"
         parts += [
             f"## {number}. {experiment.question}",
+            *filter(None, (experiment.legend,)),
             markdown(experiment.table(row)),
             f"![{experiment.question}]({link}.png)",
             f"[{name}.py]({scripts}/{name}.py), {row['form']} form, {row['seconds']} s on {row['hardware']}, "
