@@ -47,9 +47,10 @@ def gradient_penalty(disc: Discriminate, real: jax.Array, fake: jax.Array, keys:
     def between(key: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
         return y + jax.random.uniform(key) * (x - y)
 
-    packing = len(real) // len(jax.eval_shape(disc, real, keys["penalty"]))
-    of_packs = jnp.repeat(keys["penalty"][::packing], packing)  # the samples of a pack move together
-    return _slope_of_one(disc, jax.vmap(between)(of_packs, real, fake), keys["penalty"])
+    for_points, for_disc = _split(keys["penalty"])
+    packing = len(real) // len(jax.eval_shape(disc, real, for_disc))
+    of_packs = jnp.repeat(for_points[::packing], packing)  # the samples of a pack move together
+    return _slope_of_one(disc, jax.vmap(between)(of_packs, real, fake), for_disc)
 
 
 def dragan(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[str, jax.Array]) -> jax.Array:
@@ -62,7 +63,13 @@ def dragan(disc: Discriminate, real: jax.Array, fake: jax.Array, keys: Mapping[s
     def near(key: jax.Array, x: jax.Array) -> jax.Array:
         return x + 0.5 * jnp.std(x) * jax.random.uniform(key, x.shape)
 
-    return _slope_of_one(disc, jax.vmap(near)(keys["penalty"], real), keys["penalty"])
+    for_points, for_disc = _split(keys["penalty"])
+    return _slope_of_one(disc, jax.vmap(near)(for_points, real), for_disc)
+
+
+def _split(keys: jax.Array) -> jax.Array:
+    """Split each of the keys `[B]` in two: keys `[2, B]`, for the point where D is penalised and for D's augmentation."""
+    return jax.vmap(jax.random.split, out_axes=1)(keys)
 
 
 def _slope_of_one(disc: Discriminate, images: jax.Array, keys: jax.Array) -> jax.Array:

@@ -59,12 +59,26 @@ def test_a_penalty_of_packs_is_its_closed_form_for_what_d_sees(name):
     np.testing.assert_allclose(terms, np.full(BATCH // 2, expected), rtol=1e-4)
 
 
+def shares_between():
+    """Where between fake (0) and real (1) WGAN-GP looks: one half of each example's key draws it, the other is D's."""
+    return jax.vmap(lambda key: jax.random.uniform(jax.random.split(key)[0]))(KEYS["penalty"])
+
+
+@pytest.mark.parametrize("name", ["gradient_penalty", "dragan"])
+def test_no_key_both_draws_the_point_and_augments_it(name):
+    """D, which is linear, draws its slope from the other half."""
+    factors = lambda keys: jax.vmap(jax.random.uniform)(keys)  # noqa: E731
+    terms = PENALTIES[name](lambda x, keys: factors(keys) * jnp.sum(x, axis=(1, 2, 3)), images(0), images(9), KEYS)
+    slopes = factors(jax.vmap(lambda key: jax.random.split(key)[1])(KEYS["penalty"])) * np.sqrt(32)
+    np.testing.assert_allclose(terms, (slopes - 1) ** 2, rtol=1e-4)
+
+
 def test_the_images_of_a_pack_move_together():
     """D = |x|²/2 of a pack: its gradient's norm tells the point, one on the line between the real and the fake pack."""
     real, fake = images(0), 3 + images(9)
     quadratic = lambda x, keys: jnp.sum(pack(x, 2) ** 2, axis=(1, 2, 3)) / 2  # noqa: E731
     terms = PENALTIES["gradient_penalty"](quadratic, real, fake, KEYS)
-    shares = jnp.repeat(jax.vmap(jax.random.uniform)(KEYS["penalty"])[::2], 2)[:, None, None, None]
+    shares = jnp.repeat(shares_between()[::2], 2)[:, None, None, None]
     between = np.linalg.norm(np.asarray(shares * real + (1 - shares) * fake).reshape(BATCH // 2, -1), axis=1)
     np.testing.assert_allclose(terms, (between - 1) ** 2, rtol=1e-4)
 
@@ -80,7 +94,7 @@ def test_where_each_penalty_looks():
     terms = jax.tree.map(np.asarray, every_penalty())
     np.testing.assert_allclose(terms["r1"], norms["real"] ** 2 / 2, rtol=1e-5)
     np.testing.assert_allclose(terms["r2"], norms["fake"] ** 2 / 2, rtol=1e-5)
-    shares = jax.vmap(jax.random.uniform)(KEYS["penalty"])
+    shares = shares_between()
     points = shares[:, None, None, None] * real + (1 - shares[:, None, None, None]) * fake
     between = np.linalg.norm(np.asarray(points).reshape(BATCH, -1), axis=1)
     np.testing.assert_allclose(terms["gradient_penalty"], (between - 1) ** 2, rtol=1e-4)
