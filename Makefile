@@ -1,4 +1,4 @@
-# Targets are the commands that CI runs; `make help` lists them.
+# `make help` lists the targets; .ci/run has those that CI runs.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -27,7 +27,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 ##@ Set up
 
 install: $(VENV)/.installed ## create .venv with the package in it
-install-dev: $(VENV)/.installed-dev ## and the tools of the developers
+install-dev: $(VENV)/.installed-dev ## create .venv with the package and the tools for its development
 
 ##@ Train and draw
 
@@ -68,7 +68,7 @@ typecheck: install-dev ## check the types
 bench: install ## time the training step beside Flax's own layers, or ARGS='--size=32,64 --baseline=torch …'
 	$(RUN) experiments/benchmark.py --config="$(CONFIG)" $(or $(ARGS),--baseline=flax)
 
-accelerator: install ## measure all that is ours on the devices that JAX sees, in parts that resume (PART=benchmark …, ARGS=--minutes=8)
+accelerator: install ## measure speed, precision, determinism and quality on the devices that JAX sees; resumable (PART=benchmark …, ARGS=--minutes=8)
 	$(RUN) experiments/accelerator.py $(if $(PART),--part="$(PART)") $(ARGS)
 
 bench-plot: install ## draw the committed rows of the benchmark
@@ -96,7 +96,7 @@ results: install ## draw the pages and pictures of comparisons in experiments/re
 reproduce: install ## train a short run twice, and once with kill -9 in the middle: the bits must be equal
 	$(RUN) experiments/reproduce.py --config="$(CONFIG)" $(ARGS)
 
-torture: install ## inject faults into real runs and print which they survived (ARGS=--kills=3 for the short form)
+torture: install ## inject faults into real runs and print which were tolerated (ARGS=--kills=3 for the short form)
 	$(RUN) experiments/torture.py $(ARGS)
 
 slurm: install-dev ## start a Slurm of three nodes here (Debian: slurm-wlm, munge) and train, requeue and kill on it, 4 minutes

@@ -13,6 +13,8 @@ again: a job that has its row in --results is not run again. Writes accelerator.
 rows; --tiny tests the script on a CPU in minutes and measures nothing. Not run on an accelerator yet.
 """
 
+import gc
+import importlib.util
 import itertools
 import json
 import os
@@ -25,13 +27,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from absl import flags
 from ml_collections import ConfigDict
 
 from accelerator_page import make_page
 from configs import cifar10_sngan, mnist, mnist_dcgan
 from gan_jax.configs import default
-from gan_jax.errors import RunError, shorten
+from gan_jax.errors import InputError, NonFiniteError, RunError, shorten
 from gan_jax.evaluation.results import append_row, find_row, hardware, name_rows_in_errors
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli
@@ -43,6 +46,7 @@ _MINUTES = flags.DEFINE_float(
     "minutes", 8.0, "Time limit in minutes: a job that would exceed it is not started, but for the first.", lower_bound=0.0
 )
 _BASELINES = flags.DEFINE_list("baselines", ["torch", "flax"], "Baselines, among torch (needs the extra `bench`) and flax.")
+_TORCH_MODE = flags.DEFINE_string("torch_mode", None, "Race only those PyTorch modes whose names contain this.")
 _TINY = flags.DEFINE_boolean("tiny", False, "Test the script with tiny jobs that measure nothing; their rows are marked.")
 _RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder for the rows and the page.")
 _REDRAW = flags.DEFINE_boolean("redraw", False, "Measure nothing: write the page from the rows.")
@@ -85,12 +89,13 @@ def _raced(config: ConfigDict, race: Race, **fields: Any) -> Job:
         show(row)
         return row
 
-    return Job(fields | {"recipe": describe(config)}, make)
+    return Job(fields | {"recipe": describe(config), "baselines": list(race.baselines), "torch_mode": race.torch_mode}, make)
 
 
 def benchmark() -> Iterator[Job]:
     """Throughput: the cases that are compared with others first."""
-    race = Race(steps=2, repeats=2) if _TINY.value else Race()
+    race = Race(steps=2, repeats=2) if _TINY.value else Race(steps=100)
+    race = race._replace(torch_mode=_TORCH_MODE.value)
     sizes, batches, calls = ((16,), (8,), (1, 2)) if _TINY.value else ((32, 64), (64, 256, 1024), (1, 10, 100))
     for call, batch, size, dtype in itertools.product(calls, batches, sizes, ("float32", "bfloat16")):
         config = adapt(mnist_dcgan.get_config())
@@ -126,7 +131,7 @@ def determinism() -> Iterator[Job]:
     """The same bits twice, and after kill -9, with the kernels that XLA chooses and with deterministic ones."""
     for flag in ("", DETERMINISTIC):
         small = ["--steps=4", "--config.network.dcgan.base_width=4", "--config.network.disc.dcgan.base_width=4"]
-        arguments = [f"--config={mnist.__file__}", "--devices=", *(small if _TINY.value else ["--steps=200"])]
+        arguments = [f"--config={mnist.__file__}", "--devices=", *(small if _TINY.value else ["--steps=2000"])]
         yield Job({"what": "determinism", "flag": flag}, partial(run_script, "reproduce.py", *arguments, flag=flag))
 
 
@@ -141,7 +146,10 @@ PARTS: dict[str, Callable[[], Iterator[Job]]] = {
 def trained(config: ConfigDict, *, losses: int) -> dict[str, Any]:
     """Train in a folder of its own: seconds, the last evaluation, and the losses of the first steps."""
     with tempfile.TemporaryDirectory() as folder:
-        train(config, Path(folder))
+        try:
+            train(config, Path(folder))
+        except NonFiniteError as error:  # a result too
+            return {"ended": str(error)}
         (run,) = read_jsonl(Path(folder) / "runs.jsonl")
         rows = read_jsonl(Path(folder) / "metrics.jsonl")
         evaluations = read_jsonl(Path(folder) / "eval.jsonl")
@@ -154,7 +162,12 @@ def run_script(name: str, *arguments: str, flag: str = "") -> dict[str, Any]:
     """Run one of our scripts in a process of its own, with a flag of XLA: its row, and how it ended."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.jsonl"
-        environment = os.environ | {"XLA_FLAGS": " ".join(filter(None, [os.environ.get("XLA_FLAGS"), flag]))}
+        xla_flags = " ".join(filter(None, [os.environ.get("XLA_FLAGS"), flag]))
+        # In the cache a second process would find the kernels that the first has chosen by timing.
+        environment = os.environ | {"XLA_FLAGS": xla_flags, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+        if torch := sys.modules.get("torch"):
+            gc.collect()  # trainers are in cycles
+            torch.cuda.empty_cache()
         command = [sys.executable, str(HERE / name), *arguments, f"--out={out}"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         print(done.stdout, end="", flush=True)
@@ -168,6 +181,12 @@ def run(path: Path) -> None:
     """Run the jobs of the chosen parts that have no row, while they fit."""
     began, longest = time.monotonic(), 0.0
     names = [_PART.value] if _PART.value else list(PARTS)
+    if jax.default_backend() == "cpu" and not _TINY.value:
+        raise InputError("JAX sees no accelerator: install it with pip install -e '.[cuda]', or test the script with --tiny")
+    if unknown := set(_BASELINES.value) - {"torch", "flax"}:
+        raise InputError(f"--baselines={','.join(sorted(unknown))} must be some of torch, flax")
+    if "benchmark" in names and "torch" in _BASELINES.value and importlib.util.find_spec("torch") is None:
+        raise InputError("--baselines=torch: PyTorch is not installed; install the extra `bench`, or give --baselines=flax")
     common = {"tiny": _TINY.value, "device": hardware()}
     jobs = [Job({"part": name, **common, **job.fields}, job.make) for name in names for job in PARTS[name]()]
     missing = [job for job in jobs if not find_row(path, job.fields)]
@@ -182,6 +201,10 @@ def run(path: Path) -> None:
 
 
 def main() -> None:
+    # PyTorch and the scripts that are started here share the device's memory, of which JAX alone would take three quarters.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if not _TINY.value:
+        jax.config.update("jax_enable_compilation_cache", False)  # the seconds until a first step are those of compiling
     path = Path(_RESULTS.value) / "accelerator.jsonl"
     if not _REDRAW.value:
         run(path)

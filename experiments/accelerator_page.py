@@ -15,6 +15,7 @@ which tests the script and measures nothing.
 
 - benchmark: medians over timings, on images that stay on the device. A ratio is the baseline's time over ours, pair by pair of
   timings: above 1, ours is faster. The roofline bound is that of `benchmark.py`; peak memory is that of the compiled step.
+  float32 is JAX's default: on GPUs since Ampere its products are in TF32, PyTorch's as well.
 - data path: medians, from `benchmark_data.py`.
 - precision, quality: metrics of the last evaluation, and the seconds of the whole run.
 - determinism: from `reproduce.py`, which trains the same run twice, and a third time with kill -9 in the middle.
@@ -55,6 +56,10 @@ def _data_path_line(row: dict[str, Any]) -> dict[str, Any]:
 
 def _trained_line(row: dict[str, Any]) -> dict[str, Any]:
     run = row["row"]
+    if "ended" in run:
+        return {"run": f"{_name(row)}, {row.get('dtype', '')}", "steps": "", "seconds": "", "at the end": run["ended"]} | {
+            "losses of D and G": ""
+        }
     losses = ", ".join(f"{loss:.4f}" for loss in run["losses"][-1]) if run["losses"] else ""
     return {
         "run": ", ".join([_name(row), *([row["dtype"]] if "dtype" in row else [])]),

@@ -17,6 +17,7 @@ PyTorch and of 4 to 8 over Flax's own layers (--baseline=flax). --plot=ROWS.json
 """
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,9 @@ def main() -> None:
     if _PLOT.value:
         save_throughput(Path(_PLOT.value))
         return
+    os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")  # neither side reads what it compiled before
+    if "torch" in _BASELINE.value:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # three quarters of a GPU's memory would be JAX's
     config = ConfigDict(_CONFIG.value)
     _names(_BASELINE, BASELINES)
     combinations = list(
@@ -84,8 +88,12 @@ def main() -> None:
         )
     )
     jax.config.update("jax_num_cpu_devices", max(devices for *_, devices in combinations))
-    if _TASK.value == "sample" and ("flax" in _BASELINE.value or _DATA.value != ["synthetic"] or _DEVICES.value != ["1"]):
-        raise InputError("--task=sample times G alone on one device: leave out --data, --devices and --baseline=flax")
+    plain = _DATA.value == ["synthetic"] and _DEVICES.value == ["1"] and _STEPS_PER_CALL.value == ["1"]
+    if _TASK.value == "sample" and ("flax" in _BASELINE.value or not plain):
+        needless = "--data, --devices, --steps_per_call and --baseline=flax"
+        raise InputError(f"--task=sample times G alone on one device: leave out {needless}")
+    if "real" in _DATA.value and "torch" in _BASELINE.value:
+        raise InputError("--data=real --baseline=torch: PyTorch has synthetic images alone; leave out one of the two")
     if any(devices > jax.device_count() for *_, devices in combinations):
         raise InputError(f"--devices={','.join(_DEVICES.value)} must be at most {jax.device_count()}, the devices here")
     jax.config.update("jax_enable_compilation_cache", False)  # what is timed is compiling, not reading

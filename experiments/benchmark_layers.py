@@ -180,7 +180,8 @@ Rows: [{source}]({source}), by `experiments/benchmark_layers.py`.
 def write_page(path: Path) -> None:
     """Write the table of the newest rows beside their file."""
     newest = read_jsonl(path)[-len(LAYERS) :]
-    if len(newest) < len(LAYERS):
+    mixed = len({(row["batch"], row["hardware"], row["torch"]) for row in newest}) > 1
+    if len(newest) < len(LAYERS) or mixed or [row["layer"] for row in newest] != [layer._asdict() for layer in LAYERS]:
         raise InputError(f"{path} must have a row for each of {len(LAYERS)} layers: measure with --out={path}")
     write_atomic(path.with_suffix(".md"), lambda file: file.write_text(make_page(newest, path.name)))
 
@@ -196,6 +197,8 @@ def main() -> None:
         import torch
     except ImportError as error:
         raise InputError(f"{error}; install the extra: pip install -e '.[bench]'") from error
+    if jax.default_backend() != "cpu":
+        raise InputError("PyTorch's layers run on the CPU here: set JAX_PLATFORMS=cpu, so that ours do too")
     for layer in LAYERS:
         row = measure(layer) | {"torch": torch.__version__, "hardware": hardware()}
         print(layer.describe(), {name: f"{row[name]['ratio']:.2f}" for name in PASSES}, flush=True)

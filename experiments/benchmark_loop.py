@@ -42,7 +42,7 @@ def time_run(config: ConfigDict) -> float:
 
 def main() -> None:
     config = ConfigDict(_CONFIG.value.to_dict())
-    config.num_steps = _STEPS.value
+    config.num_steps, config.steps_per_call = _STEPS.value, "1"
     check_config(config)
     gan = make_gan(config)
     with closing(make_configured_dataset(config)) as dataset:

@@ -181,11 +181,6 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
 
 def evaluate_stacked_digits(config: ConfigDict) -> Iterator[dict[str, Any]]:
     """Yield rows of the stacks that the flags name."""
-    for flag in (_FEATURES, _METRICS, _SPLIT, _NEIGHBOURS):
-        if flag.value != flag.default:
-            raise InputError(
-                f"--{flag.name}: must be left out for {config.data.name}, whose modes are counted by its classifier"
-            )
     dataset, num = make_configured_dataset(config), _NUM.value or _DEFAULT_NUM_STACKS
     assert isinstance(dataset, StackedDataset)
     judge = make_judge(dataset)
@@ -211,11 +206,13 @@ def save_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str, f
 
 def evaluate_configured(config: ConfigDict, path: Path, *, other_images: bool) -> Iterator[dict[str, Any]]:
     """Yield the rows of what the config is about."""
-    if is_stacked(config.data.name):
+    stacked, points = is_stacked(config.data.name), config.data.name in DENSITIES and not other_images
+    for flag in (_FEATURES, _METRICS, _SPLIT, _NEIGHBOURS) if stacked or points else ():
+        if flag.value != flag.default:
+            raise InputError(f"--{flag.name}: must be left out for {config.data.name}, of which modes are counted")
+    if stacked:
         return evaluate_stacked_digits(config)
-    if config.data.name in DENSITIES and not other_images:
-        return evaluate_points(config)
-    return evaluate_images(config, path)
+    return evaluate_points(config) if points else evaluate_images(config, path)
 
 
 def main() -> None:

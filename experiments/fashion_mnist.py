@@ -12,8 +12,8 @@ Samples come from the averaged generator and are compared with as many test imag
 lowest classifier Fréchet distance, as evaluated during training.
 
 Command: python experiments/fashion_mnist.py --table=losses --features=inception
-All but --table=losses have been run, with the classifier's features: a run takes 8 minutes when 2 cores do little else, 10 on
-one core, up to 34 when they are busy. Inception takes 5 or more for each 5,000 images (`make inception` first);
+All but --table=losses have been run, with the classifier's features: a run takes 4 to 8 minutes when 2 cores do little else,
+10 on one core, up to 34 when they are busy. Inception takes 5 or more for each 5,000 images (`make inception` first);
 --features=classifier takes seconds, but is not FID. --table=digits needs `make mnist`. Writes fashion_TABLE.jsonl (for
 digits, mnist_digits.jsonl), .md, .png and _samples.npz in --results, and the runs below --runs. Resumable: a run resumes from
 its checkpoint, and one that has its row is not run again; --redraw writes the page and the picture from the rows alone.
@@ -135,7 +135,7 @@ def table(rows: list[dict[str, Any]], published: Mapping[str, str]) -> list[dict
     metrics = [name for name in COLUMNS if any(name in row.get("mean", {}) for row in rows)]
     lines = []
     for name in [*(recipe.name for recipe in TABLES[_TABLE.value].recipes), "training images"]:
-        runs = [row for row in rows if row["recipe"] == name]
+        runs = list({row.get("seed"): row for row in rows if row["recipe"] == name}.values())  # the newest of each seed
         if not runs:
             continue
         complete = [row for row in runs if "mean" in row]
@@ -172,10 +172,11 @@ def make_page(rows: list[dict[str, Any]], name: str) -> str:
     return f"""# {TABLES[name].title}
 
 {_NUM.value} samples of the averaged generator at the last step, against as many test images; {_IMAGES.value:,} images for D
-({_IMAGES.value / 60_000:.3g} epochs of 60,000), DCGAN of width {_WIDTH.value}, batch 64, learning rate 1e-3, γ of R1 and R2 1.
+({_IMAGES.value / 60_000:.3g} epochs of 60,000), DCGAN of width {_WIDTH.value}, batch 64, learning rate 1e-3, R1 and R2 at γ 1.
 The best step has the lowest classifier Fréchet distance during training. ± is the SE over training seeds; one run has none.
-Images, generated and real, are 28 × 28 with a black border of 2. *Training images*: the real-vs-real baseline.
-Hardware: {rows[0]["hardware"]}.
+Images, generated and real, are 28 × 28 with a black border of 2. *Training images*: the real-vs-real
+baseline, of images that the classifier has learned from.
+Hardware: {"; ".join(dict.fromkeys(row["hardware"] for row in rows))}.
 
 Rows: [{stem()}.jsonl]({stem()}.jsonl), by `experiments/fashion_mnist.py --table={name}`.
 

@@ -1,15 +1,16 @@
-"""How do time and memory grow with the work? Measure curves, and print the exponent of each.
+"""How do time and memory grow with the work? Measure curves, and write the exponent of each.
 
-The curves are: seconds of a training step over batch size, width and image size; its peak memory over batch size; seconds and
-memory of the Fréchet distance and of precision, recall, density and coverage over the number of images, with 2,048 features as
-Inception has; seconds until the first batch over the size of a dataset in a memory-mapped file, copied to the device or
-streamed; seconds to save and to restore a checkpoint over the number of parameters. Each point is measured in a process of its
-own; its memory is the largest resident size less that after the imports (Linux). The exponent is the slope of the last two
-points on logarithmic axes: 1 means proportional.
+The curves are seconds and memory of: a training step over batch size, width and image size; the Fréchet distance, and
+precision, recall, density and coverage ("precision to coverage"), over the number of images, with 2,048 features as Inception
+has; the start until the first batch over the size of a dataset in a memory-mapped file, copied to the device or streamed
+by two worker processes; saving and restoring a checkpoint over the number of parameters. Each point is measured in a process
+of its own. Its memory is the largest resident size less that after the imports (Linux); that of a step is what its compiled
+program takes at its peak. The exponent is the slope of the last two points on logarithmic axes: 1 means proportional.
 
 Command: python experiments/growth.py
-It takes about 20 minutes on 2 cores, 8 of them for the last point of precision to coverage, 1 GB in a temporary folder and up
-to 4 GB of memory. Resumable: a point that has its row is not measured again. Writes growth.jsonl, .md and .png in --results;
+It takes about 20 minutes on 2 cores, 8 of them (estimated; not measured yet) for precision to coverage of 50,000 images, 1 GB
+in a temporary folder and up to 4 GB of memory. Resumable: a point that has its row is not measured again. Writes growth.jsonl,
+.md and .png in --results;
 --curves=step runs the curves whose names contain it; --redraw writes page and picture from the rows; --points=2 measures only
 the two smallest points.
 """
@@ -86,7 +87,7 @@ def _draw_features(number: int) -> list[np.ndarray]:
 
 def time_start(number: int, *, streamed: bool) -> Measured:
     """Time a dataset of so many images of 32 × 32 in an .npy file, from its name to the first batch."""
-    resident: Any = {"resident_mib": 0, "workers": 0} if streamed else {}
+    resident: Any = {"resident_mib": 0} if streamed else {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         with path.open("wb") as file:  # rather than a memory map, whose pages would count as memory
@@ -99,7 +100,7 @@ def time_start(number: int, *, streamed: bool) -> Measured:
 
 
 def _first_batch(dataset: Dataset) -> None:
-    jax.block_until_ready(dataset.batches(0, 0).images)
+    jax.block_until_ready(jax.jit(dataset.load)(dataset.arrays, dataset.fetch(0, 0, 1)).images)  # as a run does
     dataset.close()
 
 

@@ -10,19 +10,19 @@ from gan_jax.evaluation.results import name_rows_in_errors
 from gan_jax.files import read_jsonl
 from gan_jax.run.plots import save_figure
 
-Panel = tuple[str, int, str]
+Panel = tuple[str, int, str, str]
 LABELS = {"roofline": "roofline bound", "gan_jax": "gan_jax", "torch": "PyTorch", "flax": "Flax's own layers"}
 
 
 def panels(rows: list[dict[str, Any]]) -> dict[Panel, dict[int, dict[str, float]]]:
-    """Sort rows: (hardware, size, dtype) -> batch -> images/s by implementation, and of the roofline; one device.
+    """Sort rows: (hardware, size, dtype, objective) -> batch -> images/s by implementation, and of the roofline; one device.
 
     Of each, the newest row counts, whatever its number of steps per call.
     """
     chosen: dict[Panel, dict[int, dict[str, float]]] = {}
     for row in rows:
         if row["benchmark"] == "step" and row["data"] == "synthetic" and row.get("devices", 1) == 1:
-            panel = chosen.setdefault((row["hardware"], row["size"], row["dtype"]), {})
+            panel = chosen.setdefault((row["hardware"], row["size"], row["dtype"], row["config"]["objective"]), {})
             bound = row["batch"] * row["config"]["disc_steps"] / max(row["bound_seconds"].values())
             panel.setdefault(row["batch"], {}).update(row["images_per_second"] | {"roofline": bound})
     return chosen
@@ -37,14 +37,15 @@ def save_throughput(path: Path) -> None:
     if not chosen:
         raise InputError(f"--plot={path} has no row of synthetic data: measure with --data=synthetic --out={path}")
     figure = Figure(figsize=(4.5 * len(chosen), 4), layout="constrained")
-    for axes, ((hardware, size, dtype), by_batch) in zip(
+    for axes, ((hardware, size, dtype, objective), by_batch) in zip(
         figure.subplots(1, len(chosen), squeeze=False)[0], chosen.items(), strict=True
     ):
         batches = sorted(by_batch)
         for name, style in (("roofline", "--"), ("gan_jax", "o-"), ("torch", "s-"), ("flax", "^-")):
             known = [batch for batch in batches if name in by_batch[batch]]
             axes.plot(known, [by_batch[batch][name] for batch in known], style, label=LABELS[name])
-        axes.set(title=f"{size}×{size}, {dtype}\n{hardware}", xlabel="batch size", ylabel="images/s")
+        what = f"{size}×{size}, {dtype}, {objective.replace('_', ' ')}"
+        axes.set(title=f"{what}\n{hardware}", xlabel="batch size", ylabel="images/s")
         axes.set(xscale="log", yscale="log")
         axes.set_xticks(batches, [str(batch) for batch in batches])
         axes.minorticks_off()

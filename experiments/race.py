@@ -78,6 +78,8 @@ def measure(config: ConfigDict, race: Race, ceilings: Mapping[str, float]) -> di
         with jax.profiler.trace(race.profile, create_perfetto_trace=True):
             implementations[0].run(steps)
 
+    if race.task == "step":
+        dataset.close()
     ours, images = implementations[0], config.batch_size * (gan.disc_steps if race.task == "step" else 1)
     flops = ours.facts["flops"]
     bounds = {
@@ -94,6 +96,8 @@ def measure(config: ConfigDict, race: Race, ceilings: Mapping[str, float]) -> di
         "steps_per_call": race.steps_per_call,
         "data": race.data,
         "devices": race.devices,
+        "steps": steps,
+        "torch_mode": race.torch_mode,
         "images_per_second": {name: images / statistics.median(times) for name, times in seconds.items()},
         "seconds_per_step": {name: summary(times) for name, times in seconds.items()},
         "ratio": {

@@ -38,8 +38,14 @@ _TRAIN = Path(__file__).parent / "train.py"
 
 def start(workdir: Path, **environment: str) -> subprocess.Popen[str]:
     """Start the run of this command line in a process of its own."""
-    entries = [argument for argument in sys.argv[1:] if not argument.startswith(("--steps", "--devices", "--out"))]
-    entries += [f"--config.num_steps={_STEPS.value}", f"--config.checkpoint_every={_STEPS.value // 2}", "--config.eval_every=0"]
+    entries, arguments = [], iter(sys.argv[1:])
+    for argument in arguments:
+        name, has_value, _ = argument.lstrip("-").partition("=")
+        if name not in ("steps", "devices", "out"):
+            entries.append(argument)
+        elif not has_value:
+            next(arguments, None)
+    entries += [f"--config.num_steps={_STEPS.value}", f"--config.checkpoint_every={_STEPS.value // 4}", "--config.eval_every=0"]
     command = [sys.executable, str(_TRAIN), *entries, f"--workdir={workdir}"]
     return subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -59,7 +65,7 @@ def kill_and_resume(workdir: Path) -> TrainState:
         time.sleep(0.01)
     process.kill()
     process.communicate()
-    if process.returncode >= 0:
+    if process.returncode >= 0 or (workdir / f"checkpoints/{_STEPS.value}/commit_success.txt").exists():
         raise InputError(f"--steps={_STEPS.value}: the run ended before it could be killed; give more")
     return finish(start(workdir), workdir)
 

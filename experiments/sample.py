@@ -48,6 +48,7 @@ _NPZ = flags.DEFINE_string(
 _LABELS = flags.DEFINE_list("labels", [], "Classes: one for each row of images; points take them in turn. Default: all.")
 _INTERPOLATE = flags.DEFINE_boolean("interpolate", False, "Interpolate between latents, in rows of eight or in a GIF.")
 _TRUNCATION = flags.DEFINE_float("truncation", None, "Largest absolute value of a latent's entries; default: none.")
+_WHICH = flags.DEFINE_enum("which", "final", ["final", "best"], "The newest checkpoint, or the best by the selection metric.")
 _RAW = flags.DEFINE_boolean("raw", False, "Use raw weights, although the run keeps an EMA of them.")
 
 _COLUMNS = 8
@@ -195,7 +196,7 @@ def main() -> None:
     if _TRUNCATION.value is not None and not 0 < _TRUNCATION.value < float("inf"):
         raise InputError(f"--truncation={_TRUNCATION.value} must be a number > 0, such as 0.7; without it nothing is truncated")
     classes, rng = parse_labels(), jax.random.key(_SEED.value)
-    config, gan, state = restore_run(_WORKDIR.value)
+    config, gan, state = restore_run(_WORKDIR.value, _WHICH.value)
     num = _NUM.value
     if seeds:
         classes = np.arange(gan.num_classes) if classes is None and gan.num_classes else classes

@@ -8,7 +8,7 @@ with R1 have a learning rate of 1e-3, the others DCGAN's 2e-4. RpGAN is the rela
 non-saturating loss. Metrics are of the averaged generator at the last step.
 
 Command: python experiments/stacked_mnist.py --num=26000      after `make mnist`
-Each of the 26 runs takes 3.5 to 25 minutes on 2 busy cores. Writes rows, page, picture and samples in
+Each of the 26 runs takes 3 to 25 minutes on 2 busy cores. Writes rows, page, picture and samples in
 --results, and runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run again;
 --recipes=R1 runs those whose names contain it; --redraw writes the page and the picture from the rows alone.
 """
@@ -116,7 +116,7 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
     columns = {"modes": "modes", "kl": "reverse KL", "modes_twice": "seen twice", "modes_confident": "confident"}
     lines = []
     for recipe in RECIPES:
-        runs = [row for row in rows if row["recipe"] == recipe.name]
+        runs = list({row["seed"]: row for row in rows if row["recipe"] == recipe.name}.values())  # the newest of each seed
         complete = [row for row in runs if row["ended"] == "complete"]
         if runs:
             numbers = {title: _number([row["mean"][key] for row in complete]) for key, title in columns.items()}
@@ -148,7 +148,8 @@ over training seeds; one run has none. The classifier of single digits is right 
 KL {perfect["kl"]:.4f} ± {error["kl"]:.1g}. *Seen twice*: modes with two samples or more; *confident*: modes with a sample all
 of whose digits have a probability above 1/2. *Published*: modes and KL reported in the papers of R3GAN
 (table 1) and PacGAN (table 2; WGAN-GP: R3GAN's table 3), with other networks and training lengths.
-Hardware: {first["hardware"]}; minutes are wall time of training on a busy machine, pauses included:
+Hardware: {", or ".join(dict.fromkeys(row["hardware"] for row in rows))};
+minutes are wall time of training on a busy machine, pauses included:
 DCGAN with seed 1, and RpGAN + R1 without norm in G, were paused for more than an hour.
 
 Rows: [stacked_table.jsonl](stacked_table.jsonl), by `experiments/stacked_mnist.py`.
@@ -163,6 +164,9 @@ def write_results(path: Path) -> None:
     """Write the page and the picture of the rows with these flags, and print the table."""
     rows = [row for row in read_jsonl(path) if settings().items() <= row.items()]
     complete = [row for row in rows if row["ended"] == "complete"]
+    if not complete and not _REDRAW.value:
+        print("no run with these flags is complete yet", flush=True)
+        return
     if not complete:
         raise InputError(f"{path} has no complete run with these flags: run without --redraw")
     write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=make_page(rows)))

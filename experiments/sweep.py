@@ -12,6 +12,8 @@ again. Then: python experiments/compare.py runs/sweep
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +49,21 @@ def workdir(run: Run) -> Path:
     return Path(_WORKDIR.value) / run.name
 
 
+@contextmanager
+def ending(processes: "Iterable[subprocess.Popen[bytes]]") -> Iterator[None]:
+    """Within it, an error ends the processes that still run; each saves first."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+
+
 def train_here(runs: list[Run]) -> list[str]:
     """Train runs, --jobs at a time; return the names of those that failed. A signal stops all, which save first."""
     waiting, failed, told = list(enumerate(runs, 1)), [], False
     running: dict[subprocess.Popen[bytes], tuple[int, Run, float]] = {}
-    with StopSignals() as signals:
+    with StopSignals() as signals, ending(running):
         while (waiting and not signals.signum) or running:
             while waiting and not signals.signum and len(running) < _JOBS.value:
                 number, run = waiting.pop(0)

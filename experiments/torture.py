@@ -174,7 +174,11 @@ def dead_worker(subject: Subject, workdir: Path, chance: random.Random) -> tuple
         with contextlib.suppress(ProcessLookupError):
             if "resource_tracker" not in Path(f"/proc/{child}/cmdline").read_text():
                 os.kill(int(child), signal.SIGKILL)
-    errors = process.communicate(timeout=120)[1].splitlines()
+    try:
+        errors = process.communicate(timeout=120)[1].splitlines()
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return False, f"it did not end within 120 seconds, status {process.wait()}"
     named = [line for line in errors if "worker process was ended" in line] or ["no line"]
     return process.returncode == 1 and len(named) == 1 and subject.restored(workdir) >= 0, named[0]
 

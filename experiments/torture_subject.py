@@ -65,7 +65,11 @@ def signal_after(process: subprocess.Popen[str], signum: int, seconds: float = 0
     """Send a signal after so many seconds; return the exit status and the lines on standard error."""
     time.sleep(seconds)
     process.send_signal(signum)
-    errors = process.communicate(timeout=60)[1]
+    try:
+        errors = process.communicate(timeout=60)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait(), ["it did not end within 60 seconds"]
     return process.returncode, errors.splitlines()
 
 

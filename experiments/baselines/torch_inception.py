@@ -2,7 +2,8 @@
 
 Noise and real images (two photographs that scikit-learn carries, two digits) of 28 to 299 pixels, with one and three channels,
 through `make_inception` and through PyTorch: its own resize, a `grid_sample` at the points of TensorFlow 1, then the module as
-the wheel has it. Then rates on images of 299 pixels, one implementation after the other: interleaved, their threads would meet.
+the wheel has it. Then rates on images of 299 pixels, one implementation after the other: interleaved, their threads would
+compete.
 
 Command: python experiments/baselines/torch_inception.py --out=experiments/results/inception.jsonl (needs `pip install
 -e '.[bench]'` and `make inception`; downloads the wheel again). Expect: differences below 1e-4; a minute on 2 cores.

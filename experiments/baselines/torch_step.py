@@ -184,7 +184,7 @@ class Trainer:
         """`run(steps) -> seconds` of a task, "step" or "sample": synchronised, warmed up, captured where the mode says so."""
         step: Callable[[], Any] = getattr(self, task)
         if self.mode.graph:
-            side = torch.cuda.Stream()
+            (side := torch.cuda.Stream()).wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(3):
                     step()

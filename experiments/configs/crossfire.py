@@ -2,7 +2,7 @@
 
 The losses, γ and widths are those of `stacked_mnist.py`, with DiffAugment, as there are few images. Tiles are put on white,
 which shows their black outlines. Not run to its end yet: 18 minutes on 2 cores, estimated from 20 steps on a busy machine.
-It needs no network: `apt-get install crossfire-client-images` (GPL), or that package's file crossfire.base in
+Data: `apt-get install crossfire-client-images` (GPL), or that package's file crossfire.base in
 --config.data.dir.
 Command: python experiments/train.py --config=experiments/configs/crossfire.py --workdir=runs/crossfire
 """

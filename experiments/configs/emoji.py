@@ -2,7 +2,7 @@
 
 The losses are those of `crossfire.py`, the batch size and widths those of `mnist.py`; images have four times the pixels. They
 are not mirrored, because many have letters, flags or hands. Not run to its end yet: 18 minutes on 2 cores, estimated from 20
-steps on a busy machine. It needs no network: `apt-get install fonts-noto-color-emoji` (OFL 1.1), or that package's file
+steps on a busy machine. Data: `apt-get install fonts-noto-color-emoji` (OFL 1.1), or that package's file
 NotoColorEmoji.ttf in --config.data.dir.
 Command: python experiments/train.py --config=experiments/configs/emoji.py --workdir=runs/emoji
 """

@@ -1,6 +1,6 @@
 """What does the DCGAN recipe make of clothes? Fashion-MNIST at 32 × 32, 20 epochs.
 
-It needs no network: `apt-get install dataset-fashion-mnist`, or the four idx files in --config.data.dir.
+Data: `apt-get install dataset-fashion-mnist`, or the four idx files in --config.data.dir; TensorFlow is not needed.
 38 minutes on 2 cores, estimated from the step time; run to its end at width 32 only (results/fashion_mnist.md). Expect the
 outlines of shirts, trousers and shoes after 500 steps.
 Command: python experiments/train.py --config=experiments/configs/fashion_mnist.py --workdir=runs/fashion_mnist

@@ -48,7 +48,7 @@ def experiment() -> dict[str, Any]:
             "resize": True,  # centre crop and antialiased resize; False puts images that are smaller in the middle
             "background": "black",  # under transparent pixels and around images that are not resized
             "flip": False,  # flip images left to right at random
-            "split": "train",  # or test, of mnist; of TFDS, in its syntax: train[:90%]+test
+            "split": "train",  # of mnist: train, test, or a slice such as train[:500]; of TFDS, in its syntax: train[:90%]+test
         },
     }
 
@@ -148,8 +148,8 @@ def host() -> dict[str, Any]:
     """Return the entries that each host may set for itself: where its data are, and how it reads them."""
     return {
         "data": {
-            "dir": "",  # of TFDS's datasets, "" is $TFDS_DATA_DIR, by default ~/tensorflow_datasets; of MNIST's idx files;
-            # of the file of crossfire or emoji, or that file: "" is where Debian puts it
+            "dir": "",  # folder of TFDS's datasets ("": $TFDS_DATA_DIR, or ~/tensorflow_datasets) or of MNIST's idx files;
+            # or the file of Debian's package of crossfire or emoji, or its folder ("": where Debian puts it)
             "resident_mib": 4096,  # datasets up to this size live on the device, larger ones are streamed from the host
             "workers": 2,  # processes that read streamed images ahead; 0 reads in a thread
         }

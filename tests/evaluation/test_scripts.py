@@ -92,6 +92,8 @@ def test_evaluate_points(run_script, tmp_path):
     rows = read_jsonl(tmp_path / "results.jsonl")
     assert {(row["step"], row["num"], row["seeds"], row["real"]) for row in rows} == {(2, 70, 2, "ring")}
     assert rows[0]["mean"].keys() == {"modes", "high_quality", "reverse_kl", "js"}
+    done = run_script("evaluate.py", f"--workdir={tmp_path}", "--neighbours", status=2, fast=True)
+    assert done.stderr == "error: --neighbours: must be left out for ring, of which modes are counted\n"
 
 
 def test_bad_input_is_one_line_and_status_2(run, run_script, tmp_path):
@@ -129,6 +131,9 @@ def test_a_table_of_fashion_mnist_in_small(run_script, tmp_path, monkeypatch):
     page = (tmp_path / "fashion_losses.md").read_text()
     assert ", best step |" in page
     (tmp_path / "fashion_losses.md").unlink()
+    older = rows[1] | {"entries": {}, "mean": {name: 10 * metric for name, metric in rows[1]["mean"].items()}}
+    lines = [json.dumps(row) + "\n" for row in (older, *rows)]  # the newest row of a seed is the one that counts
+    (tmp_path / "fashion_losses.jsonl").write_text("".join(lines))
     assert "| minimax | " in run_script("fashion_mnist.py", *small, "--redraw", fast=True).stdout
     assert (tmp_path / "fashion_losses.md").read_text() == page
     assert (tmp_path / "fashion_losses.png").stat().st_size > 1_000

@@ -198,7 +198,8 @@ def test_bad_flags_of_the_benchmark(run_script):
         ("--dtype=float8", "--dtype=float8 must be one of float32, bfloat16"),
         ("--config.network.name=resnet --baseline=flax", "--baseline=flax is a dcgan with Flax's own convolutions"),
         ("--config.packing=2 --baseline=torch", "--baseline=torch must have an unconditional network of square images"),
-        ("--task=sample --data=real", "--task=sample times G alone on one device"),
+        ("--task=sample --steps_per_call=2", "--task=sample times G alone on one device"),
+        ("--data=real --baseline=torch", "PyTorch has synthetic images alone"),
     ]:
         done = run_script("benchmark.py", config, *argument.split(), status=2)
         assert message in done.stderr

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
@@ -66,6 +67,17 @@ def test_without_the_package_the_samples_are_those_of_sample_py_to_the_bit(workd
         3, 64, 16, 16, 1
     )  # a class in each row, a latent down each column
     np.testing.assert_array_equal(samples, by_class[np.arange(64) % 3, np.arange(64)])
+
+
+def test_the_best_step_can_be_sampled(run_script, tmp_path):
+    config = small_config()
+    state = create_state(make_gan(config), run_keys(1).init)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        for step, metric in ((1, 2.0), (2, 3.0)):
+            checkpoints.save(state.replace(step=jnp.int32(step)), resolve(config), selection_metric=metric)
+    for which, step in (("best", 1), ("final", 2)):
+        options = (f"--which={which}", "--num=1", f"--out={tmp_path}/grid.png")
+        assert f" of step {step}, " in run_script("sample.py", f"--workdir={tmp_path}", *options, fast=True).stdout
 
 
 def test_what_cannot_be_exported_is_one_line(workdir, run_script):

@@ -16,6 +16,7 @@ def test_the_exponent_is_that_of_a_power_law_through_the_last_two_points():
 def test_the_page_of_growth_has_the_newest_device_alone_in_the_order_of_x():
     row = {"curve": "start", "unit": "images", "expected": "1", "bytes": 2**20}
     rows = [row | {"x": x, "seconds": x / 50, "device": device} for x, device in ((9, "old"), (1000, "new"), (100, "new"))]
+    rows.insert(0, rows[0] | {"curve": "step"})
     lines = [line for line in make_page(rows).splitlines() if line.startswith("| start")]
     assert lines == ["| start | 100 images | 2 | 1 MiB |  |  |", "| start | 1,000 images | 20 | 1 MiB | 1.00 | 1 |"]
 
@@ -45,6 +46,11 @@ def test_the_jobs_of_an_accelerator_run_in_small_and_go_on_where_they_stopped(ru
     raced, other, trained = read_jsonl(tmp_path / "accelerator.jsonl")
     assert (raced["dtype"], other["dtype"], raced["tiny"], trained["row"]["to_step"]) == ("float32", "bfloat16", True, 4)
     assert [row["row"]["dtype"] for row in (raced, other)] == ["float32", "bfloat16"]
+    for flags, message in (
+        (arguments[2:], "JAX sees no accelerator"),
+        (("--tiny", "--baselines=pytorch"), "--baselines=pytorch"),
+    ):
+        assert message in run_script("accelerator.py", *flags, f"--results={tmp_path}", status=2, fast=True).stderr
     page = (tmp_path / "accelerator.md").read_text()
     assert "### benchmark" in page
     assert "### quality" in page
