@@ -56,28 +56,6 @@ class GaussianMixture(NamedTuple):
         return jnp.vectorize(of_one, signature="(d)->()")(points)
 
 
-class Uniform(NamedTuple):
-    """The uniform density on the box from low `[D]` to high `[D]`; its log density outside is -inf."""
-
-    low: Any
-    high: Any
-
-    def sample(self, rng: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
-        """Draw independent samples `[*shape, D]`."""
-        low, high = jnp.asarray(self.low, jnp.float32), jnp.asarray(self.high, jnp.float32)
-        return jax.random.uniform(rng, (*shape, *low.shape), minval=low, maxval=high)
-
-    def log_prob(self, points: jax.Array) -> jax.Array:
-        """Log density in nats. points: `[..., D]` -> `[...]`."""
-        low, high = jnp.asarray(self.low, points.dtype), jnp.asarray(self.high, points.dtype)
-
-        def of_one(point: jax.Array) -> jax.Array:
-            inside = jnp.all((low <= point) & (point <= high))
-            return jnp.where(inside, -jnp.sum(jnp.log(high - low)), -jnp.inf)
-
-        return jnp.vectorize(of_one, signature="(d)->()")(points)
-
-
 def gaussian(mean: Any, stddev: Any) -> GaussianMixture:
     """N(mean, diag(stddev²)). mean: `[D]`; stddev: anything that broadcasts to it."""
     means = jnp.asarray(mean)[None]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.theory.distributions import GaussianMixture, Uniform, gaussian, grid, ring
+from gan_jax.theory.distributions import GaussianMixture, gaussian, grid, ring
 
 
 @pytest.mark.parametrize(("mixture", "extent"), [(ring(stddev=0.1), 2.0), (grid(stddev=0.3), 6.0)])
@@ -57,12 +57,3 @@ def test_one_gaussian():
     density = gaussian([1.0, 2.0], [0.5, 2.0])
     by_hand = -np.log(2 * np.pi * 0.5 * 2.0) - 0.5 * (2.0**2 + 0.5**2)
     assert float(density.log_prob(jnp.array([2.0, 3.0]))) == pytest.approx(by_hand, rel=1e-6)
-
-
-def test_uniform():
-    density = Uniform(np.array([-1.0, 0.0]), np.array([1.0, 4.0]))
-    points = density.sample(jax.random.key(0), (5000,))
-    assert points.shape == (5000, 2)
-    np.testing.assert_allclose(points.mean(axis=0), [0.0, 2.0], atol=0.1)
-    np.testing.assert_allclose(density.log_prob(points), -np.log(8.0), rtol=1e-6)
-    assert np.all(np.isneginf(density.log_prob(jnp.array([[-1.1, 1.0], [0.0, 4.1]]))))
