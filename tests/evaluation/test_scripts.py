@@ -122,7 +122,7 @@ def test_a_table_of_fashion_mnist_in_small(run_script, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     small = ("--images=128", "--num=40", "--width=4", "--features=pixels", f"--results={tmp_path}")
     for _ in range(2):
-        run_script("fashion_mnist.py", *small, "--recipes=minimax", f"--runs={tmp_path}/runs", fast=True)
+        run_script("fashion_mnist.py", *small, "--recipes=minimax", f"--runs={tmp_path}/runs", fast=True, brief=True)
         rows = read_jsonl(tmp_path / "fashion_losses.jsonl")
         assert [(row["recipe"], row.get("seed")) for row in rows] == [("training images", None), ("minimax", 1), ("minimax", 2)]
     assert rows[1]["ended"] == "complete"

@@ -22,11 +22,11 @@ def test_the_page_of_growth_has_the_newest_device_alone_in_the_order_of_x():
 
 
 def test_growth_measures_a_point_once(run_script, tmp_path):
-    arguments = ("growth.py", "--points=2", "--curves=start, streamed", f"--results={tmp_path}")
+    arguments = ("growth.py", "--points=2", "--curves=start, on the device", f"--results={tmp_path}")
     first = run_script(*arguments, fast=True)
     assert [line.partition(":")[0] for line in first.stdout.splitlines()[:2]] == [
-        "start, streamed, 1,000 images",
-        "start, streamed, 10,000 images",
+        "start, on the device, 1,000 images",
+        "start, on the device, 10,000 images",
     ]
     rows = read_jsonl(tmp_path / "growth.jsonl")
     assert [row["x"] for row in rows] == [1_000, 10_000]
@@ -42,7 +42,7 @@ def test_the_jobs_of_an_accelerator_run_in_small_and_go_on_where_they_stopped(ru
     for done in (1, 2):
         out = run_script(*arguments, "--part=benchmark", fast=True).stdout
         assert f"{done} of 8 rows are there; rerun the same command for the rest\n" in out
-    assert "all 1 rows of quality are there\n" in run_script(*arguments, "--part=quality", fast=True).stdout
+    assert "all 1 rows of quality are there\n" in run_script(*arguments, "--part=quality", fast=True, brief=True).stdout
     raced, other, trained = read_jsonl(tmp_path / "accelerator.jsonl")
     assert (raced["dtype"], other["dtype"], raced["tiny"], trained["row"]["to_step"]) == ("float32", "bfloat16", True, 4)
     assert [row["row"]["dtype"] for row in (raced, other)] == ["float32", "bfloat16"]
