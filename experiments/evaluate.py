@@ -181,6 +181,7 @@ def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
 
 def evaluate_stacked_digits(config: ConfigDict) -> Iterator[dict[str, Any]]:
     """Yield rows of the stacks that the flags name."""
+    config.parallel = "jit"  # no batch is drawn, and none has to be split over the devices of this machine
     dataset, num = make_configured_dataset(config), _NUM.value or _DEFAULT_NUM_STACKS
     assert isinstance(dataset, StackedDataset)
     judge = make_judge(dataset)

@@ -80,6 +80,7 @@ def difference(state: TrainState, other: TrainState) -> float:
 
 
 def main() -> None:
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the runs share a GPU's memory with this process
     for count in _DEVICES.value:
         if not (count.isdecimal() and len(count) < 10 and 1 <= int(count) <= _MAX_DEVICES):
             raise InputError(f"--devices={shorten(count)} must be integers from 1 to {_MAX_DEVICES}, such as 2,4")

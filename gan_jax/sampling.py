@@ -144,7 +144,8 @@ def slerp(start: jax.Array, end: jax.Array, fractions: jax.Array) -> jax.Array:
 
     It keeps to the norms where N(0, I) has its mass; parallel latents are interpolated linearly.
     """
-    cosine = jnp.vdot(start, end) / jnp.maximum(jnp.linalg.norm(start) * jnp.linalg.norm(end), 1e-12)
+    norms = jnp.linalg.norm(start) * jnp.linalg.norm(end)
+    cosine = jnp.vdot(start, end, precision="highest") / jnp.maximum(norms, 1e-12)
     angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
     sine = jnp.sin(angle)
     divisor = jnp.where(sine < 1e-6, 1.0, sine)

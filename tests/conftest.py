@@ -15,6 +15,7 @@ if version("jaxlib") < "0.12":  # later ones end a process that sets it
     _FAST_FLAGS += " --xla_cpu_use_fusion_emitters=false"
 _USER_FLAGS = os.environ.get("XLA_FLAGS", "").removesuffix(_FAST_FLAGS).strip()  # a worker of xdist inherits both
 os.environ["XLA_FLAGS"] = f"{_USER_FLAGS} {_FAST_FLAGS}".strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # bits and devices are a CPU's
 
 # One fresh cache of all compiled programs for the session: its workers and the scripts they run meet there.
 if "PYTEST_XDIST_WORKER" not in os.environ:

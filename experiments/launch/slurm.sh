@@ -18,7 +18,8 @@
 #SBATCH --requeue
 #SBATCH --signal=TERM@180
 
-srun --kill-on-bad-exit=1 .venv/bin/python experiments/train.py --distributed "$@"
+# Since Slurm 22.05 a step does not inherit the CPUs of a task.
+srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=1 .venv/bin/python experiments/train.py --distributed "$@"
 status=$?
 # 143: stopped by SIGTERM, with a checkpoint. Any other failure is left to a person.
 if [ "$status" -eq 143 ]; then scontrol requeue "$SLURM_JOB_ID"; fi

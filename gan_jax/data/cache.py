@@ -5,8 +5,9 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -79,7 +80,8 @@ def load_decoded(source: Source, transform: Transform) -> Images:
     record = _valid_record(path, fingerprint)
     if record is None:
         try:
-            record = _build(source, transform, path, fingerprint)
+            with _building(path) as waited:
+                record = (_valid_record(path, fingerprint) if waited else None) or _build(source, transform, path, fingerprint)
         except OSError as error:
             raise InputError(
                 f"{path}: {error.strerror or error}; point XDG_CACHE_HOME to a folder with room for the decoded images"
@@ -124,6 +126,27 @@ def _valid_record(path: Path, fingerprint: str) -> _Record | None:
         tell_damaged(path, error)
         return None
     return record
+
+
+@contextmanager
+def _building(path: Path) -> Iterator[bool]:
+    """Let one process at a time build a cache, as those of a run begin together; yield whether another one was waited for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock, waited = path.with_suffix(".lock"), False
+    with lock.open("w") as file:
+        with suppress(ImportError, OSError):  # without such locks, in Windows or some file systems, each builds its own
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = True
+                fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield waited
+        finally:
+            with suppress(OSError):
+                lock.unlink()
 
 
 def _build(source: Source, transform: Transform, path: Path, fingerprint: str) -> _Record:

@@ -107,15 +107,26 @@ def _lax_input_gradient(geometry: Geometry, features: jax.Array, kernel: jax.Arr
         (window - 1 - geometry.padding, large + geometry.padding - 1 - (small - 1) * geometry.stride)
         for window, large, small in zip(kernel.shape[:2], geometry.image_size, features.shape[1:3], strict=True)
     ]
-    return lax.conv_general_dilated(
-        features,
-        im2col.transposed(kernel, geometry.groups),
-        (1, 1),
-        padding,
-        lhs_dilation=(geometry.stride, geometry.stride),
-        dimension_numbers=_LAYOUT,
-        feature_group_count=geometry.groups,
-    )
+
+    def conv(turned: jax.Array, layout: str) -> jax.Array:
+        return lax.conv_general_dilated(
+            features,
+            turned,
+            (1, 1),
+            padding,
+            lhs_dilation=(geometry.stride, geometry.stride),
+            dimension_numbers=(_LAYOUT[0], layout, _LAYOUT[2]),
+            feature_group_count=geometry.groups,
+        )
+
+    def exchanged() -> jax.Array:
+        return conv(im2col.transposed(kernel, geometry.groups), "HWIO")
+
+    if geometry.groups > 1:
+        return exchanged()
+    # XLA:GPU knows cuDNN's input gradient by the reversed kernel itself; any other it computes among the zeros of the dilation.
+    gradient: jax.Array = lax.platform_dependent(cpu=exchanged, default=lambda: conv(lax.rev(kernel, (0, 1)), "HWOI"))
+    return gradient
 
 
 def _conv_weight_gradient(geometry: Geometry, window: tuple[int, int], images: jax.Array, features: jax.Array) -> jax.Array:

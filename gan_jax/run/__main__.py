@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 from absl import flags
 
 from gan_jax.configs import default
@@ -42,6 +43,8 @@ def main() -> None:
         distributed.connect(*place, timeout=_TIMEOUT.value)
     elif place != (None, None, None):
         raise InputError("--coordinator, --num_processes and --process_id need --distributed")
+    elif jax.process_count() > 1:
+        raise InputError("this host is one of several of a TPU slice: start the same command with --distributed on all of them")
     train(_CONFIG.value, _WORKDIR.value, init_from=_INIT_FROM.value, allow_changes=_ALLOW_CHANGES.value)
 
 

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
+from logging import WARNING, getLogger
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -58,6 +59,7 @@ def run(main: Callable[..., None], *, positional: bool = False, stopped: str = "
             fail(f"{argv[1]}: not a flag; flags begin with --, see --help", 2)
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.FATAL)  # what libraries log is not for the user; what they raise is
+            getLogger("jax._src.xla_bridge").setLevel(WARNING)  # but this: a GPU is there, and JAX cannot use it
         keep_freed_memory()
         say_when_stopped(stopped)
         exit_on_signals()
@@ -72,6 +74,9 @@ def run(main: Callable[..., None], *, positional: bool = False, stopped: str = "
             remedy = "; rerun the same command to resume from the newest checkpoint, if any" if full else ""
             fail(f"{error.filename or 'input or output'}: {error.strerror or error}{remedy}", 1 if full else 2)
         except Exception as error:
+            if "RESOURCE_EXHAUSTED" in str(error):  # XLA's, with a page of all that is allocated
+                remedy = "a smaller batch, network.dtype=bfloat16 or more devices need less; others may use this device too"
+                fail(f"out of memory: {shorten(error, 200)}; {remedy}", 1)
             if not distributed.is_connected():
                 raise
             if distributed.is_lost_connection(error):

@@ -57,11 +57,13 @@ def connect(
     # The library waits in C++, where no Python handler runs; and its preemption service would take SIGTERM from the loop.
     handlers = {signum: signal.signal(signum, signal.SIG_DFL) for signum in (signal.SIGTERM, signal.SIGINT)}
     jax.config.update("jax_enable_preemption_service", False)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # one alone has number 0; under Slurm JAX would take the task's number
     try:
         jax.distributed.initialize(
             coordinator,
             num_processes,
             process_id,
+            local_device_ids=[0] if visible and "," not in visible else None,
             cluster_detection_method=None if None in (coordinator, num_processes, process_id) else "deactivate",
             initialization_timeout=int(timeout) + 60,
             heartbeat_timeout_seconds=int(2 * heartbeat_timeout) + 1,
@@ -115,12 +117,15 @@ def broadcast_from_primary(tree: Any) -> Any:
     if jax.process_count() == 1:
         return tree
     arrays = jax.tree.map(np.asarray, tree)
-    # As bytes: the library adds zeros, which would turn −0.0 into 0.0.
-    as_bytes = jax.tree.map(lambda array: np.frombuffer(array.tobytes(), np.uint8), arrays)
-    received = multihost_utils.broadcast_one_to_all(as_bytes)
-    return jax.tree.map(
-        lambda array, data: jnp.asarray(np.asarray(data).view(array.dtype).reshape(array.shape)), arrays, received
-    )
+    # As words, which every device can add: the library adds zeros, which would turn −0.0 into 0.0.
+    as_words = jax.tree.map(lambda array: np.frombuffer(array.tobytes() + bytes(-array.nbytes % 4), np.uint32), arrays)
+    received = multihost_utils.broadcast_one_to_all(as_words)
+
+    def back(array: np.ndarray, data: Any) -> jax.Array:
+        as_bytes = np.asarray(data).view(np.uint8)[: array.nbytes]
+        return jnp.asarray(as_bytes.view(array.dtype).reshape(array.shape))
+
+    return jax.tree.map(back, arrays, received)
 
 
 def max_over_processes(number: int) -> int:

@@ -13,7 +13,7 @@ from gan_jax.data import Dataset, ImageDataset
 from gan_jax.errors import CollapseError, StoppedError
 from gan_jax.evaluation import format_metrics
 from gan_jax.evaluation.evaluator import make_evaluator
-from gan_jax.evaluation.results import append_row
+from gan_jax.evaluation.results import append_row, hardware
 from gan_jax.parallel import check_dataset, make_step
 from gan_jax.run import distributed
 from gan_jax.run.checkpoints import Checkpoints
@@ -78,7 +78,7 @@ def train(config: ConfigDict, workdir: str | Path, *, init_from: str | Path = ""
         unreported = start == config.num_steps and checkpoints is not None and not has_ended(workdir, start)
         if start < config.num_steps or distributed.max_over_processes(unreported):
             begins = f"resuming at step {start}" if start else "a new run"
-            print(f"{workdir}: {begins}, {config.num_steps} steps in all", flush=True)
+            print(f"{workdir}: {begins}, {config.num_steps} steps in all, on {hardware()}", flush=True)
             state = _Session(plan, workdir, dataset, checkpoints, start).run(state)
         else:
             print(f"{workdir}: the run is complete at step {start}; a larger config.num_steps continues it")

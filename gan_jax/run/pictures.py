@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -27,7 +28,9 @@ class Pictures:
     def __init__(self, gan: GAN, config: ConfigDict, workdir: Path, dataset: Dataset):
         self._gan, self._seed, self._num, self._name = gan, config.seed, config.num_samples, config.data.name
         self._workdir, self._dataset = workdir, dataset
-        self._real_distance = _mean_distance(np.asarray(dataset.batches(config.seed, 0).images)[0])
+        # As many examples as a batch has: each of several processes draws its own part of one.
+        parts = [np.asarray(dataset.batches(config.seed, step).images)[0] for step in range(jax.process_count())]
+        self._real_distance = _mean_distance(np.concatenate(parts))
 
     def path_of(self, step: int) -> Path:
         """Return where the samples of a step are."""

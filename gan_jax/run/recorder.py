@@ -51,7 +51,8 @@ class Recorder:
         self.watch = CollapseWatch(config.watch.steps, config.watch.diversity, stops=config.watch.action == "stop")
         self._step = start
         self._writer = MetricWriter(workdir, start=start, trackers=_trackers(plan, workdir, start)) if workdir else None
-        self._buffer = MetricBuffer(chunk=-(-config.log_every // plan.steps_per_call))
+        lag = 1 if plan.steps_per_call > 1 else 2  # a call of many steps keeps the device busy; each one more delays a stop
+        self._buffer = MetricBuffer(chunk=-(-config.log_every // plan.steps_per_call), lag=lag)
         self._progress = Progress(total=config.num_steps, images_per_step=self._images_per_step)
         for row in self._writer.metrics.rows if self._writer else ():
             self.watch.add_metrics(row["step"], row)

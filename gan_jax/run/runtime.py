@@ -1,6 +1,7 @@
 """What a training process needs from its system: compiled programs, freed memory, signals, the lock of its workdir."""
 
 import ctypes
+import importlib.util
 import os
 import signal
 import socket
@@ -33,8 +34,11 @@ def enable_compilation_cache() -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep the memory that a step frees: the kernel would clear each page again at every step.
 
-    XLA:CPU allocates its buffers anew at each call: up to a fifth of a DCGAN step. Does nothing without glibc.
+    XLA:CPU allocates its buffers anew at each call: up to a fifth of a DCGAN step. Does nothing without glibc, nor where JAX
+    has a plugin for an accelerator, whose compiler's many threads would wait for one another in the one arena.
     """
+    if any(importlib.util.find_spec(plugin) for plugin in ("jax_plugins", "libtpu")):
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)

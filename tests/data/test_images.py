@@ -5,6 +5,7 @@ import io
 import json
 import os
 import struct
+import threading
 import zipfile
 import zlib
 
@@ -306,6 +307,28 @@ def test_a_second_start_decodes_nothing_and_a_change_everything(folder, decoding
     assert load(folder, channels=1).shape == (2, 8, 8, 1)  # another transform has a cache of its own
     load(folder)
     assert len(decodings) == 13
+
+
+def test_of_two_that_start_together_one_decodes(folder, monkeypatch, tmp_path, capsys):
+    """As the processes of a run on several hosts do; the other waits, and takes what the first has made."""
+    Image.fromarray(random_images(1, 8, 3)[0]).save(folder / "0.png")
+    real_decode, other, calls = cache.decode, [], []
+    second = threading.Thread(target=lambda: other.append(load(folder)))
+
+    def decode(*args):
+        calls.append(1)
+        if len(calls) == 1:
+            second.start()
+            second.join(0.5)
+        return real_decode(*args)
+
+    monkeypatch.setattr(cache, "decode", decode)
+    first = load(folder)
+    second.join()
+    np.testing.assert_array_equal(first, other[0])
+    assert len(calls) == 1
+    assert [path.suffix for path in cached_files(tmp_path)] == [".json", ".npy"]
+    assert capsys.readouterr().err == ""
 
 
 def test_a_damaged_cache_is_rebuilt(folder, decodings, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from gan_jax.networks import winograd
+from gan_jax.networks import conv, winograd
 from gan_jax.networks.conv import Geometry, fractionally_strided_conv, strided_conv
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -80,6 +80,15 @@ def test_the_fractionally_strided_convolution_and_its_first_and_second_derivativ
         return jax.vjp(lambda x: lax_conv(geometry, x, kernel), images)[1](features)[0]
 
     assert_same_quantities(partial(fractionally_strided_conv, geometry), reference, features, kernel, rtol=1e-9)
+
+
+@by_geometry
+def test_an_accelerators_input_gradient_is_that_of_lax(window, geometry, monkeypatch):
+    """Computed here: the branch that a GPU's and a TPU's programs have."""
+    monkeypatch.setattr(conv.lax, "platform_dependent", lambda *, cpu, default: default())
+    images, kernel, features = arrays(window, geometry)
+    expected = jax.vjp(lambda x: lax_conv(geometry, x, kernel), images)[1](features)[0]
+    np.testing.assert_allclose(conv._lax_input_gradient(geometry, features, kernel), expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -1,5 +1,6 @@
 """The step and sampling lower for accelerators on a machine without one; Winograd's sums are the CPU's alone."""
 
+import re
 from functools import partial
 
 import jax
@@ -55,12 +56,15 @@ def test_sampling_lowers_for_every_platform():
     variables = jax.eval_shape(lambda: {"params": abstract_state(gan).params.gen, "batch_stats": abstract_state(gan).stats.gen})
     latents = jax.ShapeDtypeStruct((64, 100), jnp.float32)
     generate = jax.jit(lambda variables, latents: sampling.generate_batch(gan.networks.gen, True, variables, latents, None))
-    counts = [
-        count(jax.export.export(generate, platforms=[platform])(variables, latents).mlir_module()) for platform in PLATFORMS
-    ]
+    modules = [jax.export.export(generate, platforms=[platform])(variables, latents).mlir_module() for platform in PLATFORMS]
+    counts = [count(module) for module in modules]
     assert counts[1] == counts[2]
     assert (counts[1]["convolution"], counts[1]["dot_general"]) == (3, 1)  # the projection, and three layers
     assert (counts[0]["convolution"], counts[0]["dot_general"]) == (1, 1 + 2 * 9)  # but for the last, of too few channels
+    # XLA calls cuDNN's input gradient only where the kernel is the result of a reverse, with nothing between.
+    kernels = re.findall(r"stablehlo\.convolution\(%\w+, (%\w+)\)[^\n]*lhs_dilate = \[2, 2\]", modules[1])
+    assert len(kernels) == 3
+    assert all(re.search(rf"{kernel} = stablehlo\.reverse ", modules[1]) for kernel in kernels)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
