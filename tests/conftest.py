@@ -52,6 +52,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a test's own in which the package caches, here and in the scripts that it runs."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session")
 def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
     """`run_script("train.py", "--config=…", status=2)`: a script of experiments/, from the root of the checkout.

@@ -17,13 +17,10 @@ from gan_jax.evaluation.features import inception_weights, real_statistics
 from gan_jax.evaluation.features.pixels import make_pixels
 from gan_jax.files import sha256_of
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 ARRAYS = {"a": np.arange(12, dtype=np.uint8).reshape(3, 4), "b": np.float64(0.1)}
 EXPECTED = {"a": (np.uint8, (None, 4)), "b": (np.float64, ())}
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def damages(whole, count, *, header=True):

@@ -16,13 +16,10 @@ from gan_jax.errors import InputError
 from gan_jax.files import sha256_of
 from gan_jax.run.config import load_configured_images
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 PADDED = Transform(32, 1)
 SIZES = (30, 10, 20)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def small_mnist():

@@ -14,14 +14,11 @@ from gan_jax.data import PACKAGES, Transform, load_images, make_dataset, package
 from gan_jax.errors import InputError
 from gan_jax.run.config import check_config, load_configured_images
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 COLOUR = Transform(32, 3, background="white")
 DEBIAN_12 = {"crossfire": (3_332_649, 5235, 5072), "emoji": (10_980_856, 3926, 3916)}
 """Bytes of each file, images in it, and those that differ."""
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def png(pixels):

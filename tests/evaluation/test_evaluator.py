@@ -22,10 +22,7 @@ from gan_jax.evaluation.results import append_row, find_row, mean_and_error, ove
 from gan_jax.files import read_jsonl, sha256_of
 from gan_jax.theory.distributions import ring
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 # Rows

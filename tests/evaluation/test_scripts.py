@@ -9,12 +9,9 @@ from test_tfds import write_idx_set
 
 from gan_jax.files import read_jsonl
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 FLAGS = ("--features=pixels", "--num=60", "--seeds=2", "--metrics=frechet,kid,prdc,diversity")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

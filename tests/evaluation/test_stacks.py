@@ -14,13 +14,10 @@ from gan_jax.evaluation import evaluator, stacks
 from gan_jax.evaluation.features import make_classifier, make_stacked_classifier
 from gan_jax.evaluation.metrics import perfect_stacks, stack_statistics
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 ALL = np.stack(np.unravel_index(np.arange(1000), (10, 10, 10)), axis=-1)
 """Each triple once, `[1000, 3]`."""
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def certain(triples, confidence=1.0):
