@@ -59,6 +59,13 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder for a user's images."""
+    (tmp_path / "images").mkdir()
+    return tmp_path / "images"
+
+
 @pytest.fixture(scope="session")
 def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
     """`run_script("train.py", "--config=…", status=2)`: a script of experiments/, from the root of the checkout.

@@ -1,88 +1,21 @@
-"""Folders and arrays of images: every mode and every broken file, the transform, and the cache of what was decoded."""
+"""Folders of images: what the transform makes of every mode, format and size, and a line for every broken file."""
 
 import errno
-import io
 import json
 import os
 import struct
-import threading
-import zipfile
 import zlib
 
 import numpy as np
 import pytest
+from image_files import BLUE, GREEN, RED, cached_files, encoded, load, plain
 from PIL import Image
 from small import random_images
 
-from gan_jax.data import Transform, cache, load_images, make_dataset
+from gan_jax.data import Transform, make_dataset
 from gan_jax.errors import InputError
 
-RED, GREEN, BLUE = (200, 30, 20), (10, 180, 40), (30, 20, 210)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
-def load(folder, size=8, channels=3, **options):
-    return np.array(load_images(f"folder:{folder}", Transform(size, channels, **options))[0])
-
-
-def plain(color=RED, size=(12, 12), mode="RGB"):
-    return Image.new(mode, size, color)
-
-
-def encoded(image, kind="PNG"):
-    file = io.BytesIO()
-    image.save(file, kind)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"labels": np.array(["a"] * 4)}, r"labels <U1 \[4\] must be one integer for each of 4 images"),
-        ({"labels": np.array([0, 1, np.nan, 2])}, r"labels float64 \[4\] must be one integer"),
-        ({"labels": np.array([0, 1, 2, 2**40])}, "label 1099511627776 must be an integer of 32 bits"),
-        ({"labels": np.zeros((4, 1), np.int32)}, r"labels int32 \[4, 1\] must be one integer"),
-        ({"images": np.array("text")}, "must be uint8"),
-        ({"images": np.array([object()])}, "must be a .npy or .npz file of uint8"),
-    ],
-)
-@pytest.mark.parametrize("size", [8, 16])
-def test_arrays_that_are_no_images_or_labels_are_one_line(tmp_path, arrays, message, size):
-    """Also where they are resized and cached."""
-    np.savez(tmp_path / "bad.npz", **{"images": random_images(4, 8, 3)} | arrays)
-    with pytest.raises(InputError, match=message):
-        load_images(f"numpy:{tmp_path / 'bad.npz'}", Transform(size, 3))
-
-
-def test_files_that_hold_no_arrays_are_one_line(tmp_path, monkeypatch):
-    """A member that is no array, a pipe, a folder, and an archive that unpacks to more than the memory."""
-    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
-        archive.writestr("images.npy", "no array")
-    os.mkfifo(tmp_path / "pipe.npy")
-    np.savez_compressed(tmp_path / "large.npz", images=np.zeros((100, 8, 8, 1), np.uint8))
-    monkeypatch.setattr("gan_jax.memory.host_bytes", lambda: 4096)
-    for name, message in [
-        ("text.npz", "images is not an array"),
-        ("pipe.npy", "must be a regular .npy or .npz file"),
-        ("", "must be a regular .npy or .npz file"),
-        ("large.npz", "unpacked, takes 6.38 KiB, and this machine has 4 KiB of memory"),
-    ]:
-        with pytest.raises(InputError, match=message):
-            load_images(f"numpy:{tmp_path / name}", Transform(8, 1))
-
-
-def cached_files(tmp_path):
-    return sorted(path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_every_mode_and_format_becomes_the_colour_that_it_shows(folder, capsys):
@@ -277,160 +210,3 @@ def test_transforms_that_cannot_be_are_named(folder, options, message):
     plain().save(folder / "file.png")
     with pytest.raises(InputError, match=message):
         load(folder, **options)
-
-
-@pytest.fixture
-def decodings(monkeypatch):
-    """How many images have been decoded."""
-    calls = []
-    real_decode = cache.decode
-    monkeypatch.setattr(cache, "decode", lambda *args: calls.append(1) or real_decode(*args))
-    return calls
-
-
-def test_a_second_start_decodes_nothing_and_a_change_everything(folder, decodings):
-    for index in range(3):
-        Image.fromarray(random_images(1, 9, 3, seed=index)[0]).save(folder / f"{index}.png")
-    first = load(folder)
-    assert len(decodings) == 3
-    np.testing.assert_array_equal(load(folder), first)
-    assert len(decodings) == 3
-    os.utime(folder / "1.png", ns=(1, 1))  # another time
-    np.testing.assert_array_equal(load(folder), first)
-    assert len(decodings) == 6
-    (folder / "2.png").rename(folder / "0a.png")  # another name, another order
-    np.testing.assert_array_equal(load(folder), first[[0, 2, 1]])
-    assert len(decodings) == 9
-    (folder / "0.png").unlink()
-    np.testing.assert_array_equal(load(folder), first[[2, 1]])
-    assert len(decodings) == 11
-    assert load(folder, channels=1).shape == (2, 8, 8, 1)  # another transform has a cache of its own
-    load(folder)
-    assert len(decodings) == 13
-
-
-def test_of_two_that_start_together_one_decodes(folder, monkeypatch, tmp_path, capsys):
-    """As the processes of a run on several hosts do; the other waits, and takes what the first has made."""
-    Image.fromarray(random_images(1, 8, 3)[0]).save(folder / "0.png")
-    real_decode, other, calls = cache.decode, [], []
-    second = threading.Thread(target=lambda: other.append(load(folder)))
-
-    def decode(*args):
-        calls.append(1)
-        if len(calls) == 1:
-            second.start()
-            second.join(0.5)
-        return real_decode(*args)
-
-    monkeypatch.setattr(cache, "decode", decode)
-    first = load(folder)
-    second.join()
-    np.testing.assert_array_equal(first, other[0])
-    assert len(calls) == 1
-    assert [path.suffix for path in cached_files(tmp_path)] == [".json", ".npy"]
-    assert capsys.readouterr().err == ""
-
-
-def test_a_damaged_cache_is_rebuilt(folder, decodings, tmp_path):
-    for index in range(3):
-        Image.fromarray(random_images(1, 8, 3, seed=index)[0]).save(folder / f"{index}.png")
-    expected = load(folder)
-    record, images = cached_files(tmp_path)
-    assert (record.suffix, images.suffix) == (".json", ".npy")
-    whole = images.read_bytes()
-    damages = [
-        lambda: images.write_bytes(whole[:-100]),
-        lambda: images.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]),
-        lambda: images.write_bytes(b""),
-        images.unlink,
-        record.unlink,
-        lambda: record.write_text('{"fingerprint": '),
-        lambda: record.write_text("[]"),
-        lambda: record.write_text("{}"),
-    ]
-    for count, damage in enumerate(damages):
-        assert len(decodings) == 3 * (count + 1)
-        damage()
-        np.testing.assert_array_equal(load(folder), expected)
-        assert images.read_bytes() == whole
-    np.testing.assert_array_equal(load(folder), expected)
-    assert len(decodings) == 3 * (len(damages) + 1)
-
-
-def test_a_cache_that_cannot_be_written_is_named_and_leaves_nothing(folder, tmp_path, monkeypatch):
-    plain().save(folder / "file.png")
-
-    def full_disk(_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full_disk)
-        with pytest.raises(InputError, match=r"\.npy: No space left on device; point XDG_CACHE_HOME"):
-            load(folder)
-    assert cached_files(tmp_path) == []
-    (tmp_path / "file").write_text("not a folder")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="point XDG_CACHE_HOME to a folder"):
-        load(folder)
-
-
-def numpy_images(path, size=8, channels=1):
-    return load_images(f"numpy:{path}", Transform(size, channels))
-
-
-def test_arrays_in_files(tmp_path):
-    images = random_images(6, 8, 1)
-    np.save(tmp_path / "four.npy", images)
-    np.save(tmp_path / "three.npy", images[..., 0])
-    np.save(tmp_path / "many.npy", random_images(6, 8, 5))
-    np.savez(tmp_path / "labelled.npz", images=images, labels=np.arange(6))
-    np.savez(tmp_path / "one.npz", images)
-    for name in ("four.npy", "three.npy", "labelled.npz", "one.npz"):
-        loaded, labels = numpy_images(tmp_path / name)
-        np.testing.assert_array_equal(loaded, images)
-        assert (labels is None) == (name != "labelled.npz")
-    assert numpy_images(tmp_path / "many.npy", channels=5)[0].shape == (6, 8, 8, 5)
-    assert cached_files(tmp_path) == []  # as they are
-    loaded, labels = numpy_images(tmp_path / "labelled.npz", size=4, channels=3)
-    assert loaded.shape == (6, 4, 4, 3)
-    assert labels.tolist() == list(range(6))
-    assert make_dataset(f"numpy:{tmp_path / 'labelled.npz'}", batch_size=2, image_size=8).batches(0, 0).labels.shape == (
-        1,
-        2,
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (np.zeros((4, 8, 8), np.float32), r"float32 \[4, 8, 8\] must be uint8"),
-        (np.zeros((4, 8), np.uint8), r"uint8 \[4, 8\] must be uint8"),
-        (np.zeros((4, 8, 8, 0), np.uint8), r"uint8 \[4, 8, 8, 0\] must be uint8"),
-        (np.zeros((0, 8, 8), np.uint8), r"uint8 \[0, 8, 8\] must be uint8"),
-        (np.zeros((4, 8, 8, 2), np.uint8), r"images are \[8, 8, 2\]: data.image_size and data.channels must match"),
-        (np.array([np.zeros((8, 8)), np.zeros((9, 9))], object), "FILE must be a .npy or .npz file of uint8"),
-        (
-            {"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(3, int)},
-            r"labels int64 \[3\] must be one integer for",
-        ),
-        ({"a": np.zeros((4, 8, 8), np.uint8), "b": np.zeros(3)}, "arrays a, b: the name of the images must be `images`"),
-        ({}, "FILE must be a .npy or .npz file of uint8"),
-        (b"not an array", "FILE must be a .npy or .npz file of uint8"),
-        (b"", "FILE must be a .npy or .npz file of uint8"),
-        (b"PK\x03\x04 cut", "FILE must be a .npy or .npz file of uint8"),
-        (None, "No such file or directory; FILE must be a .npy or .npz file"),
-    ],
-)
-def test_bad_arrays_in_files_are_named(tmp_path, content, message):
-    path = tmp_path / "images.npy"
-    if isinstance(content, dict):
-        path = tmp_path / "images.npz"
-        np.savez(path, **content)
-    elif isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is not None:
-        np.save(path, content)
-    with pytest.raises(InputError, match=message) as error:
-        numpy_images(path)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
