@@ -14,8 +14,8 @@ from gan_jax import GAN, OBJECTIVES, Players, make_networks
 from gan_jax.networks.conv import Conv
 
 
-def players(size=32, channels=3, base_width=4, dtype="float32", norm="batch"):
-    return make_networks("dcgan", (size, size, channels), base_width=base_width, dtype=dtype, norm=norm)
+def players(size=32, channels=3, base_width=4, norm="batch"):
+    return make_networks("dcgan", (size, size, channels), base_width=base_width, norm=norm)
 
 
 @pytest.mark.parametrize(("size", "channels", "base_width"), [(8, 1, 4), (16, 2, 3), (32, 3, 4), (64, 4, 1), (128, 1, 1)])

@@ -1,8 +1,6 @@
-"""A checkpoint returns every bit or says what is damaged, exists only once it is whole, and old ones are deleted."""
+"""A checkpoint returns every bit and exists once it is whole, the newest and the best are kept, and a failed save is named."""
 
-import json
 import os
-import shutil
 
 import forked
 import jax
@@ -10,36 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT
-from small import assert_trees_equal, small_config, small_gan, small_state
+from saved_steps import CONFIG, GAN, at_step, find, folders, save
+from small import assert_trees_equal, small_gan, small_state
 
 from gan_jax.errors import InputError, SaveError
 from gan_jax.run.checkpoints import Checkpoints
-from gan_jax.run.loop import train
 from gan_jax.run.orbax import reason_of
-from gan_jax.run.restore import restore_run
 from gan_jax.state import abstract_state
-
-CONFIG = {"objective": "minimax", "network": {"hidden": [8, 8]}}
-GAN = small_gan()
-
-
-def at_step(step, gan=GAN):
-    return small_state(gan).replace(step=jnp.asarray(step, jnp.int32))
-
-
-def save(directory, *steps, keep=9, metrics=None):
-    with Checkpoints(directory, keep=keep) as checkpoints:
-        for index, step in enumerate(steps):
-            checkpoints.save(at_step(step), CONFIG, selection_metric=metrics and metrics[index])
-
-
-def find(directory, which="final", read_only=True):
-    with Checkpoints(directory, read_only=read_only) as checkpoints:
-        return checkpoints.find(which)
-
-
-def folders(directory):
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
 
 
 def test_every_bit_and_the_config_are_restored_in_the_same_structure(tmp_path):
@@ -106,79 +81,6 @@ def test_partial_saves_do_not_count_and_a_writer_removes_them(tmp_path):
     assert find(tmp_path).step == 20
 
 
-def flip_bits(path):
-    contents = bytearray(path.read_bytes())
-    for place in range(0, len(contents), max(1, len(contents) // 50)):  # some bytes of an array's file mean nothing
-        contents[place] ^= 16
-    path.write_bytes(contents)
-
-
-DAMAGES = {
-    "flipped bits": flip_bits,
-    "a truncated file": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "a deleted file": lambda path: path.unlink(),
-    "an empty file": lambda path: path.write_bytes(b""),
-}
-
-
-def files_of(step_folder):
-    """The largest file of the arrays, and that of the record."""
-    arrays = max((step_folder / "state" / "ocdbt.process_0" / "d").iterdir(), key=lambda path: path.stat().st_size)
-    return {"arrays": arrays, "record": step_folder / "record" / "metadata"}
-
-
-@pytest.mark.parametrize("part", ["arrays", "record"])
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_checkpoint_is_named_set_aside_and_saved_again(tmp_path, capsys, damage, part):
-    save(tmp_path, 10, 20)
-    damage(files_of(tmp_path / "20")[part])
-    assert_trees_equal(find(tmp_path).restore(abstract_state(GAN)), at_step(10))
-    (line,) = capsys.readouterr().out.splitlines()
-    assert "the checkpoint of step 20 is damaged" in line
-    assert folders(tmp_path) == [10, 20]  # a reader changes nothing
-    assert find(tmp_path, read_only=False).step == 10
-    assert folders(tmp_path) == [10]
-    assert len(list(tmp_path.glob("damaged-20-*"))) == 1  # nothing is deleted
-    save(tmp_path, 20)
-    assert find(tmp_path).step == 20
-
-
-def test_readable_arrays_of_another_state_are_damage(tmp_path):
-    """A flipped bit often looks like this to Orbax: it restores, without an error, what was not saved."""
-    save(tmp_path / "run", 10, 20)
-    other = at_step(20).replace(params=jax.tree.map(jnp.negative, at_step(20).params))
-    with Checkpoints(tmp_path / "other") as checkpoints:
-        checkpoints.save(other, CONFIG)
-    shutil.rmtree(tmp_path / "run" / "20" / "state")
-    shutil.copytree(tmp_path / "other" / "20" / "state", tmp_path / "run" / "20" / "state")
-    assert find(tmp_path / "run").step == 10
-
-
-def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_not_started_again(tmp_path):
-    save(tmp_path, 10, 20)
-    for step in (10, 20):
-        flip_bits(files_of(tmp_path / str(step))["arrays"])
-    for _ in range(2):
-        with pytest.raises(InputError, match="all checkpoints are damaged; move the folder away to start a new run"):
-            find(tmp_path, read_only=False)
-    assert folders(tmp_path) == [10, 20]
-
-
-def test_the_next_best_replaces_a_damaged_best(tmp_path, capsys):
-    save(tmp_path, 10, 20, 30, metrics=[3.0, 1.0, 2.0])
-    flip_bits(files_of(tmp_path / "20")["arrays"])
-    assert find(tmp_path, "best").step == 30
-    assert "the checkpoint of step 20 is damaged" in capsys.readouterr().out
-
-
-def test_the_metric_of_a_damaged_record_is_ignored(tmp_path):
-    save(tmp_path, 10, 20, metrics=[2.0, 3.0])
-    path = files_of(tmp_path / "20")["record"]
-    path.write_text(path.read_text().replace('"selection_metric": 3.0', '"selection_metric": 1.0'))
-    assert json.loads(path.read_text())["selection_metric"] == 1.0
-    assert find(tmp_path, "best").step == 10
-
-
 def test_a_state_of_another_structure_is_refused_with_its_first_leaf(tmp_path):
     save(tmp_path, 10)
     checkpoint = find(tmp_path)
@@ -209,84 +111,6 @@ def test_a_failed_save_is_named_with_the_newest_checkpoint(tmp_path, monkeypatch
         monkeypatch.undo()
         checkpoints.save(at_step(20), CONFIG)
     assert find(tmp_path).step == 20
-
-
-@pytest.mark.parametrize("name", ["lr[1e-3]", "a*b", "a?b", "a]b", "a\\b"])
-def test_a_path_that_orbax_would_take_for_a_pattern_is_refused_before_any_work(tmp_path, name):
-    match = r"a folder of checkpoints must have no .* in its path; rename it, or give a link to it"
-    for act in (
-        lambda path: save(path / "checkpoints", 1),
-        lambda path: train(small_config(**{"data.name": "numpy:nowhere"}), path / "below"),
-        restore_run,
-    ):
-        with pytest.raises(InputError, match=match):
-            act(tmp_path / name)
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / name).mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / name)
-    save(tmp_path / "link", 3)
-    assert find(tmp_path / "link").step == 3
-
-
-@pytest.mark.parametrize("name", ["ünï b#c%d;e&f", "{a,b}", "a:b$c~d", "a'b\"c", "a\nb", "1234"])
-def test_other_paths_lose_nothing(tmp_path, name):
-    save(tmp_path / name, 3)
-    assert find(tmp_path / name).step == 3
-
-
-def test_the_first_save_of_a_process_is_read_back(tmp_path, monkeypatch):
-    damaged = []
-    with Checkpoints(tmp_path) as checkpoints:
-        real_save = checkpoints._manager.save
-
-        def save_badly(step, **options):
-            real_save(step, **options)
-            flip_bits(files_of(tmp_path / str(step))["arrays"])
-            damaged.append(step)
-
-        monkeypatch.setattr(checkpoints._manager, "save", save_badly)
-        checkpoints.save(at_step(10), CONFIG)
-        with pytest.raises(SaveError, match=r"step 10 could not be saved: .*read back differs: .*; there is no checkpoint"):
-            checkpoints.wait()
-        monkeypatch.undo()
-        checkpoints.save(at_step(20), CONFIG)
-        checkpoints.wait()
-        read = []
-        monkeypatch.setattr(checkpoints, "_read", read.append)
-        checkpoints.save(at_step(30), CONFIG)
-    assert read == []
-
-
-def test_copies_links_and_notes_of_the_user_are_left_alone_and_a_link_to_another_step_is_not_resumed(tmp_path, capsys):
-    save(tmp_path, 10, 20)
-    for name in ("5000.bak", "20.bak", "020", "best"):
-        shutil.copytree(tmp_path / "20", tmp_path / name)
-    (tmp_path / "7").mkdir()
-    (tmp_path / "7" / "notes").write_text("")
-    (tmp_path / "notes.txt").write_text("")
-    links = {"latest": "20", "5": "10", "6": "nowhere", "99": "99", "8": "notes.txt"}
-    for name, target in links.items():
-        (tmp_path / name).symlink_to(target)
-    theirs = {path.name for path in tmp_path.iterdir()} - {"10", "20"}
-    assert find(tmp_path).step == 20
-    save(tmp_path, 30, 40, keep=2)
-    assert {path.name for path in tmp_path.iterdir()} == theirs | {"30", "40"}
-    shutil.copytree(tmp_path / "40", tmp_path / "50")
-    assert find(tmp_path).step == 40
-    assert "the checkpoint of step 50 is damaged (it is a copy of that of step 40); it is ignored" in capsys.readouterr().out
-    find(tmp_path, read_only=False)  # sets it aside
-    save(tmp_path, 50)
-    assert find(tmp_path).step == 50
-
-
-def test_a_checkpoint_that_was_moved_and_linked_is_resumed_and_not_deleted(tmp_path):
-    save(tmp_path / "run", 10, 20)
-    (tmp_path / "run" / "20").rename(tmp_path / "elsewhere")
-    (tmp_path / "run" / "20").symlink_to(tmp_path / "elsewhere")
-    assert find(tmp_path / "run").step == 20
-    save(tmp_path / "run", 30, 40, keep=1)
-    assert (tmp_path / "run" / "20").is_symlink()
-    assert (tmp_path / "elsewhere" / "commit_success.txt").exists()
 
 
 @pytest.mark.parametrize(
