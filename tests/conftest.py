@@ -41,8 +41,8 @@ classifier.RECIPE["steps"] = 100
 sys.argv, sys.path[0] = sys.argv[1:], "experiments"
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-_SLOWEST = ("theory", "scripts", "experiments", "devices", "updates", "steps", "distributed", "faults", "norms", "sngan")
-_SLOWEST += ("benchmark", "machine")
+_SLOWEST = ("theory", "scripts", "conditional_scripts", "experiments", "devices", "updates", "steps", "distributed")
+_SLOWEST += ("connections", "faults", "norms", "sngan", "benchmark", "machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 from gan_jax.evaluation.features import classifier
 
 RECIPE = classifier.RECIPE | {"steps": 60, "width": 4, "dimensions": 8}
+BY_LABEL = {"accuracy", "classifier_class_frechet", "class_coverage"}  # metrics of conditional runs alone
 
 
 def striped(num, size=8, seed=0):

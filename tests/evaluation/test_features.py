@@ -1,16 +1,14 @@
-"""Images and their features: real and generated images as sources, the classifier, pixels, streamed statistics, their cache."""
+"""Features are computed by the batch: pixels, streamed statistics and their cache, and what a stopped evaluation keeps."""
 
 import errno
 from dataclasses import replace
 from types import SimpleNamespace
 
-import jax
 import numpy as np
 import pytest
-from small import random_images, small_gan, small_state
-from stripes import RECIPE, striped
+from small import random_images
 
-from gan_jax import cached, sample
+from gan_jax import cached
 from gan_jax.errors import InputError
 from gan_jax.evaluation import metrics
 from gan_jax.evaluation.features import (
@@ -18,111 +16,14 @@ from gan_jax.evaluation.features import (
     compute_statistics,
     extract,
     extraction,
-    has_classes,
     keeping_features,
-    make_classifier,
     make_pixels,
     real_statistics,
     seconds_per_image,
 )
-from gan_jax.evaluation.features import classifier as classifier_module
-from gan_jax.evaluation.images import GeneratedImages, hold_out, real_images
+from gan_jax.evaluation.images import real_images
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-# Images
-
-
-def test_held_out_images_are_none_that_were_learned_from():
-    for num in (10, 5000, 60_000):
-        learned, held_out = hold_out(num)
-        assert sorted([*learned, *held_out]) == list(range(num))
-        assert len(held_out) == min(2000, 2 * num // 5)
-
-
-def test_real_images_are_all_shuffled_or_those_of_the_indices():
-    images = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
-    source = real_images(images)
-    whole = source[0:50].ravel()
-    assert sorted(whole) == list(range(50)) != list(whole)
-    np.testing.assert_array_equal(source[7:60].ravel(), whole[7:])
-    assert len(real_images(images, at_most=60)) == 50
-    few = real_images(images, np.array([4, 2, 9]), at_most=2)
-    assert (len(few), few[0:2].ravel().tolist()) == (2, [4, 2])
-
-
-@pytest.mark.parametrize("ema", [None, True, False])
-@pytest.mark.parametrize(("network", "num_classes"), [("dcgan", 0), ("mlp", 3)])
-def test_generated_images_by_parts_are_those_sampled_at_once(ema, network, num_classes):
-    gan = small_gan(network, ema_decay=0.9, num_classes=num_classes)
-    state = small_state(gan)
-    source = GeneratedImages(gan, state.replace(ema=jax.tree.map(lambda leaf: leaf + 0.1, state.ema)), 3, 90, ema)
-    parts = np.concatenate([source[0:70], source[70:200]])
-    np.testing.assert_array_equal(parts, sample(gan, source.state, jax.random.key(3), 90, ema=ema))
-    assert np.any(replace(source, ema=not ema)[0:9] != parts[:9]) == (ema is not None)
-
-
-# Classifier and pixels
-
-
-def test_the_classifier_learns_from_one_part_and_is_judged_by_the_other(capsys):
-    images, labels = striped(200)
-    classifier = make_classifier(images, labels, recipe=RECIPE)
-    assert "right on 100.0% of 80 held-out images" in capsys.readouterr().out
-    features = classifier.extract(images[:7])
-    assert (features.shape, features.dtype) == ((7, classifier.dimensions), np.float32)
-    probabilities = classifier.probabilities(features)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    np.testing.assert_array_equal(np.array([3, 7])[probabilities.argmax(axis=1)], labels[:7])
-    np.testing.assert_allclose(classifier.extract(images[3:5]), features[3:5], atol=1e-5)
-    # Wrong labels of the held-out part leave the weights as they are and the accuracy at 0.
-    wrong, (_, held_out) = labels.copy(), hold_out(200)
-    wrong[held_out] = 10 - labels[held_out]
-    other = make_classifier(images, wrong, recipe=RECIPE)
-    assert (other.digest, other.accuracy) == (classifier.digest, 0.0)
-
-
-def test_the_classifier_is_kept_by_images_labels_and_recipe(capsys, tmp_path):
-    images, labels = striped(100)
-    first = make_classifier(images, labels, recipe=RECIPE)
-    capsys.readouterr()
-    again = make_classifier(images, labels, recipe=RECIPE)
-    assert capsys.readouterr().out == ""
-    assert again.digest == first.digest
-    np.testing.assert_array_equal(again.extract(images[:5]), first.extract(images[:5]))
-    for path in (tmp_path / "cache").rglob("classifiers/*"):
-        path.write_bytes(path.read_bytes()[:100])
-    assert make_classifier(images, labels, recipe=RECIPE).digest == first.digest  # cut off: trained again, to the same bits
-    assert "once" in capsys.readouterr().out
-    make_classifier(images, labels, recipe=RECIPE | {"steps": 61})
-    assert "once" in capsys.readouterr().out
-
-
-def test_a_mapped_file_is_read_by_the_batch_and_never_copied(monkeypatch, tmp_path):
-    images, labels = striped(200)
-    np.save(tmp_path / "images.npy", images)
-    train, seen = classifier_module._train, []
-
-    def spy(network, images, *others):
-        seen.append(images)
-        return train(network, images, *others)
-
-    monkeypatch.setattr(classifier_module, "_train", spy)
-    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    make_classifier(mapped, labels, recipe=RECIPE | {"steps": 2})
-    assert np.shares_memory(seen[0], mapped)
-
-
-def test_labels_that_a_classifier_cannot_learn_from():
-    assert not has_classes(None)
-    assert not has_classes(np.zeros(100, int))
-    assert not has_classes(np.arange(100))
-    with pytest.raises(InputError, match="features=classifier: the dataset must have labels"):
-        make_classifier(random_images(30), None)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_pixels_are_the_pixels_and_those_of_large_images_their_means():
@@ -132,9 +33,6 @@ def test_pixels_are_the_pixels_and_those_of_large_images_their_means():
     pixels = make_pixels((100, 100, 1))
     assert pixels.dimensions == 33 * 33
     assert pixels.extract(large)[1, 34] == pytest.approx(large[1, 3:6, 3:6].mean() / 127.5 - 1, abs=1e-5)
-
-
-# Extraction
 
 
 def counting(digest="weights"):
