@@ -42,13 +42,12 @@ def test_counts_of_the_two_optimisers(disc_steps):
     ("network", "disc_steps", "options"),
     [
         ("dcgan", 2, {}),
-        ("mlp", 2, {"objective": "relativistic", "num_classes": 4, "augment": None, "penalties": ((r1, constant(1.0)),)}),
+        ("mlp", 2, {"objective": "relativistic", "num_classes": 4, "penalties": ((r1, constant(1.0)),)}),
     ],
     ids=["dcgan", "all of it"],
 )
 def test_a_step_is_gs_update_after_ds_to_the_bit(network, disc_steps, options):
     """Algorithm 1, not simultaneous play: G's gradient is taken against D as its k updates have left it."""
-    options = {name: entry for name, entry in options.items() if name != "augment"}
     gan = small_gan(network, ema_decay=0.5, disc_steps=disc_steps, **options)
     before, batches = small_state(gan).replace(step=jnp.int32(4)), real_batches(gan)
     keys = [jax.random.fold_in(jax.random.fold_in(RNG, 4), index) for index in range(disc_steps + 1)]

@@ -57,7 +57,7 @@ def test_a_player_that_is_none_is_one_line():
 
 def test_initial_state_depends_on_the_key_alone():
     gan = small_gan()
-    first, again = small_state(gan), small_state(gan)
+    first, again = small_state(gan), create_state(gan, jax.random.key(0))  # small_state's key
     jax.tree.map(np.testing.assert_array_equal, first, again)
     other = create_state(gan, jax.random.key(1))
     kernels = [state.params.gen["Dense_0"]["kernel"] for state in (first, other)]
