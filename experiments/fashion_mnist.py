@@ -12,8 +12,8 @@ Samples come from the averaged generator and are compared with as many test imag
 lowest classifier Fréchet distance, as evaluated during training.
 
 Command: python experiments/fashion_mnist.py --table=losses --features=inception
-All but --table=losses have been run, with the classifier's features: a run takes 4 to 8 minutes when 2 cores do little else,
-10 on one core, up to 34 when they are busy. Inception takes 5 or more for each 5,000 images (`make inception` first);
+All four have been run, with the classifier's features: a run takes 4 to 8 minutes when 2 cores do little else, 10 on one
+core, up to 34 when they are busy. Inception takes 5 or more for each 5,000 images (`make inception` first);
 --features=classifier takes seconds, but is not FID. --table=digits needs `make mnist`. Writes fashion_TABLE.jsonl (for
 digits, mnist_digits.jsonl), .md, .png and _samples.npz in --results, and the runs below --runs. Resumable: a run resumes from
 its checkpoint, and one that has its row is not run again; --redraw writes the page and the picture from the rows alone.

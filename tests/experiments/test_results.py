@@ -16,6 +16,7 @@ RESULTS = ROOT / "experiments" / "results"
 PAGES = {
     "ten_years": ("ten_years.py",),
     "stacked_table": ("stacked_mnist.py",),
+    "fashion_losses": ("fashion_mnist.py", "--table=losses"),
     "fashion_labels": ("fashion_mnist.py", "--table=labels"),
     "fashion_few_images": ("fashion_mnist.py", "--table=few_images"),
     "mnist_digits": ("fashion_mnist.py", "--table=digits"),
