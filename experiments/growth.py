@@ -8,8 +8,8 @@ of its own. Its memory is the largest resident size less that after the imports 
 program takes at its peak. The exponent is the slope of the last two points on logarithmic axes: 1 means proportional.
 
 Command: python experiments/growth.py
-It takes about 20 minutes on 2 cores, 9 of them for precision to coverage of 50,000 images, 1 GB in a temporary folder and up to 4 GB of memory. Resumable: a point that has its row is not measured again. Writes growth.jsonl,
-.md and .png in --results;
+It takes about 20 minutes on 2 cores, 9 of them for precision to coverage of 50,000 images, 1 GB in a temporary folder and up to
+4 GB of memory. Resumable: a point that has its row is not measured again. Writes growth.jsonl, .md and .png in --results;
 --curves=step runs the curves whose names contain it; --redraw writes page and picture from the rows; --points=2 measures only
 the two smallest points.
 """
