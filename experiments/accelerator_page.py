@@ -55,14 +55,12 @@ def _data_path_line(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trained_line(row: dict[str, Any]) -> dict[str, Any]:
-    run = row["row"]
+    run, name = row["row"], ", ".join([_name(row), *([row["dtype"]] if "dtype" in row else [])])
     if "ended" in run:
-        return {"run": f"{_name(row)}, {row.get('dtype', '')}", "steps": "", "seconds": "", "at the end": run["ended"]} | {
-            "losses of D and G": ""
-        }
+        return {"run": name, "steps": "", "seconds": "", "at the end": run["ended"], "losses of D and G": ""}
     losses = ", ".join(f"{loss:.4f}" for loss in run["losses"][-1]) if run["losses"] else ""
     return {
-        "run": ", ".join([_name(row), *([row["dtype"]] if "dtype" in row else [])]),
+        "run": name,
         "steps": run["to_step"],
         "seconds": f"{run['seconds']:.0f}, {run['compile_seconds']:.0f} until the first step",
         "at the end": format_metrics({name: number for name, number in run["evaluation"].items() if name.startswith("eval/")}),

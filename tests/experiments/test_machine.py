@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+import accelerator_page
 from gan_jax.files import read_jsonl
 from plot_growth import exponent, make_page
 
@@ -54,3 +55,5 @@ def test_the_jobs_of_an_accelerator_run_in_small_and_go_on_where_they_stopped(ru
     page = (tmp_path / "accelerator.md").read_text()
     assert "### benchmark" in page
     assert "### quality" in page
+    diverged = trained | {"dtype": "bfloat16", "row": {"ended": "step 7: loss/disc is nan"}}
+    assert "bfloat16 |  |  | step 7: loss/disc is nan |" in accelerator_page.make_page([diverged])
