@@ -10,10 +10,10 @@ Samples of a conditional run have the class frequencies of its data, and get met
 --real: the baseline, real images other than those compared with. --neighbours: the samples nearest to a training image.
 
 It first prints the expected time: on 2 cores two minutes with the classifier, and ten or more for each 10,000 images with
-Inception (FID needs --num=2049 or more, --metrics=kid,prdc fewer). Then it prints a table: each metric with its standard error,
-beside that of a perfect sampler, or of real images where --real was run with the same features. Each row goes to results.jsonl
-in the workdir, or to --out=FILE, as soon as it is known. Until all rows are known, the features of a network are kept in the
-user's cache: after Ctrl-C or a kill, the same command computes the rest.
+Inception (FID needs --num=2049 or more; KID and prdc need fewer). Then it prints a table: each metric with its standard error,
+beside that of a perfect sampler, or of real images where --real was run with the same data and features. Each row goes to
+results.jsonl in the workdir, or to --out=FILE, as soon as it is known. Until all rows are known, the features of a network are
+kept in the user's cache: after Ctrl-C or a kill, the same command computes the rest.
 """
 
 from collections.abc import Callable, Iterator, Sized
@@ -37,8 +37,8 @@ from gan_jax.evaluation.results import append_row, over_seeds
 from gan_jax.evaluation.stacks import evaluate_stacks, make_judge
 from gan_jax.memory import check_fits
 from gan_jax.run import cli, plots
-from gan_jax.run.config import check_config, load_configured_images, make_configured_dataset
-from gan_jax.run.evaluated import Restored, TrainedOn, as_classes, load_trained_on, restore_weights
+from gan_jax.run.config import check_recipe, entries_of, load_configured_images, make_configured_dataset
+from gan_jax.run.evaluated import Restored, TrainedOn, as_classes, baseline_split, load_trained_on, restore_weights
 from gan_jax.run.restore import restore_run, trust
 
 _MAX_SEEDS = 1000
@@ -59,7 +59,9 @@ _METRICS = flags.DEFINE_list(
 )
 _NUM = flags.DEFINE_integer("num", None, "Samples per seed, or other images; default: 10,000, stacks 26,000.", lower_bound=1)
 _NUM_REAL = flags.DEFINE_integer("num_real", 10_000, "Real images to compare with, at most this many.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of samples; rows have mean and SE.", lower_bound=1, upper_bound=_MAX_SEEDS)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Seeds of generated samples; rows have mean and SE.", lower_bound=1, upper_bound=_MAX_SEEDS
+)
 _SPLIT = flags.DEFINE_string("split", None, "Split of the real images; default: the config's.")
 _NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save the samples nearest to training images.")
 _OUT = flags.DEFINE_string("out", None, "File that the rows are appended to; default: WORKDIR/results.jsonl.")
@@ -90,7 +92,7 @@ def choose_real(config: ConfigDict, trained_on: TrainedOn, *, baseline: bool) ->
     (images, labels, names), name, trained_split = trained_on, config.data.name, config.data.split
     split, at_most = _SPLIT.value or trained_split, num_samples() if baseline else _NUM_REAL.value
     if baseline and has_splits(name):
-        split = next(other for other in (trained_split, "test", "train") if other != split)
+        split = baseline_split(split, trained_split)
     if split != trained_split:
         images, labels = load_configured_images(config, split)
         labels = as_classes(labels, names) if config.num_classes and names is not None else None
@@ -208,7 +210,7 @@ def save_neighbours(source: ImageSource, images: Any, path: Path) -> dict[str, f
 def evaluate_configured(config: ConfigDict, path: Path, *, other_images: bool) -> Iterator[dict[str, Any]]:
     """Yield the rows of what the config is about."""
     stacked, points = is_stacked(config.data.name), config.data.name in DENSITIES and not other_images
-    for flag in (_FEATURES, _METRICS, _SPLIT, _NEIGHBOURS) if stacked or points else ():
+    for flag in (_FEATURES, _METRICS, _SPLIT, _NEIGHBOURS, _NUM_REAL) if stacked or points else ():
         if flag.value != flag.default:
             raise InputError(f"--{flag.name}: must be left out for {config.data.name}, of which modes are counted")
     if stacked:
@@ -226,13 +228,15 @@ def main() -> None:
         raise InputError(f"--{given[0]} and --{given[1]}: only one can be given")
     if not (_WORKDIR.value or _OUT.value):
         raise InputError("--out: must be a file for the rows, such as --out=results.jsonl")
+    if _WORKDIR.value and cli.config_is_given():
+        raise InputError("--config: must be left out with --workdir, whose run has its own")
     check_fits(_KEPT * (_NUM.value or 0), f"--num={_NUM.value}")
     path = Path(_OUT.value or Path(_WORKDIR.value) / "results.jsonl")
     if _WORKDIR.value:
         config = trust(restore_run(_WORKDIR.value)[0], _DATA.value, _DATA_DIR.value)
     else:
         config = _CONFIG.value
-        check_config(config)
+        check_recipe(entries_of(config))
     for row in evaluate_configured(config, path, other_images=bool(given)):
         append_row(path, row)
         images = f"{row['num']} images" if row["seeds"] == 1 else f"{row['seeds']} × {row['num']} images"

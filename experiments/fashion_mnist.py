@@ -12,8 +12,8 @@ Samples come from the averaged generator and are compared with as many test imag
 lowest classifier Fréchet distance, as evaluated during training.
 
 Command: python experiments/fashion_mnist.py --table=losses --features=inception
-All four have been run, with the classifier's features: a run takes 4 to 8 minutes when 2 cores do little else, 10 on one
-core, up to 34 when they are busy. Inception takes 5 or more for each 5,000 images (`make inception` first);
+All four have been run, with the classifier's features: a run takes 4 to 8 minutes when 2 cores do little else, 6 to 10 on one
+core, up to 34 on a busy machine. Inception takes 5 or more for each 5,000 images (`make inception` first);
 --features=classifier takes seconds, but is not FID. --table=digits needs `make mnist`. Writes fashion_TABLE.jsonl (for
 digits, mnist_digits.jsonl), .md, .png and _samples.npz in --results, and the runs below --runs. Resumable: a run resumes from
 its checkpoint, and one that has its row is not run again; --redraw writes the page and the picture from the rows alone.
@@ -35,7 +35,7 @@ from gan_jax.evaluation.comparison import Reference, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS
 from gan_jax.evaluation.images import draw_labels, real_images
 from gan_jax.evaluation.neighbours import find_neighbours
-from gan_jax.evaluation.results import append_row, find_row, markdown, plus_minus
+from gan_jax.evaluation.results import append_row, find_row, markdown, name_rows_in_errors, plus_minus
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli, plots
 from gan_jax.run.config import load_configured_images
@@ -108,7 +108,8 @@ def run(recipe: Recipe, seed: int, references: dict[int, Reference], test_labels
         row = evaluate(reference, [samples], workdir.name)
         if config.eval_every:
             best = restored_samples(workdir, _NUM.value, "best", labels=labels)
-            row["best"] = evaluate(reference, [best], workdir.name)["mean"]
+            is_final = int(best.state.step) == int(samples.state.step)
+            row["best"] = row["mean"] if is_final else evaluate(reference, [best], workdir.name)["mean"]
         if TABLES[_TABLE.value].neighbours:
             training, test = load_configured_images(config)[0], load_configured_images(config, "test")[0]
             found = find_neighbours(samples[0 : min(2000, len(samples))], training, held_out=test[:2000], pairs=SHOWN)
@@ -169,14 +170,17 @@ def make_page(rows: list[dict[str, Any]], name: str) -> str:
         chosen = [row for row in rows if row["features"] == features]
         tables.append(f"Features: {features} ({chosen[-1].get('preparation', '')}).\n\n{markdown(table(chosen, published))}")
     pairs = ", above the training images nearest to them" if TABLES[name].neighbours else ""
+    has_best = any("best" in row for row in rows)
+    best = "The best step has the lowest classifier Fréchet distance during training. " if has_best else ""
+    hardware = dict.fromkeys(row["hardware"].replace(", 1 cores", ", 1 core") for row in rows)
     return f"""# {TABLES[name].title}
 
 {_NUM.value} samples of the averaged generator at the last step, against as many test images; {_IMAGES.value:,} images for D
 ({_IMAGES.value / 60_000:.3g} epochs of 60,000), DCGAN of width {_WIDTH.value}, batch 64, learning rate 1e-3, R1 and R2 at γ 1.
-The best step has the lowest classifier Fréchet distance during training. ± is the SE over training seeds; one run has none.
+{best}± is the SE over training seeds; one run has none.
 Images, generated and real, are 28 × 28 with a black border of 2. *Training images*: the real-vs-real
 baseline, of images that the classifier has learned from.
-Hardware: {"; ".join(dict.fromkeys(row["hardware"] for row in rows))}.
+Hardware: {"; ".join(hardware)}.
 
 Rows: [{stem()}.jsonl]({stem()}.jsonl), by `experiments/fashion_mnist.py --table={name}`.
 
@@ -191,7 +195,9 @@ def write_results(path: Path) -> None:
     rows = [row for row in read_jsonl(path) if settings().items() <= row.items()]
     if not rows:
         raise InputError(f"{path} has no run with these flags: run without --redraw")
-    write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=make_page(rows, _TABLE.value)))
+    with name_rows_in_errors(path):
+        page = make_page(rows, _TABLE.value)
+    write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=page))
     samples = path.with_name(f"{path.stem}_samples.npz")
     if samples.exists():
         arrays = dict(np.load(samples))

@@ -190,7 +190,7 @@ def main() -> None:
     out = parse_out(seeds)
     if _NPZ.value and not Path(_NPZ.value).name:
         raise InputError(f"--npz={_NPZ.value} must be a file, such as --npz=samples.npz")
-    npz = Path(_NPZ.value).with_suffix(".npz") if _NPZ.value else None
+    npz = Path(f"{str(Path(_NPZ.value)).removesuffix('.npz')}.npz") if _NPZ.value else None
     if npz and out.suffix == ".gif":
         raise InputError("--npz: an animation has no array; give --out=FILE.png")
     if _TRUNCATION.value is not None and not 0 < _TRUNCATION.value < float("inf"):

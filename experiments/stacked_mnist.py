@@ -3,7 +3,7 @@
 In Huang et al. 2024 (R3GAN, table 1), with small ResNets without normalisation, RpGAN + R1 + R2 finds 1000 modes with a reverse
 KL of 0.078, GAN + R1 + R2 finds 693 with 0.927, and with R1 alone both diverge. In Lin et al. 2018 (PacGAN, table 2), DCGAN
 finds 99 modes with 3.40, and 1000 with 0.06 when it judges packs of two. Here each recipe has the networks of
-configs/stacked_mnist.py, batches of 64 and 4,000 updates of D. Adam's moments and D's norm are those usual for each; recipes
+configs/stacked_mnist.py, batches of 64 and 4,000 updates of D. Adam's betas and D's norm are those usual for each; recipes
 with R1 have a learning rate of 1e-3, the others DCGAN's 2e-4. RpGAN is the relativistic loss on pairs, GAN the
 non-saturating loss. Metrics are of the averaged generator at the last step.
 
@@ -25,7 +25,7 @@ from configs import stacked_mnist
 from games import GAMES
 from gan_jax.data import StackedDataset
 from gan_jax.errors import InputError
-from gan_jax.evaluation.results import markdown, plus_minus
+from gan_jax.evaluation.results import markdown, name_rows_in_errors, plus_minus
 from gan_jax.evaluation.stacks import StackJudge, evaluate_stacks, make_judge
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli
@@ -145,10 +145,11 @@ batches of 64; DCGAN of width {_WIDTH.value}, G with batch norm where the name d
 in D, Adam(0, 0.99) at 1e-3; the others: Adam(0.5, 0.999) at 2e-4 (WGAN-GP: no norm in D, (0, 0.9), λ 10, k = 5). ± is the SE
 over training seeds; one run has none. The classifier of single digits is right on {first["classifier_accuracy"]:.2%} of
 {first["num_held_out"]} digits that it has not seen. As many samples of a perfect sampler have {perfect["modes"]:.4g} modes,
-KL {perfect["kl"]:.4f} ± {error["kl"]:.1g}. *Seen twice*: modes with two samples or more; *confident*: modes with a sample all
-of whose digits have a probability above 1/2. *Published*: modes and KL reported in the papers of R3GAN
-(table 1) and PacGAN (table 2; WGAN-GP: R3GAN's table 3), with other networks and training lengths.
-Hardware: {", or ".join(dict.fromkeys(row["hardware"] for row in rows))};
+KL {perfect["kl"]:.4f} ± {error["kl"]:.1g} (SE over {first["perfect_sampler"]["draws"]} draws). *Seen twice*: modes with two
+samples or more; *confident*: modes with a sample all of whose digits have a probability above 1/2.
+*Published*: modes and KL reported in the papers of R3GAN (table 1) and PacGAN (table 2; WGAN-GP: R3GAN's table 3), with other
+networks (R3GAN's have no normalisation) and training lengths.
+Hardware: {", or ".join(dict.fromkeys(row["hardware"].replace(", 1 cores", ", 1 core") for row in rows))};
 minutes are wall time of training on a busy machine, pauses included:
 DCGAN with seed 1, and RpGAN + R1 without norm in G, were paused for more than an hour.
 
@@ -163,16 +164,18 @@ Rows: [stacked_table.jsonl](stacked_table.jsonl), by `experiments/stacked_mnist.
 def write_results(path: Path) -> None:
     """Write the page and the picture of the rows with these flags, and print the table."""
     rows = [row for row in read_jsonl(path) if settings().items() <= row.items()]
-    complete = [row for row in rows if row["ended"] == "complete"]
+    complete = [row for row in rows if row.get("ended") == "complete"]
     if not complete and not _REDRAW.value:
         print("no run with these flags is complete yet", flush=True)
         return
     if not complete:
         raise InputError(f"{path} has no complete run with these flags: run without --redraw")
-    write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=make_page(rows)))
+    with name_rows_in_errors(path):
+        page = make_page(rows)
+    write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=page))
     samples, curves = dict(np.load(path.with_name("stacked_table_samples.npz"))), {}
     for recipe in RECIPES:
-        if runs := [row for row in complete if row["recipe"] == recipe.name]:
+        if runs := list({row["seed"]: row for row in complete if row["recipe"] == recipe.name}.values()):  # as in the table
             curve = make_curve(runs, "eval/kl")
             curves[recipe.name] = curve._replace(times=curve.times * recipe.entries.get("disc_steps", 1))
     save_table_picture(

@@ -124,8 +124,11 @@ def make_step(
     device's part.
 
     Raises:
-        InputError: a dataset of another shape or number of classes, or a batch that cannot be split or packed.
+        InputError: a dataset of another shape or number of classes, a batch that cannot be split or packed, or a recipe
+            without a discriminator.
     """
+    if gan.networks.disc is None:
+        raise InputError("this recipe was restored for sampling only: make one with gan_jax.recipe to train")
     check_dataset(gan, dataset)
     given = devices is not None
     mode, devices = choose_devices(parallel, dataset.batch_size, devices)

@@ -78,6 +78,9 @@ def sample(
 
     Images are uint8 `[num, H, W, C]`, points float32 `[num, D]`. labels: int `[num]`, by default each class in turn. ema:
     whether to use the averaged generator or the raw one; by default the average where there is one.
+
+    Raises:
+        InputError: no samples, labels that the recipe does not have, or ema of a state that keeps no average.
     """
     latents = sample_latents(example_keys(rng, "latents", num, first=first), gan.latent_dim)
     labels = default_labels(gan, num, first=first) if labels is None else labels

@@ -176,7 +176,11 @@ def abstract_generator(gan: GAN, *, ema: bool) -> TrainState:
 
 
 def generator_variables(state: TrainState, *, ema: bool | None = None) -> dict[str, Any]:
-    """Return the generator's Flax variables: by default the average where there is one; see `ema` of `sampling.sample`."""
+    """Return the generator's Flax variables: by default the average where there is one; see `ema` of `sampling.sample`.
+
+    Raises:
+        InputError: ema of a state that keeps no average.
+    """
     if ema is None:
         ema = state.ema is not None
     if not ema:

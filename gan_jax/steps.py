@@ -115,9 +115,10 @@ def _penalise(
         return judge(gan, params, state, samples, batch.labels, of)[0]
 
     def total() -> tuple[jax.Array, Metrics]:
-        means = {f"penalty/{each.__name__}": jnp.mean(each(disc, batch.images, fake, keys)) for each, _ in gan.penalties}
+        terms = [jnp.mean(each(disc, batch.images, fake, keys)) for each, _ in gan.penalties]
         weights = [gan.penalty_every * weight(state.step) for _, weight in gan.penalties]
-        return sum(map(jnp.multiply, weights, means.values()), jnp.zeros(())), means
+        means = {f"penalty/{each.__name__}": term for (each, _), term in zip(gan.penalties, terms, strict=True)}
+        return sum(map(jnp.multiply, weights, terms), jnp.zeros(())), means
 
     if gan.penalty_every == 1:
         return total()

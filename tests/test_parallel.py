@@ -110,6 +110,8 @@ def test_auto_steps_per_call(monkeypatch, backend, network, intervals, expected)
     monkeypatch.setattr(parallel.jax, "default_backend", lambda: backend)
     config = small_config(sample_every=intervals[0], checkpoint_every=intervals[1])
     assert _steps_per_call(config, small_gan(network)) == expected
+    config.steps_per_call = "1000"
+    assert _steps_per_call(config, small_gan(network)) == min(config.num_steps, *intervals)
 
 
 def test_auto_steps_per_call_bounds_what_travels_at_once(monkeypatch):

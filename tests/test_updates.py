@@ -154,6 +154,21 @@ def test_d_descends_its_penalties_by_their_weight_at_the_step():
     assert float(metrics["loss/disc"]) == pytest.approx(-goal_on(gan, state, batch, RNG), rel=1e-5)
 
 
+def test_penalties_of_one_name_keep_their_own_weights():
+    """Two that one factory has made."""
+
+    def times(factor):
+        def penalty(*inputs):
+            return factor * r1(*inputs)
+
+        return penalty
+
+    both = small_gan("mlp", penalties=((times(1.0), constant(3.0)), (times(10.0), constant(0.5))))
+    one = replace(both, penalties=((r1, constant(8.0)),))
+    (after, _), (expected, _) = (disc_update(gan, small_state(gan), real_batch(gan), RNG) for gan in (both, one))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), after.params.disc, expected.params.disc)
+
+
 def test_a_lazy_penalty_has_so_many_times_its_weight_at_every_so_many_steps():
     eager = small_gan("mlp", penalties=((r1, constant(4.0)),))
     lazy = small_gan("mlp", penalties=((r1, constant(1.0)),), penalty_every=4)

@@ -131,9 +131,9 @@ def load_images(name: str, transform: Transform, *, split: str = "train", data_d
         digits: tuple[Any, Any] = load(transform.image_size, transform.channels, split=whole, data_dir=data_dir)
         images, labels = (array if part is None else array[part(len(array))] for array in digits)
         return images, labels
+    if scheme != "tfds" and split != "train":
+        raise InputError(f"data.name={name} has one split only: data.split={split} must be train")
     if name in PACKAGES:
-        if split != "train":
-            raise InputError(f"data.name={name} has one split only: data.split={split} must be train")
         return load_decoded(packaged_source(name, data_dir), transform)
     if scheme == "numpy":
         return load_numpy(value, transform)

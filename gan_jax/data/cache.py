@@ -26,7 +26,7 @@ _VERIFIED = 2**33  # bytes: verifying a larger file at every start, at 0.4 s for
 _SHOWN = 5  # files named on the console; the record beside the cache names all
 
 Images = tuple[np.ndarray, np.ndarray | None]
-"""Images uint8 `[N, S, S, C]`, and labels int32 `[N]` or None."""
+"""Images uint8 `[N, H, W, C]`, and labels int32 `[N]` or None."""
 
 
 class Item(NamedTuple):

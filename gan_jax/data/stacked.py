@@ -75,7 +75,7 @@ def stacked_from_arrays(
         raise InputError(f"stacked: images {list(dataset.images.shape)} must be [N, H, W, 1], and have labels")
     if isinstance(dataset, StreamedDataset):
         raise InputError(
-            f"data.resident_mib={resident_mib} must be ≥ {-(-images.nbytes // 2**20)}: stacks are made on the device"
+            f"data.resident_mib={resident_mib} must be ≥ {-(-dataset.images.nbytes // 2**20)}: stacks are made on the device"
         )
     if test is not None:
         test = test[0], np.searchsorted(np.unique(labels), np.asarray(test[1])).astype(np.int32)

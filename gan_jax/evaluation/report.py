@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gan_jax.evaluation.metrics import is_of_one_class
-from gan_jax.evaluation.results import QUALITY, find_row
+from gan_jax.evaluation.results import QUALITY
+from gan_jax.files import read_jsonl
 
 _FEW = 0.05  # a recall below which precision says nothing
 _THOUSANDTHS = "kid"  # what ends so is quoted × 10³
@@ -20,12 +21,18 @@ class Baseline(NamedTuple):
 
 
 def find_baseline(path: str | Path, row: Mapping[str, Any]) -> Baseline | None:
-    """Find the baseline of a row: in itself, or in the newest row of a file that `--real` has made with its features."""
+    """Find the baseline of a row: in itself, or in the newest row of a file that `--real` has made of its data and features."""
     if "perfect_sampler" in row:
         return Baseline("perfect sampler", row["perfect_sampler"]["mean"])
-    fields = {key: row.get(key) for key in ("features", "weights_sha256")} | {"baseline": True}
-    found = None if row.get("baseline") else find_row(path, fields)
-    return Baseline(f"real vs real, {found['num']}", found["mean"]) if found else None
+    if row.get("baseline"):
+        return None
+    found = [each for each in read_jsonl(path) if each.get("baseline") and _compared(each) == _compared(row)]
+    return Baseline(f"real vs real, {found[-1]['num']}", found[-1]["mean"]) if found else None
+
+
+def _compared(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return which data a row is compared with, without the number of images, and by which features."""
+    return str(row.get("real")).partition(",")[0], row.get("features"), row.get("weights_sha256")
 
 
 def format_table(row: Mapping[str, Any], baseline: Baseline | None = None) -> str:

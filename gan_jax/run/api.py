@@ -106,8 +106,8 @@ def fit(
     """
     _check_at_least(1, num_steps=num_steps, every=every)
     _check_at_least(0, seed=seed)
-    if gan.networks.disc is None:
-        raise InputError("this recipe was restored for sampling only: make one with gan_jax.recipe to train")
+    if seed >= 2**32:
+        raise InputError(f"seed={seed}: must be below 2**32, as JAX drops the upper bits")
     if state is not None and init_from is not None:
         raise InputError("state and init_from: only one can be given")
     step_fn = make_step(gan, dataset, seed, parallel=parallel, sync_batch_norm=sync_batch_norm)
@@ -172,7 +172,11 @@ def restore(gan: GAN, directory: str | Path) -> TrainState:
 
 
 def evaluate(gan: GAN, state: TrainState, dataset: Dataset, *, num: int = 2000) -> dict[str, float]:
-    """Evaluate num samples as a run does while it trains: metrics by name, and those of real examples as `real/…`."""
+    """Evaluate num samples as a run does while it trains: metrics by name, and those of real examples as `real/…`.
+
+    Raises:
+        InputError: a dataset that is not the recipe's or has no metrics, or too few samples; see `make_evaluator`.
+    """
     evaluator = make_evaluator(gan, dataset, num=num)
     of_samples, of_real = evaluator(state), evaluator.real_baseline()
     short = {name.removeprefix("eval/"): number for name, number in of_samples.items()}
@@ -180,7 +184,11 @@ def evaluate(gan: GAN, state: TrainState, dataset: Dataset, *, num: int = 2000) 
 
 
 def curves(gan: GAN, history: list[dict[str, float]]) -> Figure:
-    """Draw the losses, logits and, where it means something, V of a history, with their values at equilibrium."""
+    """Draw the losses, logits and, where it means something, V of a history, with their values at equilibrium.
+
+    Raises:
+        InputError: a history without rows.
+    """
     if not history:
         raise InputError("history: has no rows")
     return draw_curves(history, gan.objective)

@@ -125,6 +125,8 @@ def _check_values(flat: Mapping[str, Any]) -> None:
         check(f"{optimizer}.learning_rate", 0 < flat[f"{optimizer}.learning_rate"] < float("inf"), "a rate > 0")
         for moment in ("b1", "b2", "final_b2"):
             check(f"{optimizer}.{moment}", 0 <= (flat[f"{optimizer}.{moment}"] or 0) < 1, "a decay in [0, 1)")
+        final_b2 = f"{optimizer}.final_b2"
+        check(final_b2, flat[final_b2] is None or flat[f"{optimizer}.name"] != "sgd", "None for sgd, which has no b2")
         blocks = f"network.{player}.r3gan.blocks"
         check(blocks, 1 <= flat[blocks] <= _MAX_LAYERS, f"an integer from 1 to {_MAX_LAYERS}")
     for key in (
@@ -142,11 +144,13 @@ def _check_values(flat: Mapping[str, Any]) -> None:
             check(key, entry is None or 0 <= entry < float("inf"), "a number ≥ 0")
         if final and entry is not None:
             check("schedule.images", flat["schedule.images"] >= 1, f"≥ 1 where config.{key} is set")
+    augments = flat["augment"] or flat["final_augment_probability"] is None
+    check("augment", bool(augments), "set where config.final_augment_probability is")
     for key in ("augment_probability", "final_augment_probability"):
         check(key, 0 <= (flat[key] or 0) <= 1, "a probability in [0, 1]")
     check("seed", 0 <= flat["seed"] < 2**32, "an integer from 0 to 2**32 - 1")
     check("ema_decay", 0 <= flat["ema_decay"] < 1, "a decay in [0, 1), where 0 keeps no average")
-    half_life = flat["ema_half_life"] or flat["final_ema_half_life"]
+    half_life = flat["ema_half_life"] or flat["final_ema_half_life"] is not None
     check("ema_decay", not (flat["ema_decay"] and half_life), "0 where config.ema_half_life is set: choose one of the two")
     calls = flat["steps_per_call"]
     check("steps_per_call", calls == "auto" or _is_count(calls), "auto or an integer ≥ 1")

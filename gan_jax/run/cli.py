@@ -23,8 +23,9 @@ from gan_jax.run.runtime import enable_compilation_cache, exit_on_signals, keep_
 _COMPILATION_CACHE = flags.DEFINE_boolean("compilation_cache", True, "Cache compiled programs in the user's cache folder.")
 
 
-_default_configs: list[str] = []  # not the library's default, which it parses, with the overrides, where the flag is defined
+_default_configs: list[str] = []  # put into argv: the library would parse a default of its own before `prepare` has checked it
 _resumes: list[bool] = [False]  # whether the config of the run in --workdir comes before that
+_given: list[bool] = [False]  # whether the command line has a config, or an entry of one
 
 
 def define_config(default: str | None = None, *, resumes: bool = False) -> flags.FlagHolder[ConfigDict]:
@@ -41,6 +42,11 @@ def define_config(default: str | None = None, *, resumes: bool = False) -> flags
     except flags.Error as error:  # the library opens a --flagfile here
         fail(f"command line: {error}", 2)
     return holder
+
+
+def config_is_given() -> bool:
+    """Return whether the command line names a config, or overrides an entry of it."""
+    return _given[0]
 
 
 RESUMES = "before the end; rerun the same command to resume from the newest checkpoint, if any"
@@ -112,6 +118,7 @@ def _parse(argv: list[str]) -> list[str]:
     names = _flag_names(argv)
     try:
         if "config" in flags.FLAGS and not {"help", "helpfull", "helpshort"}.intersection(names):
+            _given[0] = any(name == "config" or "config." in name for name in names)
             if "config" not in names:
                 argv[1:1] = [f"--config={path}" for path in _saved_configs(argv) or _default_configs]
             argv[:] = prepare(argv)

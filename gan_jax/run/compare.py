@@ -24,7 +24,7 @@ class Run(NamedTuple):
 
     entries: those that its config uses, flat, without the seed. metrics, evaluations: the rows of metrics.jsonl and eval.jsonl.
     best: the step of the lowest selection metric, None where nothing was evaluated. numbers: the metrics of its evaluations at
-    the best and the final step, by titles such as 'eval/js, final'. minutes: of training, see `_minutes`.
+    the best and the final step, by titles such as 'eval/js, final'. minutes: those of `training_seconds`.
     """
 
     name: str

@@ -41,10 +41,12 @@ def resolve(config: ConfigDict) -> dict[str, Any]:
 
 def check_config(config: ConfigDict) -> None:
     """Raise `InputError` at entries that cannot be trained with: one line with the key and what is allowed."""
-    gan, state = check_recipe(_to_dict(config))
-    if config.batch_size % config.packing:
-        raise InputError(f"config.batch_size={config.batch_size} must be a multiple of config.packing={config.packing}")
-    check_sizes(config, gan, state, len(choose_devices(config.parallel, config.batch_size)[1]))
+    gan, state = check_recipe(entries_of(config))
+    devices = len(choose_devices(config.parallel, config.batch_size)[1])
+    if config.batch_size % (config.packing * devices):
+        each = f" × {devices} devices" if devices > 1 else ""
+        raise InputError(f"config.batch_size={config.batch_size} must be a multiple of config.packing={config.packing}{each}")
+    check_sizes(config, gan, state, devices)
 
 
 def check_recipe(config: Any, sample_shape: tuple[int, ...] | None = None) -> tuple[GAN, TrainState]:
@@ -72,7 +74,8 @@ def refusing_what_no_array_has() -> Iterator[None]:
         raise InputError(f"config: this recipe cannot be built: {type(error).__name__}: {shorten(error)}") from error
 
 
-def _to_dict(config: ConfigDict) -> dict[str, Any]:
+def entries_of(config: ConfigDict) -> dict[str, Any]:
+    """Return a config as a nested dict, or raise `InputError` where it has none."""
     try:
         entries: dict[str, Any] = config.to_dict()
     except Exception as error:  # a placeholder that was not filled in, a section that contains itself
@@ -188,11 +191,15 @@ def make_plan(config: ConfigDict) -> Plan:
 
 
 def _steps_per_call(config: ConfigDict, gan: GAN) -> int:
-    """Return `config.steps_per_call`, where "auto" is what suits the device and the intervals at which the state is needed."""
+    """Return `config.steps_per_call`, where "auto" is what suits the device and the intervals at which the state is needed.
+
+    It is at most the shortest interval: a call that is longer would never fit between two of them.
+    """
     if config.steps_per_call == "auto":
         interval = math.gcd(config.sample_every, config.checkpoint_every, config.eval_every)
         return auto_steps_per_call(gan, interval, config.batch_size)
-    return int(config.steps_per_call)
+    intervals = (config.num_steps, config.sample_every, config.checkpoint_every, config.eval_every or config.num_steps)
+    return min(int(each) for each in (config.steps_per_call, *intervals))
 
 
 def _images_per_step(config: ConfigDict) -> int:

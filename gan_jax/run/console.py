@@ -1,4 +1,4 @@
-"""Standard output and error of a script: whatever becomes of those who read them, the run goes on with its files."""
+"""Standard output and error of a script: whatever becomes of those who read them, the run continues with its files."""
 
 import os
 import sys

@@ -41,6 +41,9 @@ def connect(
     coordinator: HOST:PORT at which process 0 listens. Slurm, Open MPI, GKE or a TPU pod supply what is not given.
     timeout: seconds until all processes must have connected. heartbeat_timeout: seconds without a heartbeat from one process
     after which the others exit.
+
+    Raises:
+        InputError: an address that is none or at which process 0 cannot listen, or no cluster that tells what is not given.
     """
     if coordinator:
         _check_address(coordinator, listens=process_id == 0)

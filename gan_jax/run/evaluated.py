@@ -1,5 +1,6 @@
 """What is evaluated of a run: its steps, each with both kinds of weights, and the images that it trains on."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -23,9 +24,9 @@ class Restored(NamedTuple):
 
 
 class TrainedOn(NamedTuple):
-    """The images uint8 `[N, H, W, C]` that a config trains on, their labels int32 `[N]` from 0 to K - 1, or None, and of what.
+    """The images uint8 `[N, H, W, C]` that a config trains on, and their labels int32 `[N]` from 0 to K - 1, or None.
 
-    names: the K labels of the dataset itself, ascending, or None.
+    names: what the dataset itself calls these K labels, ascending, or None.
     """
 
     images: Any
@@ -65,8 +66,30 @@ def load_trained_on(config: ConfigDict) -> TrainedOn:
     return TrainedOn(images, None if indices is None else indices.astype(np.int32), names)
 
 
+def baseline_split(split: str, trained_split: str) -> str:
+    """Return the split of the real-vs-real baseline: the one trained on, test or train, the first without images of `split`.
+
+    Both are in TFDS's syntax, such as train[:90%]+test.
+
+    Raises:
+        InputError: there is none.
+    """
+    for other in (trained_split, "test", "train"):
+        if _split_names(split).isdisjoint(_split_names(other)):
+            return other
+    raise InputError(f"--real: {split} leaves no split for the baseline: give --split=train or --split=test to compare with")
+
+
+def _split_names(split: str) -> set[str]:
+    return set(re.findall(r"[^\W\d]\w*", split))
+
+
 def as_classes(labels: Any, names: np.ndarray) -> np.ndarray:
-    """Map the labels of another split to 0 to K - 1, as those of the images that the run trains on are."""
+    """Map the labels `[N]` of another split to int `[N]` from 0 to K - 1; names: the K labels trained on, ascending.
+
+    Raises:
+        InputError: a label that is none of them.
+    """
     indices = np.searchsorted(names, labels)
     unknown = names[np.minimum(indices, len(names) - 1)] != labels
     if unknown.any():

@@ -88,7 +88,7 @@ def _check_generator(entries: Mapping[str, Any], *, ema: bool) -> tuple[GAN, Tra
 
 
 def trust(config: ConfigDict, data: str = "", data_dir: str = "") -> ConfigDict:
-    """Return the config of a run with the dataset that may be opened: a record may be a stranger's, the others are the user's.
+    """Return the config of a run with a dataset that may be opened: by name, or at a path in data or data_dir, the user's own.
 
     Raises:
         InputError: the record names a path, which the user has to repeat.

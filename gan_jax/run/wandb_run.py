@@ -21,7 +21,7 @@ def check_installed(project: str) -> None:
 class WeightsAndBiases:
     """Log to the run on Weights & Biases that belongs to a workdir; WANDB_MODE=offline keeps it in WORKDIR/wandb until a sync.
 
-    A resumed run goes on there. Steps that it repeats are there twice, with the same numbers.
+    A resumed run is continued there. Steps that it repeats are there twice, with the same numbers.
 
     Raises:
         InputError: there is no account, no such project, or no connection.
@@ -59,7 +59,7 @@ class WeightsAndBiases:
         self._try(lambda run: run.finish(exit_code=0 if complete else 1))
 
     def _try(self, act: Callable[[Any], object]) -> None:
-        """Do it; where that fails, print a line, and go on without: training does not end because a service does."""
+        """Do it; where that fails, print a line, and continue without it: training does not end because a service does."""
         if self._run is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""The folder of a run as training finds it: locked, checked, and with the state to go on from."""
+"""The folder of a run as training finds it: locked, checked, and with the state to resume from."""
 
 import json
 from collections.abc import Iterator

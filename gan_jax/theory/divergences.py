@@ -34,13 +34,13 @@ class Divergences(NamedTuple):
 
 
 def optimal_discriminator_logits(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
-    """The logit of D* = p/(p + q): log p − log q (seed 000 eq. 14). Where both are 0 any D is optimal: 0 is returned."""
+    """The logit of D* = p/(p + q): log p − log q (notes 000 eq. 14). Where both are 0 any D is optimal: 0 is returned."""
     outside = jnp.isneginf(log_p) & jnp.isneginf(log_q)
     return jnp.where(outside, 0.0, log_p) - jnp.where(outside, 0.0, log_q)
 
 
 def _log_mixture(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
-    """log (p + q)/2; the argument of both KLs in the JSD (seed 000 eq. 17; seed 002 section 1.5 misprints it)."""
+    """log (p + q)/2; the argument of both KLs in the JSD (notes 000 eq. 17; notes 002 section 1.5 misprint it)."""
     return jnp.logaddexp(log_p, log_q) - MAX_JSD
 
 
@@ -62,7 +62,7 @@ def js_from_logs(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
 
 
 def value_from_logs(log_p: jax.Array, log_q: jax.Array, logits: jax.Array) -> jax.Array:
-    """V(D, G) = E_p log D + E_q log(1 − D) of any D, its logits `[..., K]`; unchecked and traceable (seed 000 eq. 6)."""
+    """V(D, G) = E_p log D + E_q log(1 − D) of any D, its logits `[..., K]`; unchecked and traceable (notes 000 eq. 6)."""
     return _mean_under(log_p, jax.nn.log_sigmoid(logits)) + _mean_under(log_q, jax.nn.log_sigmoid(-logits))
 
 
@@ -113,12 +113,16 @@ def js_divergence(p: Any, q: Any) -> np.ndarray:
 
 
 def value_at_optimum(p: Any, q: Any) -> np.ndarray:
-    """V(D*, G), by way of D*, of probability vectors `[..., K]` -> float64 `[...]`; 2·JSD − log 4 (seed 000 eq. 21)."""
+    """V(D*, G), by way of D*, of probability vectors `[..., K]` -> float64 `[...]`; 2·JSD − log 4 (notes 000 eq. 21)."""
     return np.asarray(_on_support(p, q, lambda *logs: _all_from_logs(*logs).value_at_optimum))
 
 
 def cells(low: Any, high: Any, count: int) -> tuple[np.ndarray, float]:
-    """The box from low `[D]` to high `[D]` in `count` cells a side: midpoints float64 `[count**D, D]`, log volume of one."""
+    """The box from low `[D]` to high `[D]` in `count` cells a side: midpoints float64 `[count**D, D]`, log volume of one.
+
+    Raises:
+        InputError: corners of different shapes, or without low < high in a coordinate.
+    """
     low, high = np.atleast_1d(np.asarray(low, np.float64)), np.atleast_1d(np.asarray(high, np.float64))
     if low.shape != high.shape or not np.all(low < high):
         raise InputError(f"the box from {low} to {high}: its corners must have low < high in every coordinate")

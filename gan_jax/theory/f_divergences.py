@@ -35,7 +35,7 @@ def total_variation(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
 
 
 def triangular(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
-    """Sum of (p - q)^2 / (p + q), in [0, 2] (Vincze and Le Cam); Pearson's chi^2 of (p + q)/2 and q, four times."""
+    """Sum of (p - q)^2 / (p + q), in [0, 2] (Vincze and Le Cam): twice Pearson's chi^2 of q from (p + q)/2."""
     # (p - q)/(p + q) is tanh(logit of D* / 2).
     contrast = jnp.tanh(optimal_discriminator_logits(log_p, log_q) / 2)
     return jnp.sum((jnp.exp(log_p) + jnp.exp(log_q)) * contrast**2, axis=-1)

@@ -50,6 +50,12 @@ def test_files_that_hold_no_arrays_are_one_line(tmp_path, monkeypatch):
             load_images(f"numpy:{tmp_path / name}", Transform(8, 1))
 
 
+@pytest.mark.parametrize("scheme", ["numpy", "folder"])
+def test_files_have_one_split(tmp_path, scheme):
+    with pytest.raises(InputError, match=r"data\.name=\w+:.* has one split only: data\.split=train\[:500\] must be train"):
+        load_images(f"{scheme}:{tmp_path}", Transform(8, 1), split="train[:500]")
+
+
 def numpy_images(path, size=8, channels=1):
     return load_images(f"numpy:{path}", Transform(size, channels))
 

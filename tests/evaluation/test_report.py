@@ -62,7 +62,7 @@ def test_numbers_that_say_nothing_have_a_note():
     assert format_metrics({"modes": 9, "kl": 2, "confident": 0.5}, {"modes": 1.0}) == "modes 9 ± 1 (50.0% confident), kl 2"
 
 
-def test_the_baseline_is_that_of_the_features(tmp_path):
+def test_the_baseline_is_that_of_the_data_and_the_features(tmp_path):
     path = tmp_path / "results.jsonl"
     row = {"features": "pixels", "weights_sha256": None, "num": 9, "mean": {"pixels_kid": 0.5}}
     assert find_baseline(path, row) is None
@@ -71,4 +71,7 @@ def test_the_baseline_is_that_of_the_features(tmp_path):
     append_row(path, row)
     assert find_baseline(path, row) == ("real vs real, 9", {"pixels_kid": 0.2})
     assert find_baseline(path, row | {"baseline": True}) is None
+    for real, number in (("mnist5k, 40 held-out images of 50", 0.6), ("emoji, 40 held-out images of 50", 0.7)):
+        append_row(path, row | {"real": real, "mean": {"pixels_kid": number}, "baseline": True})
+    assert find_baseline(path, row | {"real": "mnist5k, 30 training images of 50"}) == ("real vs real, 9", {"pixels_kid": 0.6})
     assert find_baseline(path, row | {"perfect_sampler": {"mean": {"kl": 1.0}}}) == ("perfect sampler", {"kl": 1.0})

@@ -48,6 +48,8 @@ def test_evaluate_a_run_other_images_and_the_real_baseline(run, run_script, tmp_
     np.save(tmp_path / "other.npy", striped(90, seed=1)[0])
     for images in (f"--npz={tmp_path}/other.npy", "--real"):
         run_script("evaluate.py", workdir, data, images, f"--out={tmp_path}/rows.jsonl", "--features=pixels", fast=True)
+    done = run_script("evaluate.py", workdir, data, "--config.data.split=test", status=2, fast=True)
+    assert done.stderr == "error: --config: must be left out with --workdir, whose run has its own\n"
     other, baseline = read_jsonl(tmp_path / "rows.jsonl")
     assert (other["num"], baseline["num"]) == (90, 120)  # not more than there are
     assert baseline["samples"].endswith("120 held-out images of 300")

@@ -8,7 +8,9 @@ import pytest
 from small import small_gan, small_state
 
 from gan_jax import sample
+from gan_jax.errors import InputError
 from gan_jax.evaluation.images import GeneratedImages, draw_labels, hold_out, real_images
+from gan_jax.run.evaluated import baseline_split
 
 
 def test_held_out_images_are_none_that_were_learned_from():
@@ -16,6 +18,25 @@ def test_held_out_images_are_none_that_were_learned_from():
         learned, held_out = hold_out(num)
         assert sorted([*learned, *held_out]) == list(range(num))
         assert len(held_out) == min(2000, 2 * num // 5)
+
+
+@pytest.mark.parametrize(
+    ("split", "trained", "baseline"),
+    [
+        ("train", "train", "test"),
+        ("test", "train", "train"),
+        ("test", "train[:90%]", "train[:90%]"),
+        ("train[:90%]", "train[:90%]", "test"),
+        ("validation", "train+test", "train+test"),
+        ("train[:500]+test", "train[:500]+test", None),
+    ],
+)
+def test_the_baseline_has_no_image_that_it_is_compared_with(split, trained, baseline):
+    if baseline is None:
+        with pytest.raises(InputError, match=r"--real: train\[:500\]\+test leaves no split for the baseline"):
+            baseline_split(split, trained)
+    else:
+        assert baseline_split(split, trained) == baseline
 
 
 def test_real_images_are_all_shuffled_or_those_of_the_indices():

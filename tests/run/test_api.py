@@ -75,6 +75,7 @@ def test_nan_ends_it_with_the_step(ring):
         ({"num_steps": 0}, "num_steps=0: must be an integer ≥ 1"),
         ({"num_steps": 60.0}, "num_steps=60.0: must be an integer"),
         ({"num_steps": 1, "seed": -1}, "seed=-1: must be an integer ≥ 0"),
+        ({"num_steps": 1, "seed": 2**32}, r"seed=4294967296: must be below 2\*\*32"),
     ):
         with pytest.raises(InputError, match=message):
             gan_jax.fit(gan, dataset, **arguments)
@@ -134,7 +135,12 @@ def test_saved_states_and_metrics(ring, tmp_path):
     with pytest.raises(InputError, match=r"must be a folder that gan_jax\.save has written"):
         gan_jax.restore(gan, tmp_path / "none")
     for_sampling = replace(gan, networks=gan_jax.Players(gan.networks.gen, None))
-    for whole in (lambda: gan_jax.restore(for_sampling, tmp_path / "states"), lambda: abstract_state(for_sampling)):
+    for whole in (
+        lambda: gan_jax.restore(for_sampling, tmp_path / "states"),
+        lambda: abstract_state(for_sampling),
+        lambda: gan_jax.make_step(for_sampling, dataset, 0),
+        lambda: gan_jax.fit(for_sampling, dataset, num_steps=1),
+    ):
         with pytest.raises(InputError, match="restored for sampling only"):
             whole()
     metrics = gan_jax.evaluate(gan, state, dataset, num=200)

@@ -95,7 +95,19 @@ def test_bad_values_are_named_before_any_work(key, entry, allowed):
         ),
         ({"num_classes": 10, "packing": 2, "network.name": "mlp"}, "num_classes > 0 and packing > 1"),
         ({"packing": 3}, r"config\.batch_size=8 must be a multiple of config\.packing=3"),
+        (
+            {"augment_probability": 0.0, "final_augment_probability": 0.5, "schedule.images": 9},
+            r"config\.augment= must be set where config\.final_augment_probability is",
+        ),
+        (
+            {"optimizer.gen.name": "sgd", "optimizer.gen.final_b2": 0.5, "schedule.images": 9},
+            r"config\.optimizer\.gen\.final_b2=0\.5 must be None for sgd, which has no b2",
+        ),
         ({"penalty.final_r1": 0.1}, r"config\.schedule\.images=0 must be ≥ 1 where config\.penalty\.final_r1 is set"),
+        (
+            {"ema_decay": 0.9, "final_ema_half_life": 0.0, "schedule.images": 9},
+            r"config\.ema_decay=0\.9 must be 0 where config\.ema_half_life is set",
+        ),
         ({"ema_decay": 0.9, "ema_half_life": 100.0}, r"config\.ema_decay=0\.9 must be 0 where config\.ema_half_life is set"),
         (
             {"data.name": "ring", "network.name": "mlp", "augment": "cutout"},

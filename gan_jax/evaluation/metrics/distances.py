@@ -46,6 +46,9 @@ def nearest_neighbours(samples: Any, train: Any) -> Neighbours:
     """Find the nearest of train `[M, D]` to each of samples `[N, D]`, to see memorised ones. Of equally near ones, any.
 
     Distances are of the differences themselves: exactly 0 for a copy.
+
+    Raises:
+        InputError: no rows on a side, or rows of different dimensions.
     """
     samples, train = as_features(1, samples=samples, train=train)
     indices, distances = np.empty(len(samples), np.int64), np.empty(len(samples))
@@ -62,7 +65,11 @@ def diversity(fake: Any) -> dict[str, float]:
 
 
 def mean_pairwise_distance(samples: Any) -> float:
-    """Compute the mean distance of two different rows of samples `[N, D]`, over all pairs; a collapsed generator has 0."""
+    """Compute the mean distance of two different rows of samples `[N, D]`, over all pairs; a collapsed generator has 0.
+
+    Raises:
+        InputError: fewer than 2 rows.
+    """
     (samples,) = as_features(2, samples=samples)
     total = sum(float(np.sqrt(block).sum()) for _, block in squared_distances(samples, samples))
     return total / (len(samples) * (len(samples) - 1))

@@ -22,7 +22,11 @@ class Moments(NamedTuple):
 
 
 def moments(features: Any) -> Moments:
-    """Compute the moments of features `[N, D]`, N ≥ 1, in float64 whatever their dtype."""
+    """Compute the moments of features `[N, D]`, N ≥ 1, in float64 whatever their dtype.
+
+    Raises:
+        InputError: features that are not such an array of finite numbers.
+    """
     (features,) = as_features(1, features=features)
     return functools.reduce(merge, (_of_block(features[start : start + _ROWS]) for start in range(0, len(features), _ROWS)))
 

@@ -39,7 +39,11 @@ def _with_mean(name: str, by_class: np.ndarray) -> dict[str, float]:
 
 
 def label_accuracy(probabilities: Any, labels: Any) -> float:
-    """Compute the share of p(class | sample) `[N, K]` whose largest entry is that of its label, int `[N]`."""
+    """Compute the share of p(class | sample) `[N, K]` whose largest entry is that of its label, int `[N]`, in [0, 1].
+
+    Raises:
+        InputError: labels that are not one of 0 to K - 1 for each row.
+    """
     (probabilities,) = as_features(1, probabilities=probabilities)
     labels = _check_labels(labels, probabilities)
     if labels.max() >= probabilities.shape[1]:
