@@ -1,4 +1,4 @@
-"""The games from 2014 to 2024 on DCGAN's networks: config entries, with the usual Adam moments and norm of D for each."""
+"""The games from 2014 to 2024 on DCGAN's networks: config entries, with the usual Adam betas and norm of D for each."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """What have ten years of objectives and regularisers bought? Generator, data and time stay the same; the game changes.
 
-Each recipe has its paper's objective and regulariser, and the Adam moments usual for it. Its learning rate is the better of
+Each recipe has its paper's objective and regulariser, and the Adam betas usual for it. Its learning rate is the better of
 two, by the final distance of a run with seed 0; seed 0 is not reported, the other seeds are. Only training steps count towards
 the time: the step times of all recipes are measured once, interleaved, and kept in a row, and give the number of steps of each.
 The distance is the Fréchet distance, in a classifier's features, of 2,000 samples of the averaged generator to 3,000 digits.
@@ -190,7 +190,7 @@ Every generator is a DCGAN with batch norm, width {first["width"]}, trained in b
 32 × 32. Each run has {first["training_seconds"]} s of training steps on {first["hardware"]}. Its samples come from the averaged
 generator (decay 0.998). The discriminator is a DCGAN of half the width, with batch norm, with spectral norm, or, where there is
 a penalty, with neither. Numbers are mean ± SE over training seeds 1, 2, …; seed {TUNING_SEED} was for tuning only.
-Adam's moments are those usual for each recipe. γ of R1 and R2 is 1; λ of WGAN-GP is 10, with five discriminator updates per
+Adam's betas are those usual for each recipe. γ of R1 and R2 is 1; λ of WGAN-GP is 10, with five discriminator updates per
 generator update. Real digits that the classifier has not seen have a distance of {REAL_DISTANCE} from the other digits, and a
 confidence of 0.995.
 

@@ -4,7 +4,7 @@ Claim (notes 002, sections 1.2 and 1.3): maximum likelihood is the minimum of KL
 way to generators that minimise another divergence. Here one Gaussian is fitted to two modes by KL, reverse KL and JSD; the
 KL of maximum likelihood is measured as n grows; and a mixture with the true number of components is fitted to the same
 points by EM (scikit-learn), by gradient ascent of the likelihood, and by GANs whose generator is that mixture: that of 2014,
-first with a learning rate of D that is 0 half way, a mistake, then as it was meant; and relativistic pairs with R1 + R2, tuned
+first with D's learning rate falling to 0 half way, by mistake, then as intended; and relativistic pairs with R1 + R2, tuned
 on the seeds of key 12 and reported on those of key 2. Fits start from k-means, as EM does, or from random means.
 
 Command: python experiments/theory/maximum_likelihood.py [--full]      seconds: long form 322, one core of two
