@@ -202,6 +202,14 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, arguments, message):
     assert not (tmp_path / "x").exists()
 
 
+def test_a_device_without_memory_is_one_line(tmp_path):
+    code = "import jax.numpy as jnp; from gan_jax.run import cli; cli.run(lambda: jnp.ones((1 << 44,)).block_until_ready())"
+    done = forked.run(["-c", code], cwd=tmp_path, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.stderr.startswith("error: out of memory: ")
+    assert done.stderr.endswith("others may use this device too\n")
+
+
 def test_a_config_without_an_entry_or_a_home_is_one_line(tmp_path):
     """`env -u HOME` and a user that the system does not know."""
     (tmp_path / "short.py").write_text(f"{DEFAULT}  config = config.unlock()\n  del config.data.dir\n  return config.lock()")

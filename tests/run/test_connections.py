@@ -113,6 +113,34 @@ cli.run(main)
         assert lines == [own if index == first else other]
 
 
+@pytest.mark.parametrize(("visible", "local"), [(None, None), ("2", [0]), ("0,1", None)])
+def test_a_task_of_slurm_with_one_gpu_of_its_own_asks_for_its_first(monkeypatch, visible, local):
+    """There JAX would ask for the device of the task's number, which is not among those that it sees."""
+    asked = []
+
+    def initialize(*_, local_device_ids, **__):
+        asked.append(local_device_ids)
+        raise RuntimeError("no cluster")
+
+    monkeypatch.setattr(distributed.jax.distributed, "initialize", initialize)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(InputError, match="--distributed: no cluster; give --coordinator"):
+        distributed.connect()
+    assert asked == [local]
+
+
+def test_one_host_of_a_tpu_slice_alone_is_refused_in_a_line(tmp_path):
+    code = "import jax; jax.process_count = lambda: 2; from gan_jax.run import __main__ as m, cli; cli.run(m.main)"
+    done = forked.run(["-c", code, f"--workdir={tmp_path / 'run'}"], cwd=ROOT, env=environment(1))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(
+        "error: this host is one of several of a TPU slice: start the same command with --distributed"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_a_lost_process_makes_a_collective_raise_is_recognised():
     lost = ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:1234")
     assert distributed.is_lost_connection(lost)

@@ -1,6 +1,10 @@
 """Sweeps: which runs they have, what they refuse, and that what is complete is skipped."""
 
+import os
+
+import forked
 import pytest
+from conftest import ROOT
 
 from gan_jax.errors import InputError
 from gan_jax.run import sweep
@@ -54,6 +58,22 @@ def test_every_run_is_checked_before_the_first_is_trained(run_script, tmp_path):
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_sweep_ends_its_runs():
+    code = """
+import subprocess, sys
+sys.path.insert(0, "experiments")
+from sweep import ending
+process = subprocess.Popen(["sleep", "60"])
+try:
+    with ending({process: 1}):
+        raise KeyError
+except KeyError:
+    print(process.wait())
+"""
+    done = forked.run(["-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert (done.stdout, done.returncode) == ("-15\n", 0), done.stderr
 
 
 def test_runs_are_trained_skipped_and_extended(run_script, tmp_path):
