@@ -109,7 +109,10 @@ def _disc_metrics(gan: GAN, objective: jax.Array, real_logits: jax.Array, fake_l
 def _penalise(
     gan: GAN, params: Any, state: TrainState, batch: Batch, fake: jax.Array, keys: Mapping[str, jax.Array]
 ) -> tuple[jax.Array, Metrics]:
-    """Return the weighted sum of the penalties' means, and the means by name; 0 at the steps that a lazy penalty skips."""
+    """Return the weighted sum of the penalties' means, and the means by name; 0 at the steps that a lazy penalty skips.
+
+    Of several penalties of one name, all are in the sum, and the last is the one whose mean has the name.
+    """
 
     def disc(samples: jax.Array, of: jax.Array) -> jax.Array:
         return judge(gan, params, state, samples, batch.labels, of)[0]

@@ -122,6 +122,8 @@ def test_a_batch_that_cannot_be_split_is_refused_in_a_line(monkeypatch, mode):
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="batch_size=6 cannot be split"):
         make_step(small_gan(), from_arrays(random_images(50), batch_size=6), 0, parallel=mode)
+    with pytest.raises(InputError, match=r"config\.batch_size=8 must be a multiple of config\.packing=4 × 4 devices"):
+        check_config(small_config(batch_size=8, packing=4, parallel=mode))
 
 
 def test_a_network_whose_batch_norm_knows_no_axis_is_refused():

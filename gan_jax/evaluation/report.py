@@ -21,7 +21,7 @@ class Baseline(NamedTuple):
 
 
 def find_baseline(path: str | Path, row: Mapping[str, Any]) -> Baseline | None:
-    """Find the baseline of a row: in itself, or in the newest row of a file that `--real` has made of its data and features."""
+    """Find the baseline of a row: in itself, or in the newest row that `--real` has added for its data and features."""
     if "perfect_sampler" in row:
         return Baseline("perfect sampler", row["perfect_sampler"]["mean"])
     if row.get("baseline"):

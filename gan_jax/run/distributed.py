@@ -43,7 +43,7 @@ def connect(
     after which the others exit.
 
     Raises:
-        InputError: an address that is none or at which process 0 cannot listen, or no cluster that tells what is not given.
+        InputError: an address that is malformed or at which process 0 cannot listen, or no cluster to supply what is not given.
     """
     if coordinator:
         _check_address(coordinator, listens=process_id == 0)

@@ -93,11 +93,11 @@ class _Session:
     def __init__(self, plan: Plan, workdir: Path, dataset: Dataset, checkpoints: Checkpoints | None, start: int):
         self.plan, self.config, self.gan, self.workdir = plan, plan.config, plan.gan, workdir
         self.dataset, self.checkpoints, self.start, self.total = dataset, checkpoints, start, plan.config.num_steps
+        self.recorder = Recorder(plan, workdir if checkpoints else None, start=start)
         evaluates = self.config.eval_every and checkpoints
         self.evaluator = make_evaluator(self.gan, dataset, num=self.config.eval_num) if evaluates else None
         self.evaluation: dict[str, float] = {}  # the last one
         self.pictures = Pictures(self.gan, self.config, workdir, dataset)
-        self.recorder = Recorder(plan, workdir if checkpoints else None, start=start)  # last: `run` closes what it opens
 
     def run(self, state: TrainState) -> TrainState:
         """Train to the last step or until there is a reason to stop, save the state and report how the run ended."""

@@ -102,6 +102,8 @@ def trust(config: ConfigDict, data: str = "", data_dir: str = "") -> ConfigDict:
             f"you repeat it: add {flag}={shorten(path)}"
         )
     config.data.name, config.data.dir = data or name, data_dir
+    if config.data.name.startswith(("folder:", "numpy:")):
+        config.data.split = "train"  # the only one of files; 0.1.0 ignored any other
     _check_data(config)
     return config
 

@@ -67,9 +67,9 @@ def test_forty_steps_are_twenty_and_a_new_process_and_twenty_more_to_the_bit(str
 
 def test_samples_on_demand(straight_run, run_script, tmp_path):
     def run(name, *options):
-        files = (f"--out={tmp_path / name}.png", f"--npz={tmp_path / name}.npz")
+        files = (f"--out={tmp_path / name}.png", f"--npz={tmp_path / name}.1")
         done = run_script("sample.py", f"--workdir={straight_run}", *files, *options)
-        return done.stdout, np.load(tmp_path / f"{name}.npz")["samples"]
+        return done.stdout, np.load(tmp_path / f"{name}.1.npz")["samples"]
 
     line, few = run("few", "--num=3", "--seed=1")
     assert re.search(r"3 samples of step 40, EMA weights, seed 1: .*few\.png", line)

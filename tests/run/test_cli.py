@@ -203,7 +203,7 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, arguments, message):
 
 
 def test_a_device_without_memory_is_one_line(tmp_path):
-    code = "import jax.numpy as jnp; from gan_jax.run import cli; cli.run(lambda: jnp.ones((1 << 44,)).block_until_ready())"
+    code = "import jax.numpy as jnp; from gan_jax.run import cli; cli.run(lambda: jnp.ones((1 << 46,)).block_until_ready())"
     done = forked.run(["-c", code], cwd=tmp_path, env=ENVIRONMENT)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert done.stderr.startswith("error: out of memory: ")

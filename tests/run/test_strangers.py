@@ -193,11 +193,14 @@ def test_embedded_cached_and_registered_datasets_are_known(name):
     ],
 )
 def test_a_path_of_a_record_is_opened_where_it_is_repeated(name, folder, flags, allowed):
-    overrides = {"data.name": name, "data.dir": folder} | ({"data.channels": 3} if name.startswith("stacked") else {})
+    overrides = {"data.name": name, "data.dir": folder, "data.split": "train[:9]"} | (
+        {"data.channels": 3} if name.startswith("stacked") else {}
+    )
     config = ConfigDict(small_config(**overrides, **CONFIG).to_dict())
     if isinstance(allowed, tuple):
         data = trust(config, **flags).data
         assert (data.name, data.dir) == allowed
+        assert data.split == ("train" if data.name.startswith("folder:") else "train[:9]")  # of files, as all were read
     else:
         with pytest.raises(InputError, match=f"add {allowed}$"):
             trust(config, **flags)
