@@ -35,7 +35,7 @@ from gan_jax.evaluation.comparison import Reference, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS
 from gan_jax.evaluation.images import draw_labels, real_images
 from gan_jax.evaluation.neighbours import find_neighbours
-from gan_jax.evaluation.results import append_row, find_row, markdown, name_rows_in_errors, plus_minus
+from gan_jax.evaluation.results import append_row, find_row, hardware_of, markdown, name_rows_in_errors, plus_minus
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli, plots
 from gan_jax.run.config import load_configured_images
@@ -172,7 +172,6 @@ def make_page(rows: list[dict[str, Any]], name: str) -> str:
     pairs = ", above the training images nearest to them" if TABLES[name].neighbours else ""
     has_best = any("best" in row for row in rows)
     best = "The best step has the lowest classifier Fréchet distance during training. " if has_best else ""
-    hardware = dict.fromkeys(row["hardware"].replace(", 1 cores", ", 1 core") for row in rows)
     return f"""# {TABLES[name].title}
 
 {_NUM.value} samples of the averaged generator at the last step, against as many test images; {_IMAGES.value:,} images for D
@@ -180,7 +179,7 @@ def make_page(rows: list[dict[str, Any]], name: str) -> str:
 {best}± is the SE over training seeds; one run has none.
 Images, generated and real, are 28 × 28 with a black border of 2. *Training images*: the real-vs-real
 baseline, of images that the classifier has learned from.
-Hardware: {"; ".join(hardware)}.
+Hardware: {"; ".join(hardware_of(rows))}.
 
 Rows: [{stem()}.jsonl]({stem()}.jsonl), by `experiments/fashion_mnist.py --table={name}`.
 

@@ -25,7 +25,7 @@ from configs import stacked_mnist
 from games import GAMES
 from gan_jax.data import StackedDataset
 from gan_jax.errors import InputError
-from gan_jax.evaluation.results import markdown, name_rows_in_errors, plus_minus
+from gan_jax.evaluation.results import hardware_of, markdown, name_rows_in_errors, plus_minus
 from gan_jax.evaluation.stacks import StackJudge, evaluate_stacks, make_judge
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli
@@ -149,7 +149,7 @@ KL {perfect["kl"]:.4f} ± {error["kl"]:.1g} (SE over {first["perfect_sampler"]["
 samples or more; *confident*: modes with a sample all of whose digits have a probability above 1/2.
 *Published*: modes and KL reported in the papers of R3GAN (table 1) and PacGAN (table 2; WGAN-GP: R3GAN's table 3), with other
 networks (R3GAN's have no normalisation) and training lengths.
-Hardware: {", or ".join(dict.fromkeys(row["hardware"].replace(", 1 cores", ", 1 core") for row in rows))};
+Hardware: {", or ".join(hardware_of(rows))};
 minutes are wall time of training on a busy machine, pauses included:
 DCGAN with seed 1, and RpGAN + R1 without norm in G, were paused for more than an hour.
 
@@ -164,7 +164,8 @@ Rows: [stacked_table.jsonl](stacked_table.jsonl), by `experiments/stacked_mnist.
 def write_results(path: Path) -> None:
     """Write the page and the picture of the rows with these flags, and print the table."""
     rows = [row for row in read_jsonl(path) if settings().items() <= row.items()]
-    complete = [row for row in rows if row.get("ended") == "complete"]
+    with name_rows_in_errors(path):
+        complete = [row for row in rows if row["ended"] == "complete"]
     if not complete and not _REDRAW.value:
         print("no run with these flags is complete yet", flush=True)
         return

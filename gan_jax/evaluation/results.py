@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -84,6 +84,11 @@ def name_rows_in_errors(path: str | Path) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
         raise InputError(f"{path}: a row has a missing or wrong field ({what}); remove that row") from error
+
+
+def hardware_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the hardware of rows, each kind once; the plural of older rows is put right."""
+    return list(dict.fromkeys(row["hardware"].replace(", 1 cores", ", 1 core") for row in rows))
 
 
 def mean_and_error(numbers: Any) -> tuple[float, float]:
