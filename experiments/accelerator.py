@@ -85,7 +85,7 @@ def r3gan() -> ConfigDict:
 
 def _raced(config: ConfigDict, race: Race, **fields: Any) -> Job:
     def make() -> dict[str, Any]:
-        row = measure(config, race, measure_ceilings(config.network.dtype))
+        row = measure(config, race, measure_ceilings(config.network.dtype, tiny=_TINY.value))
         show(row)
         return row
 

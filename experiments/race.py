@@ -34,10 +34,13 @@ class Race(NamedTuple):
     profile: str | None = None
 
 
-def measure_ceilings(dtype: str) -> dict[str, float]:
-    """The best rates of a large matrix product (FLOP/s) and a large copy (bytes/s, read and written) in this process."""
+def measure_ceilings(dtype: str, *, tiny: bool = False) -> dict[str, float]:
+    """The best rates of a large matrix product (FLOP/s) and a large copy (bytes/s, read and written) in this process.
+
+    tiny: of small ones, for a test of a script, which measure nothing.
+    """
     on_cpu = jax.default_backend() == "cpu"
-    side, copied = (2048, 2**26) if on_cpu else (8192, 2**29)
+    side, copied = (64, 2**10) if tiny else (2048, 2**26) if on_cpu else (8192, 2**29)
 
     def best(function: Callable[[jax.Array], jax.Array], argument: jax.Array) -> float:
         seconds = []

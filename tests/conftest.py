@@ -61,6 +61,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No curves and no animation at the end of a run here: they take longer than a small run."""
+    monkeypatch.setattr("gan_jax.run.loop.save_run_plots", lambda workdir: [])
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """An empty folder for a user's images."""
     (tmp_path / "images").mkdir()

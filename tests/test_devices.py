@@ -41,7 +41,7 @@ def test_latents_and_augmentation_have_the_keys_of_one_device_to_the_bit(seen):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
 def test_gradients_and_statistics_are_those_of_one_device(seen, dtype, tolerance):
-    """Batch norm with k = 2; R1 and augmentation; labels and an objective of pairs that averages over the whole batch.
+    """Batch norm; R1 and augmentation with k = 2; labels and an objective of pairs that averages over the whole batch.
 
     Gradients, not loss curves: Adam hides a constant factor.
     """
@@ -55,8 +55,10 @@ def test_all_device_counts_are_tried_under_every_mode(seen):
     assert {(row["mode"], row["devices"]) for row in rows} == {
         (mode, count) for mode in MODES_OF_MANY for count in (1, 2, 4, 8)
     }
-    for name in {row["recipe"] for row in rows}:
-        assert {row["mode"] for row in rows if row["recipe"] == name} == set(MODES_OF_MANY)
+    under_both = {row["recipe"] for row in rows if row["mode"] == "pmap"} & {
+        row["recipe"] for row in rows if row["mode"] == "shard_map"
+    }
+    assert {row["recipe"] for row in rows} - under_both == {"R1, augmentation, k = 2"}
 
 
 def test_batch_norm_of_each_devices_part_is_another_model(seen):
@@ -91,11 +93,13 @@ def test_the_state_stays_one_plain_state_on_all_devices_and_is_donated(seen, mod
     }
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_a_run_on_many_devices_says_so_and_resumes_on_one(seen, workdir, capsys):
     """15 steps in two calls on eight, five more on one."""
     assert seen["runs"].count("pmap over 8 devices, batch norm over the device's part of it") == 2
     assert "resuming at step 10" in seen["runs"]
-    assert int(train(small_config(num_steps=20, sync_batch_norm=False, parallel="jit"), workdir).step) == 20
+    config = small_config(num_steps=20, sync_batch_norm=False, parallel="jit", **{"network.name": "mlp"})
+    assert int(train(config, workdir).step) == 20
     assert "resuming at step 15" in capsys.readouterr().out
     assert [row["step"] for row in read_jsonl(workdir / "metrics.jsonl")] == [5, 10, 15, 20]
     rows = read_jsonl(workdir / "runs.jsonl")

@@ -125,6 +125,7 @@ def test_what_cannot_be_stacked_is_one_line(tmp_path):
         load_images("stacked:mnist", Transform(32, 3))
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_a_run_on_stacks_resumes_to_the_bit_with_labels(tmp_path):
     entries = {"data.name": "stacked:mnist5k", "data.channels": 3, "network.name": "mlp", "num_classes": 1000}
     entries |= {"network.mlp.hidden": (8,), "parallel": "jit"}

@@ -46,7 +46,7 @@ def resident(file, **options):
 def test_a_streamed_batch_is_the_resident_one(file, workers):
     """In order, after a jump as on resume, and for another seed."""
     left, right = streamed(file, workers), resident(file)
-    positions = [(0, 0), (0, 1), (0, 2), (3, 9), (3, 10)] if workers else [(0, 0), (0, 1), (0, 40), (0, 3), (3, 3), (3, 4)]
+    positions = [(3, 9), (3, 10), (3, 11)] if workers else [(0, 0), (0, 1), (0, 40), (0, 3), (3, 3), (3, 4)]
     load = jax.jit(left.load)
     for seed, step in positions:
         expected = jax.device_get(right.batches(seed, step, 2))
@@ -120,6 +120,7 @@ def test_the_devices_copy_is_not_the_callers_array_nor_a_file(tmp_path):
     assert int(dataset.images.max()) == 0
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_a_run_that_streams_and_resumes_in_mid_epoch_is_the_resident_run_to_the_bit(tmp_path):
     """5,000 images, 8 a step: no epoch ends here. Where images live is free on resume."""
     streamed = {"data.resident_mib": 0, "data.workers": 0}

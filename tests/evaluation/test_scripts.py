@@ -2,12 +2,17 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from stripes import striped
 from test_tfds import write_idx_set
 
+from configs import ring
+from gan_jax import create_state
 from gan_jax.files import read_jsonl
+from gan_jax.run.checkpoints import Checkpoints
+from gan_jax.run.config import make_gan, resolve
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -85,11 +90,13 @@ def test_evaluate_stacked_digits(run_script, tmp_path):
 
 
 def test_evaluate_points(run_script, tmp_path):
-    small = ("--config.num_steps=2", "--config.batch_size=8", "--config.network.mlp.hidden=8", "--config.eval_every=0")
-    run_script("train.py", "--config=experiments/configs/ring.py", f"--workdir={tmp_path}", *small, fast=True)
+    config = ring.get_config()
+    config.network.mlp.hidden = (8,)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(create_state(make_gan(config), jax.random.key(0)), resolve(config))
     run_script("evaluate.py", f"--workdir={tmp_path}", "--num=70", "--seeds=2", fast=True)
     rows = read_jsonl(tmp_path / "results.jsonl")
-    assert {(row["step"], row["num"], row["seeds"], row["real"]) for row in rows} == {(2, 70, 2, "ring")}
+    assert {(row["step"], row["num"], row["seeds"], row["real"]) for row in rows} == {(0, 70, 2, "ring")}
     assert rows[0]["mean"].keys() == {"modes", "high_quality", "reverse_kl", "js"}
     done = run_script("evaluate.py", f"--workdir={tmp_path}", "--neighbours", status=2, fast=True)
     assert done.stderr == "error: --neighbours: must be left out for ring, of which modes are counted\n"

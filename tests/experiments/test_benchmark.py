@@ -172,7 +172,7 @@ def test_the_benchmark_writes_a_row_for_each_combination(run_script, tmp_path):
 
 def test_the_benchmark_splits_a_batch_over_devices(run_script, tmp_path):
     out = tmp_path / "devices.jsonl"
-    small = ("--config=gan_jax/configs/default.py", "--config.network.dcgan.base_width=4", "--config.batch_size=8")
+    small = ("--config=gan_jax/configs/default.py", "--config.network.name=mlp", "--config.batch_size=8")
     done = run_script(
         "benchmark.py", *small, "--size=8", "--devices=1,2", "--steps=1", "--repeats=1", f"--out={out}", fast=True
     )

@@ -191,8 +191,8 @@ def test_mixtures(tmp_path):
 def test_toys(tmp_path):
     """Weights that are traced, all games in one program, are those of a game alone; and what counts as a failure."""
     recipe = {"steps": 20, "batch_size": 16, "hidden": [8], "rate": 1e-2}
-    row = perform(toys.EXPERIMENT, tmp_path, recipe=recipe, games=("RpGAN + R1", "GAN + R1"), looks=2)
-    assert set(row["densities"]["ring"]) == {"RpGAN + R1", "GAN + R1"}
+    row = perform(toys.EXPERIMENT, tmp_path, recipe=recipe, games=("RpGAN + R1", "RpGAN, no penalty"), looks=2)
+    assert set(row["densities"]["ring"]) == {"RpGAN + R1", "RpGAN, no penalty"}
     assert np.shape(row["densities"]["ring"]["RpGAN + R1"]["js"]) == (2, 2)
     of_pairs, ring, rng = mixtures.Recipe(**recipe, objective="relativistic"), toys.DENSITIES["ring"], jax.random.key(1)
     weights, means = jnp.array([(10.0, 0.0), (0.0, 0.0)]), jnp.asarray(ring.means, jnp.float32)

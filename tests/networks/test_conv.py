@@ -103,19 +103,6 @@ def test_value_against_the_sum_that_defines_it(groups):
     np.testing.assert_allclose(strided_conv(Geometry((6, 6), 2, 1, groups), images, kernel), expected, rtol=1e-10, atol=1e-12)
 
 
-@by_geometry
-def test_the_two_are_adjoint(window, geometry):
-    """<conv(x, w), y> = <x, conv_transpose(y, w)>."""
-
-    @jax.jit
-    def products(images, kernel, features):
-        left = jnp.vdot(strided_conv(geometry, images, kernel), features)
-        return left, jnp.vdot(images, fractionally_strided_conv(geometry, features, kernel))
-
-    left, right = products(*arrays(window, geometry))
-    assert float(left) == pytest.approx(float(right), rel=1e-10)
-
-
 @pytest.fixture
 def winograd_everywhere(monkeypatch):
     """Small arrays by the nine products too."""

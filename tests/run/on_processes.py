@@ -37,7 +37,7 @@ def datasets():
 def trained(mode, name, dataset):
     """The state after two steps; the optimiser's is the gradients of the last update."""
     sgd = optax.sgd(0.1, momentum=0.0)
-    gan = small_gan("mlp" if name == "points" else "dcgan", disc_steps=2)
+    gan = small_gan("mlp", disc_steps=2) if name == "points" else small_gan()
     gan = replace(gan, optimizers=Players(sgd, sgd))
     state, metrics = make_step(gan, dataset, 0, parallel=mode)(small_state(gan), 0, 2)
     assert all(leaf.is_fully_addressable and leaf.is_fully_replicated for leaf in jax.tree.leaves((state, metrics)))

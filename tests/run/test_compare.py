@@ -1,6 +1,7 @@
 """Runs beside one another: what is grouped and averaged, and what is refused."""
 
 import csv
+import json
 
 import pytest
 from written_runs import data_of, shown, write_rows, write_run, write_table
@@ -35,6 +36,16 @@ def test_a_setting_of_both_players_is_one_entry_and_unused_options_are_none(tmp_
     settings = [group.settings for group in groups]
     assert settings[0] == {"network.gen.mlp.hidden": [128, 128], "optimizer.b1": 0.5}
     assert [each["network.gen.mlp.hidden"] for each in settings] == [[128, 128], [128, 128], [3]]
+
+
+def test_a_run_with_another_history_is_another_experiment(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / str(seed), seed=seed)
+    history = [{"step": 4, "changes": {"objective": ["hinge", "minimax"]}}]
+    path = tmp_path / "1" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"history": history}))
+    groups = group_runs(read_runs([tmp_path]))
+    assert [(len(group.runs), group.settings.get("history")) for group in groups] == [(1, None), (1, history)]
 
 
 def test_rows_of_evaluate_are_those_of_the_averaged_weights_at_the_run_s_best_and_final_step(tmp_path):

@@ -22,10 +22,7 @@ from gan_jax.run.restore import restore_run
 from gan_jax.run.saved import get_config
 from gan_jax.run.workdir import has_checkpoint
 
-
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch):
-    monkeypatch.setattr("gan_jax.run.loop.save_run_plots", lambda workdir: [])
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,8 @@ from gan_jax.run.pictures import save_run_plots
 from gan_jax.run.restore import restore_run
 from gan_jax.run.runtime import lock_workdir
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
@@ -177,6 +179,7 @@ def test_nearly_identical_samples_are_reported_and_stop_the_run_where_the_config
 
 
 def test_the_end_is_made_up_where_a_run_was_killed_between_its_last_checkpoint_and_its_last_rows(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "save_run_plots", save_run_plots)
     few = {"num_steps": 2, "sample_every": 2, "checkpoint_every": 2, "eval_every": 2}
     config = small_config(**few, eval_num=100, **{"data.name": "ring", "network.name": "mlp"})
     killed = tmp_path / "killed"

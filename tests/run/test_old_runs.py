@@ -26,11 +26,7 @@ from gan_jax.run.saved import get_config
 
 POINTS = Path(__file__).parent / "old_runs" / "0.2.0.dev0" / "points"
 OLD = sorted(Path(__file__).parent.glob("old_runs/*/*/"))
-
-
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch):
-    monkeypatch.setattr("gan_jax.run.loop.save_run_plots", lambda workdir: [])
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 @pytest.mark.parametrize("workdir", OLD, ids=lambda path: "/".join(path.parts[-2:]))

@@ -9,7 +9,8 @@ from small import small_config
 from gan_jax import create_state
 from gan_jax.errors import InputError
 from gan_jax.memory import check_fits, format_bytes, host_bytes
-from gan_jax.run.config import check_config, check_recipe, make_gan
+from gan_jax.run.checkpoints import Checkpoints
+from gan_jax.run.config import check_config, check_recipe, make_gan, resolve
 from gan_jax.run.sizes import largest_layer_bytes, tree_bytes
 from gan_jax.state import abstract_state
 
@@ -75,9 +76,10 @@ def test_what_fits_is_not_refused():
 
 
 def test_more_samples_than_fit_are_one_line(run_script, tmp_path):
-    small = ("--config.num_steps=1", "--config.batch_size=8", "--config.network.mlp.hidden=8", "--config.eval_every=0")
-    run_script("train.py", "--config=experiments/configs/ring.py", f"--workdir={tmp_path}", *small, fast=True)
-    for script, flag in (("sample.py", "--num=1000000000"), ("evaluate.py", "--num=1000000000000")):
+    config, flag = small_config(**MLP, **{"data.name": "ring"}), "--num=1000000000000"
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(create_state(make_gan(config), jax.random.key(0)), resolve(config))
+    for script in ("sample.py", "evaluate.py"):
         done = run_script(script, f"--workdir={tmp_path}", flag, status=2, fast=True)
         assert done.stderr.startswith(f"error: {flag} takes ")
         assert done.stderr.count("\n") == 1

@@ -50,6 +50,7 @@ with StopSignals():
         assert process.written() == said
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_a_second_run_on_a_workdir_is_refused_while_the_first_lives(tmp_path):
     code = "import sys, time; from pathlib import Path; from gan_jax.run.runtime import lock_workdir\n"
     code += "with lock_workdir(Path(sys.argv[1])):\n print('ready', flush=True)\n time.sleep(60)"

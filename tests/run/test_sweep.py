@@ -5,6 +5,7 @@ import os
 import forked
 import pytest
 from conftest import ROOT
+from old_run import edit
 
 from gan_jax.errors import InputError
 from gan_jax.run import sweep
@@ -85,7 +86,10 @@ def test_runs_are_trained_skipped_and_extended(run_script, tmp_path):
     one = run_script(*command[:3], "--config.seed=0,7", *SMALL, "--launcher=submitit", fast=True).stdout
     assert "seed=0: complete\n2 runs, 1 complete\njob " in one
     assert sweep.is_complete(tmp_path / "seed=7", sweep.make_config(RING, sweep.Run("", ("--config.seed=7", *SMALL))))
-    done = run_script(*command[:3], "--config.seed=0,1", *SMALL, "--config.objective=hinge", "--jobs=2", status=1, fast=True)
-    assert "seed=1: status 2" in done.stdout
-    assert "has a run with another config (objective: non_saturating -> hinge)" in done.stdout
-    assert done.stderr.startswith("error: 2 of 2 runs failed: seed=")
+    edit(tmp_path / "seed=1", lambda config: config.update(objective="hinge"))
+    (tmp_path / "seed=1" / "runs.jsonl").unlink()
+    done = run_script(*command, status=1, fast=True)
+    assert "seed=0: complete\n2 runs, 1 complete\n" in done.stdout
+    assert "1 of 1: seed=1: status 2" in done.stdout
+    assert "has a run with another config (objective: hinge -> non_saturating)" in done.stdout
+    assert done.stderr.startswith("error: 1 of 1 runs failed: seed=1")

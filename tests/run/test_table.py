@@ -24,6 +24,7 @@ def test_own_entries_are_those_that_differ_from_the_default():
     assert not any(key.startswith("data.dir") for key in entries)
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_a_run_that_has_its_row_is_neither_trained_nor_evaluated_again(tmp_path):
     def evaluate():
         calls.append(table.restored_samples(tmp_path / "run", 5)[0:5].shape)

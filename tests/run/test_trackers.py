@@ -21,8 +21,10 @@ CONFIG = {"data.name": "ring", "network.name": "mlp", "ema_decay": 0.9, "eval_ev
 def run(tmp_path_factory):
     """A run of 20 steps that was stopped after 10, with an average of its generator."""
     workdir = tmp_path_factory.mktemp("runs") / "ring"
-    for num_steps in (10, 20):
-        train(small_config(**CONFIG, num_steps=num_steps), workdir)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gan_jax.run.loop.save_run_plots", lambda workdir: [])
+        for num_steps in (10, 20):
+            train(small_config(**CONFIG, num_steps=num_steps), workdir)
     return workdir
 
 
@@ -111,6 +113,7 @@ def test_a_project_without_the_package_is_one_line_before_anything_is_written(tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_weights_and_biases_get_the_run_offline_and_a_resumed_one_goes_on_in_it(tmp_path, monkeypatch, capsys):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")

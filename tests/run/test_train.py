@@ -57,6 +57,7 @@ def test_a_run_leaves_logs_pictures_and_a_checkpoint_and_a_second_call_changes_n
     assert {path for path in before | after if before.get(path) != after.get(path)} == set()
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_samples_are_evaluated_and_the_best_step_is_kept_beside_the_last(tmp_path, capsys):
     points = {"data.name": "ring", "num_classes": 8, "network.name": "mlp"}
     train(small_config(**points, eval_every=4, eval_num=100, keep_checkpoints=1), tmp_path)
@@ -75,6 +76,7 @@ def test_samples_are_evaluated_and_the_best_step_is_kept_beside_the_last(tmp_pat
     assert f"eval/js of the best and the final checkpoint: {js[best]:.4g} at step {best} and {js[20]:.4g} at step 20" in printed
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_pictures_of_a_conditional_run_have_a_class_in_each_row_and_its_evaluations_metrics_by_label(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(evaluator, "make_classifier", lambda *data: make_classifier(*data, recipe=RECIPE))
@@ -135,6 +137,7 @@ def test_a_run_without_v_is_recorded_and_not_stopped(tmp_path, capsys):
     assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_points_are_plotted_over_their_density(tmp_path):
     options = {"data.name": "grid", "network.name": "mlp", "num_steps": 2, "objective": "hinge", "packing": 2}
     train(small_config(**options), tmp_path)
@@ -193,6 +196,7 @@ def test_bad_data_leaves_nothing_behind(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_a_larger_number_of_steps_continues(shared_run, capsys):
     _, workdir = shared_run
     state = train(small_config(num_steps=25), workdir)
@@ -201,6 +205,7 @@ def test_a_larger_number_of_steps_continues(shared_run, capsys):
     assert [row["step"] for row in read_jsonl(workdir / "metrics.jsonl")] == [5, 10, 15, 20, 25]
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_the_step_is_compiled_once_for_new_and_restored_states(tmp_path, monkeypatch):
     traces = []
     real_train_step = parallel.train_step

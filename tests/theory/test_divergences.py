@@ -112,8 +112,7 @@ def test_what_is_no_distribution_is_refused(formula, p, message):
         formula(p, [0.5, 0.5])
 
 
-@pytest.mark.parametrize("stddev", [1.0, 0.01])
-@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize(("stddev", "dimensions"), [(1.0, 1), (0.01, 1), (0.01, 2)])
 def test_quadrature_of_gaussians_is_the_closed_form(stddev, dimensions):
     """KL = |m1 − m2|²/(2 s²) for equal widths; identity 1; the box is 500 standard deviations wide."""
     p, q = gaussian(np.zeros(dimensions), stddev), gaussian(np.full(dimensions, 1.5 * stddev), stddev)
