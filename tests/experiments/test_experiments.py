@@ -1,4 +1,4 @@
-"""Every script in its short form, as a user runs it; exact resume in new processes; the README's example; the wheel."""
+"""Scripts in their short forms, as a user runs them; exact resume in new processes; the README's example; the wheel."""
 
 import os
 import re
