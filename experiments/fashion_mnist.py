@@ -13,8 +13,8 @@ lowest classifier Fréchet distance, as evaluated during training.
 
 Command: python experiments/fashion_mnist.py --table=losses --features=inception
 All four have been run, with the classifier's features: a run takes 4 to 8 minutes when 2 cores do little else, 6 to 10 on one
-core, up to 34 on a busy machine. Inception, with which games of `losses` have been evaluated for one seed, takes 6 on 2 cores
-and 11 on one for each 5,000 images (`make inception` first);
+core, up to 34 on a busy machine. Eight games of `losses` have FID too, for one seed: Inception takes 6 minutes on 2 cores, 11
+on one, for each 5,000 images (`make inception` first);
 --features=classifier takes seconds, but is not FID. --table=digits needs `make mnist`. Writes fashion_TABLE.jsonl (for
 digits, mnist_digits.jsonl), .md, .png and _samples.npz in --results, and the runs below --runs. Resumable: a run resumes from
 its checkpoint, and one that has its row is not run again; --redraw writes the page and the picture from the rows alone.

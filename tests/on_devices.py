@@ -67,7 +67,7 @@ def recipe(name, dtype):
         gan = replace(small_gan(), networks=make_networks("dcgan", (16, 16, 1), base_width=4, dtype=dtype))
     elif name == PENALTY:
         networks = make_networks("mlp", (8, 8, 1), hidden=(16,), dtype=dtype)
-        augment = diffaugment("translation")
+        augment = diffaugment("color,translation,cutout")
         penalty = lambda disc, real, *others: r1(disc, real.astype(dtype), *others)  # noqa: E731  # else its sum is float32
         options = {"penalties": ((penalty, constant(1.0)),), "augment": augment, "disc_steps": 2}
         gan = replace(small_gan("mlp", **options), sample_shape=(8, 8, 1), networks=networks)
