@@ -148,6 +148,18 @@ def test_a_penalty_is_allowed_with_any_norm_but_batch_norm(name, norm):
 
 
 @every_image_network
+def test_u_does_not_depend_on_the_images(name):
+    """So that both passes of an update, and all parts of a batch, arrive at the same."""
+    module, images = network("disc", name, norm="spectral"), inputs_of("disc")
+    variables = init(module, images)
+    left, right = (in_train_mode(module)(variables, part, None)[1] for part in (images[:4], 2.0 * images[4:]))
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+    assert any(
+        np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (left["batch_stats"], variables["batch_stats"])), strict=True)
+    )
+
+
+@every_image_network
 def test_a_batch_in_two_parts_is_the_whole_batch(name):
     """Under a mapped axis, conditional batch norm takes the statistics of all parts."""
     module, latents = network("gen", name, num_classes=K), inputs_of("gen")
