@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from stripes import striped
 from test_tfds import write_idx_set
 
@@ -50,14 +51,21 @@ def test_evaluate_a_run_other_images_and_the_real_baseline(run, run_script, tmp_
     assert lines[start + 2].startswith("pixels_frechet ")
     assert " ± " in lines[start + 2]
     assert "warning: fake: 60 samples of 64 dimensions" in done.stdout
-    np.save(tmp_path / "other.npy", striped(90, seed=1)[0])
-    for images in (f"--npz={tmp_path}/other.npy", "--real"):
-        run_script("evaluate.py", workdir, data, images, f"--out={tmp_path}/rows.jsonl", "--features=pixels", fast=True)
+    others = striped(90, seed=1)[0]
+    np.save(tmp_path / "other.npy", others)
+    (tmp_path / "folder").mkdir()
+    for number, image in enumerate(others):
+        Image.fromarray(image[..., 0]).save(tmp_path / "folder" / f"{number:02}.png")
+    for images in (f"--npz={tmp_path}/other.npy", "--real", f"--folder={tmp_path}/folder"):
+        flags = (f"--out={tmp_path}/rows.jsonl", "--features=pixels", "--num_real=200")
+        run_script("evaluate.py", workdir, data, images, *flags, fast=True)
     done = run_script("evaluate.py", workdir, data, "--config.data.split=test", status=2, fast=True)
     assert done.stderr == "error: --config: must be left out with --workdir, whose run has its own\n"
-    other, baseline = read_jsonl(tmp_path / "rows.jsonl")
-    assert (other["num"], baseline["num"]) == (90, 120)  # not more than there are
+    other, baseline, folder = read_jsonl(tmp_path / "rows.jsonl")
+    assert (other["num"], baseline["num"], folder["num"]) == (90, 120, 90)  # not more than there are
+    assert [row["num_real"] for row in (other, baseline, folder)] == [200, 180, 200]  # of 300, of which 120 are held out
     assert baseline["samples"].endswith("120 held-out images of 300")
+    assert folder["mean"] == other["mean"]  # the same images
     assert other["mean"].keys() == rows[0]["mean"].keys()
     assert max(row["mean"]["pixels_frechet"] for row in (other, baseline)) < rows[0]["mean"]["pixels_frechet"] / 2
 
@@ -143,6 +151,10 @@ def test_a_table_of_fashion_mnist_in_small(run_script, tmp_path, monkeypatch):
     assert "| minimax | " in run_script("fashion_mnist.py", *small, "--redraw", fast=True).stdout
     assert (tmp_path / "fashion_losses.md").read_text() == page
     assert (tmp_path / "fashion_losses.png").stat().st_size > 1_000
+    clothes = ("--config=experiments/configs/fashion_mnist.py", "--real", "--features=pixels", f"--out={tmp_path}/rows.jsonl")
+    run_script("evaluate.py", *clothes, "--split=train[:50%]", fast=True)
+    (row,) = read_jsonl(tmp_path / "rows.jsonl")
+    assert (row["real"], row["num_real"]) == ("tfds:fashion_mnist train[:50%]", 35)
     done = run_script("fashion_mnist.py", *small, "--recipes=nothing", status=2, fast=True)
     assert done.stderr.startswith("error: --recipes=nothing: must be in the name of one of: minimax; ")
 
