@@ -14,8 +14,8 @@ from gan_jax import Players, from_arrays, make_step
 from gan_jax.errors import InputError
 from gan_jax.files import read_jsonl
 from gan_jax.parallel import MODES, choose_devices
+from gan_jax.run import loop
 from gan_jax.run.config import check_config
-from gan_jax.run.loop import train
 
 MODES_OF_MANY = ("pmap", "shard_map")
 
@@ -94,12 +94,15 @@ def test_the_state_stays_one_plain_state_on_all_devices_and_is_donated(seen, mod
 
 
 @pytest.mark.usefixtures("no_curves")
-def test_a_run_on_many_devices_says_so_and_resumes_on_one(seen, workdir, capsys):
+def test_a_run_on_many_devices_says_so_and_resumes_on_one(seen, workdir, capsys, monkeypatch):
     """15 steps in two calls on eight, five more on one."""
+    options = []
+    monkeypatch.setattr(loop, "make_step", lambda *args, **given: options.append(given) or make_step(*args, **given))
     assert seen["runs"].count("pmap over 8 devices, batch norm over the device's part of it") == 2
     assert "resuming at step 10" in seen["runs"]
     config = small_config(num_steps=20, sync_batch_norm=False, parallel="jit", **{"network.name": "mlp"})
-    assert int(train(config, workdir).step) == 20
+    assert int(loop.train(config, workdir).step) == 20
+    assert options == [{"parallel": "jit", "sync_batch_norm": False}]
     assert "resuming at step 15" in capsys.readouterr().out
     assert [row["step"] for row in read_jsonl(workdir / "metrics.jsonl")] == [5, 10, 15, 20]
     rows = read_jsonl(workdir / "runs.jsonl")
