@@ -208,8 +208,11 @@ def main() -> None:
     path = Path(_RESULTS.value) / "accelerator.jsonl"
     if not _REDRAW.value:
         run(path)
+    rows = read_jsonl(path)
+    if not rows:
+        raise InputError(f"{path} has no rows to draw; leave out --redraw")
     with name_rows_in_errors(path):
-        text = make_page(read_jsonl(path))
+        text = make_page(rows)
     write_atomic(path.with_suffix(".md"), lambda file: file.write_text(text))
     print(path.with_suffix(".md"))
 

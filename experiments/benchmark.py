@@ -92,6 +92,8 @@ def main() -> None:
     if _TASK.value == "sample" and ("flax" in _BASELINE.value or not plain):
         needless = "--data, --devices, --steps_per_call and --baseline=flax"
         raise InputError(f"--task=sample times G alone on one device: leave out {needless}")
+    if _TORCH_MODE.value and "torch" not in _BASELINE.value:
+        raise InputError(f"--torch_mode={_TORCH_MODE.value}: must be left out without --baseline=torch")
     if "real" in _DATA.value and "torch" in _BASELINE.value:
         raise InputError("--data=real --baseline=torch: PyTorch has synthetic images alone; leave out one of the two")
     if any(devices > jax.device_count() for *_, devices in combinations):

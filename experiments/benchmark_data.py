@@ -109,7 +109,7 @@ def main() -> None:
 
     seconds = {name: [each[name] for each in rounds] for name in timings}
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    images = config.batch_size * config.disc_steps
+    images = config.batch_size * gan.batches_per_step
 
     def pairs(numerator: str, denominator: str) -> dict[str, float]:
         ratios = [each[numerator] / each[denominator] for each in rounds]

@@ -41,7 +41,6 @@ from gan_jax.run.config import check_recipe, entries_of, load_configured_images,
 from gan_jax.run.evaluated import Restored, TrainedOn, as_classes, baseline_split, load_trained_on, restore_weights
 from gan_jax.run.restore import restore_run, trust
 
-_MAX_SEEDS = 1000
 _KEPT = 1024  # bytes of each sample that stay, at least: its features, label or distances
 
 _CONFIG = cli.define_config(str(Path(__file__).parent / "configs" / "mnist.py"))
@@ -59,9 +58,7 @@ _METRICS = flags.DEFINE_list(
 )
 _NUM = flags.DEFINE_integer("num", None, "Samples per seed, or other images; default: 10,000, stacks 26,000.", lower_bound=1)
 _NUM_REAL = flags.DEFINE_integer("num_real", 10_000, "Real images to compare with, at most this many.", lower_bound=1)
-_SEEDS = flags.DEFINE_integer(
-    "seeds", 3, "Seeds of generated samples; rows have mean and SE.", lower_bound=1, upper_bound=_MAX_SEEDS
-)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of samples; rows have mean and SE.", lower_bound=1, upper_bound=1000)
 _SPLIT = flags.DEFINE_string("split", None, "Split of the real images; default: the config's.")
 _NEIGHBOURS = flags.DEFINE_boolean("neighbours", False, "Save the samples nearest to training images.")
 _OUT = flags.DEFINE_string("out", None, "File that the rows are appended to; default: WORKDIR/results.jsonl.")
@@ -69,8 +66,6 @@ _OUT = flags.DEFINE_string("out", None, "File that the rows are appended to; def
 _MAX_QUERIES = 2000  # samples whose neighbours are searched
 _LEARNED = ("classifier",)  # features that have learned from images: others may be compared with any, but for the baseline
 _DEFAULT_NUM, _DEFAULT_NUM_STACKS = 10_000, 26_000  # the latter is that of VEEGAN and PacGAN
-
-
 Draw = Callable[..., Any]
 
 
@@ -156,6 +151,8 @@ def evaluate_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
 
 def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
     """Yield rows of the images that the flags name; the first with the distances of its neighbours, with --neighbours."""
+    if _SEEDS.present and (_NPZ.value or _FOLDER.value or _REAL.value):
+        raise InputError("--seeds: must be left out with --npz, --folder and --real, which draw no samples")
     num_classes = 0 if _NPZ.value or _FOLDER.value else config.num_classes  # images of others have no labels
     classes = _FEATURES.value == "classifier"
     find_metrics(_METRICS.value, _FEATURES.value, classes=classes, labelled=num_classes > 0)  # refused before anything slow
@@ -228,6 +225,8 @@ def main() -> None:
         raise InputError(f"--{given[0]} and --{given[1]}: only one can be given")
     if not (_WORKDIR.value or _OUT.value):
         raise InputError("--out: must be a file for the rows, such as --out=results.jsonl")
+    if not _WORKDIR.value and (_DATA.value or _DATA_DIR.value):
+        raise InputError("--data, --data_dir: must be left out without --workdir; set --config.data.name, --config.data.dir")
     if _WORKDIR.value and cli.config_is_given():
         raise InputError("--config: must be left out with --workdir, whose run has its own")
     check_fits(_KEPT * (_NUM.value or 0), f"--num={_NUM.value}")

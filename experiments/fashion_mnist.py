@@ -12,9 +12,9 @@ Samples come from the averaged generator and are compared with as many test imag
 lowest classifier Fréchet distance, as evaluated during training.
 
 Command: python experiments/fashion_mnist.py --table=losses --features=inception
-All four have been run, with the classifier's features: a run takes 4 to 8 minutes when 2 cores do little else, 6 to 10 on one
-core, up to 34 on a busy machine. Eight games of `losses` have FID too, for one seed: Inception takes 6 minutes on 2 cores, 11
-on one, for each 5,000 images (`make inception` first);
+All four have been run, with the classifier's features: a run took 4 to 15 minutes on one core, and 8 to 34 on two busy ones.
+Eight games of `losses` have FID too, for one seed: Inception takes 6 minutes on 2 cores, 11 on one, for each 5,000 images
+(`make inception` first);
 --features=classifier takes seconds, but is not FID. --table=digits needs `make mnist`. Writes fashion_TABLE.jsonl (for
 digits, mnist_digits.jsonl), .md, .png and _samples.npz in --results, and the runs below --runs. Resumable: a run resumes from
 its checkpoint, and one that has its row is not run again; --redraw writes the page and the picture from the rows alone.
@@ -40,7 +40,7 @@ from gan_jax.evaluation.results import append_row, find_row, hardware_of, markdo
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli, plots
 from gan_jax.run.config import load_configured_images
-from gan_jax.run.table import Recipe, add_samples, make_row, restored_samples, save_table_picture
+from gan_jax.run.table import Recipe, add_samples, make_row, restored_samples, save_table_picture, with_flags
 
 _TABLE = flags.DEFINE_enum("table", "losses", list(TABLES), "Table to make.")
 _FEATURES = flags.DEFINE_enum("features", "classifier", list(EXTRACTORS), "Features that the metrics compare.")
@@ -60,6 +60,8 @@ COLUMNS = {
     "classifier_frechet": "classifier Fréchet distance",
     "classifier_class_frechet": "classifier Fréchet distance, mean of the classes",
     "kid": "KID × 10³",
+    "pixels_frechet": "Fréchet distance of pixels",
+    "pixels_kid": "kernel distance of pixels",
     "precision": "precision",
     "recall": "recall",
     "classes_covered": "classes covered",
@@ -96,6 +98,11 @@ def settings() -> dict[str, Any]:
     return {"images": _IMAGES.value, "width": _WIDTH.value, "num": _NUM.value}
 
 
+def samples_name(recipe: Recipe) -> str:
+    """Return the name of a recipe's samples for the picture."""
+    return with_flags(recipe.name, _IMAGES, _WIDTH, _NUM)
+
+
 def run(recipe: Recipe, seed: int, references: dict[int, Reference], test_labels: np.ndarray, path: Path) -> None:
     """Make the row of a run. references: by the number of classes; test_labels: int `[N]`, whose frequencies samples have."""
     config = make_config(recipe, seed)
@@ -118,7 +125,7 @@ def run(recipe: Recipe, seed: int, references: dict[int, Reference], test_labels
             shown = np.concatenate([found.samples, found.images], axis=1)
             row["neighbours"] = found.distances
         if seed == recipe.seeds[0]:
-            add_samples(path.with_name(f"{path.stem}_samples.npz"), recipe.name, shown)
+            add_samples(path.with_name(f"{path.stem}_samples.npz"), samples_name(recipe), shown)
         return row
 
     fields = {"recipe": recipe.name, "seed": seed, **settings(), "features": reference.extractor.name}
@@ -201,8 +208,9 @@ def write_results(path: Path) -> None:
     samples = path.with_name(f"{path.stem}_samples.npz")
     if samples.exists():
         arrays = dict(np.load(samples))
-        lines = {recipe.name: arrays[recipe.name] for recipe in TABLES[_TABLE.value].recipes if recipe.name in arrays}
-        save_table_picture(path.with_suffix(".png"), lines)
+        recipes = [recipe for recipe in TABLES[_TABLE.value].recipes if samples_name(recipe) in arrays]
+        if lines := {recipe.name: arrays[samples_name(recipe)] for recipe in recipes}:
+            save_table_picture(path.with_suffix(".png"), lines)
     print(markdown(table([row for row in rows if row["features"] == rows[-1]["features"]], TABLES[_TABLE.value].published)))
 
 

@@ -212,8 +212,11 @@ def curves() -> dict[str, Curve]:
 
 def measure_points(path: Path) -> None:
     """Measure the points that have no row, each in a process of its own."""
-    for name, curve in curves().items():
-        for x, measure in curve.points[: _POINTS.value] if _CURVES.value in name else []:
+    chosen = {name: curve for name, curve in curves().items() if _CURVES.value in name}
+    if not chosen:
+        raise InputError(f"--curves={_CURVES.value}: must be in the name of one of: {'; '.join(curves())}")
+    for name, curve in chosen.items():
+        for x, measure in curve.points[: _POINTS.value]:
             fields = {"curve": name, "x": x, "device": hardware()}
             if find_row(path, fields):
                 continue

@@ -1,5 +1,6 @@
 """Plot the rows of the benchmark: throughput over batch size, beside the baselines and under the roofline bound."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,30 @@ Panel = tuple[str, int, str, str]
 LABELS = {"roofline": "roofline bound", "gan_jax": "gan_jax", "torch": "PyTorch", "flax": "Flax's own layers"}
 
 
+def name_recipe(config: Mapping[str, Any]) -> str:
+    """Name the objective and D's network: 'non saturating, dcgan 64'."""
+    network = config["network"].get("disc", config["network"])  # the first rows have one network for both players
+    options = network[network["name"]]
+    size = next((f" {options[name]}" for name in ("base_width", "width", "widths", "hidden") if name in options), "")
+    return f"{config['objective'].replace('_', ' ')}, {network['name']}{size}"
+
+
 def panels(rows: list[dict[str, Any]]) -> dict[Panel, dict[int, dict[str, float]]]:
-    """Sort rows: (hardware, size, dtype, objective) -> batch -> images/s by implementation, and of the roofline; one device.
+    """Sort rows: (hardware, size, dtype, recipe) -> batch -> images/s by implementation, and of the roofline; one device.
 
     Of each, the newest row counts, whatever its number of steps per call.
     """
     chosen: dict[Panel, dict[int, dict[str, float]]] = {}
     for row in rows:
         if row["benchmark"] == "step" and row["data"] == "synthetic" and row.get("devices", 1) == 1:
-            panel = chosen.setdefault((row["hardware"], row["size"], row["dtype"], row["config"]["objective"]), {})
+            panel = chosen.setdefault((row["hardware"], row["size"], row["dtype"], name_recipe(row["config"])), {})
             bound = row["batch"] * row["config"]["disc_steps"] / max(row["bound_seconds"].values())
             panel.setdefault(row["batch"], {}).update(row["images_per_second"] | {"roofline": bound})
     return chosen
 
 
 def save_throughput(path: Path) -> None:
-    """Draw the rows of a file beside it, as a PNG; one panel for each hardware, size and dtype."""
+    """Draw the rows of a file beside it, as a PNG; one panel for each hardware, size, dtype and recipe."""
     if not path.is_file():
         raise InputError(f"--plot={path}: no such file; make one with experiments/benchmark.py --out={path}")
     with name_rows_in_errors(path):
@@ -37,14 +46,14 @@ def save_throughput(path: Path) -> None:
     if not chosen:
         raise InputError(f"--plot={path} has no row of synthetic data: measure with --data=synthetic --out={path}")
     figure = Figure(figsize=(4.5 * len(chosen), 4), layout="constrained")
-    for axes, ((hardware, size, dtype, objective), by_batch) in zip(
+    for axes, ((hardware, size, dtype, recipe), by_batch) in zip(
         figure.subplots(1, len(chosen), squeeze=False)[0], chosen.items(), strict=True
     ):
         batches = sorted(by_batch)
         for name, style in (("roofline", "--"), ("gan_jax", "o-"), ("torch", "s-"), ("flax", "^-")):
             known = [batch for batch in batches if name in by_batch[batch]]
             axes.plot(known, [by_batch[batch][name] for batch in known], style, label=LABELS[name])
-        what = f"{size}×{size}, {dtype}, {objective.replace('_', ' ')}"
+        what = f"{size}×{size}, {dtype}, {recipe}"
         axes.set(title=f"{what}\n{hardware}", xlabel="batch size", ylabel="images/s")
         axes.set(xscale="log", yscale="log")
         axes.set_xticks(batches, [str(batch) for batch in batches])

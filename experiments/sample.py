@@ -1,8 +1,8 @@
 """Sample from a trained generator, and save the samples as pictures.
 
 Command: python experiments/sample.py --workdir=runs/mnist --num=64 --seed=1 --out=grid.png
-Sample i depends on the seed and i alone, however many are asked for. --npz=FILE saves the samples as an array; more than 1,024
-are written in chunks, so that any number fits in memory, and without --out the picture then has 1,024 of them.
+Sample i depends on the seed and i alone, however many are asked for. --npz=FILE saves the samples as an array; without --out,
+more than 1,024 are written in chunks, so that any number fits in memory, and the picture has 1,024 of them.
 --seeds=0-7,11 draws one sample of each seed, the first that --seed would give, as single images in the folder --out (by default
 WORKDIR/seeds): seed0000.png, …, as StyleGAN's generate.py does; --out=FILE.png puts them in one grid.
 --interpolate draws a row of spherical interpolations for each pair of latents; with --out=FILE.gif it makes an animation in
@@ -187,6 +187,8 @@ def main() -> None:
     if not _WORKDIR.value:
         raise InputError("--workdir must be the folder of a run, such as --workdir=runs/mnist")
     seeds = parse_seeds()
+    if seeds and (_NUM.present or _SEED.present):
+        raise InputError("--seeds: must be given without --num and --seed, as each seed draws one sample")
     out = parse_out(seeds)
     if _NPZ.value and not Path(_NPZ.value).name:
         raise InputError(f"--npz={_NPZ.value} must be a file, such as --npz=samples.npz")

@@ -8,7 +8,7 @@ with R1 have a learning rate of 1e-3, the others DCGAN's 2e-4. RpGAN is the rela
 non-saturating loss. Metrics are of the averaged generator at the last step.
 
 Command: python experiments/stacked_mnist.py --num=26000      after `make mnist`
-Each of the 26 runs takes 3 to 25 minutes on 2 busy cores. Writes rows, page, picture and samples in
+Each of the 26 runs took 3 to 25 minutes on 1 or 2 busy cores, pauses left out. Writes rows, page, picture and samples in
 --results, and runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run again;
 --recipes=R1 runs those whose names contain it; --redraw writes the page and the picture from the rows alone.
 """
@@ -30,7 +30,7 @@ from gan_jax.evaluation.stacks import StackJudge, evaluate_stacks, make_judge
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli
 from gan_jax.run.config import make_configured_dataset
-from gan_jax.run.table import Recipe, add_samples, make_curve, make_row, restored_samples, save_table_picture
+from gan_jax.run.table import Recipe, add_samples, make_curve, make_row, restored_samples, save_table_picture, with_flags
 
 _NUM = flags.DEFINE_integer("num", 26_000, "Samples of each run; 26,000 is VEEGAN's and PacGAN's number.", lower_bound=1)
 _UPDATES = flags.DEFINE_integer("updates", 4_000, "Discriminator updates of each run.", lower_bound=4)
@@ -97,6 +97,11 @@ def settings() -> dict[str, Any]:
     return {"data": _DATA.value, "updates": _UPDATES.value, "width": _WIDTH.value, "num": _NUM.value}
 
 
+def samples_name(recipe: Recipe) -> str:
+    """Return the name of a recipe's samples for the picture."""
+    return with_flags(recipe.name, _DATA, _UPDATES, _WIDTH, _NUM)
+
+
 def run(recipe: Recipe, seed: int, judge: StackJudge, dataset: StackedDataset, path: Path) -> None:
     """Make the row of a run, and of a first run the samples in the picture."""
     config = make_config(recipe, seed)
@@ -105,7 +110,8 @@ def run(recipe: Recipe, seed: int, judge: StackJudge, dataset: StackedDataset, p
     def evaluate() -> dict[str, Any]:
         samples = restored_samples(workdir, _NUM.value)
         if seed == recipe.seeds[0]:
-            add_samples(path.with_name("stacked_table_samples.npz"), recipe.name, samples[0 : min(SHOWN, len(samples))])
+            shown = samples[0 : min(SHOWN, len(samples))]
+            add_samples(path.with_name("stacked_table_samples.npz"), samples_name(recipe), shown)
         return evaluate_stacks(judge, dataset, [samples], workdir.name, f"{config.data.name} {config.data.split}")
 
     make_row(path, {"recipe": recipe.name, "seed": seed, **settings()}, config, workdir, evaluate)
@@ -138,6 +144,8 @@ def make_page(rows: list[dict[str, Any]]) -> str:
     """Make the page: the table, the picture, and what all runs share."""
     first = next(row for row in rows if row["ended"] == "complete")
     perfect, error = (first["perfect_sampler"][key] for key in ("mean", "standard_error"))
+    longest = "; ".join(f"{row['recipe']}, seed {row['seed']}" for row in rows if row.get("training_seconds", 0) > 3600)
+    paused = f"; more than an hour: {longest}" if longest else ""
     return f"""# Stacked MNIST: R3GAN's ablation and PacGAN's packing on networks for a laptop
 
 {_NUM.value} samples of each run by the averaged generator at the last step, after {_UPDATES.value} discriminator updates with
@@ -150,8 +158,7 @@ samples or more; *confident*: modes with a sample all of whose digits have a pro
 *Published*: modes and KL reported in the papers of R3GAN (table 1) and PacGAN (table 2; WGAN-GP: R3GAN's table 3), with other
 networks (R3GAN's have no normalisation) and training lengths.
 Hardware: {", or ".join(hardware_of(rows))};
-minutes are wall time of training on a busy machine, pauses included:
-DCGAN with seed 1, and RpGAN + R1 without norm in G, were paused for more than an hour.
+minutes are wall time of training, pauses included{paused}.
 
 Rows: [stacked_table.jsonl](stacked_table.jsonl), by `experiments/stacked_mnist.py`.
 
@@ -174,18 +181,18 @@ def write_results(path: Path) -> None:
     with name_rows_in_errors(path):
         page = make_page(rows)
     write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=page))
-    samples, curves = dict(np.load(path.with_name("stacked_table_samples.npz"))), {}
-    for recipe in RECIPES:
-        if runs := list({row["seed"]: row for row in complete if row["recipe"] == recipe.name}.values()):  # as in the table
-            curve = make_curve(runs, "eval/kl")
-            curves[recipe.name] = curve._replace(times=curve.times * recipe.entries.get("disc_steps", 1))
-    save_table_picture(
-        path.with_suffix(".png"),
-        {recipe.name: samples[recipe.name] for recipe in RECIPES if recipe.name in samples},
-        curves,
-        labels=("discriminator updates", "reverse KL of 6,000 samples, nats"),
-        baseline=("real stacks", complete[0]["real_baseline"]["eval/kl"]),
-    )
+    stored, curves = path.with_name("stacked_table_samples.npz"), {}
+    samples = dict(np.load(stored)) if stored.exists() else {}
+    lines = {recipe.name: samples[samples_name(recipe)] for recipe in RECIPES if samples_name(recipe) in samples}
+    with name_rows_in_errors(path):
+        baseline = complete[0]["real_baseline"]["eval/kl"]
+        for recipe in RECIPES:
+            if runs := list({row["seed"]: row for row in complete if row["recipe"] == recipe.name}.values()):  # as in the table
+                curve = make_curve(runs, "eval/kl")
+                curves[recipe.name] = curve._replace(times=curve.times * recipe.entries.get("disc_steps", 1))
+    if lines:  # none where the first run of each recipe diverged
+        labels = ("discriminator updates", "reverse KL of 6,000 samples, nats")
+        save_table_picture(path.with_suffix(".png"), lines, curves, labels=labels, baseline=("real stacks", baseline))
     print(markdown(table(rows)))
 
 
@@ -196,7 +203,8 @@ def main() -> None:
         raise InputError(f"--recipes={_RECIPES.value}: must be in the name of one of: {'; '.join(r.name for r in RECIPES)}")
     if not _REDRAW.value:
         dataset = make_configured_dataset(make_config(chosen[0], 1))
-        assert isinstance(dataset, StackedDataset)
+        if not isinstance(dataset, StackedDataset):
+            raise InputError(f"--data={_DATA.value}: must be stacked:NAME, such as stacked:mnist5k")
         judge = make_judge(dataset)
         for recipe in chosen:
             for seed in recipe.seeds:

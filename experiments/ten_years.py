@@ -30,7 +30,7 @@ from gan_jax.parallel import make_step
 from gan_jax.run import cli
 from gan_jax.run.config import make_configured_dataset, make_gan, resolve
 from gan_jax.run.loop import train
-from gan_jax.run.table import Curve, add_samples, save_table_picture
+from gan_jax.run.table import Curve, add_samples, save_table_picture, with_flags
 from gan_jax.sampling import sample
 from gan_jax.state import create_state, run_keys
 
@@ -114,26 +114,24 @@ def num_steps(recipe: Recipe, path: Path) -> int:
 
 def run(recipe: Recipe, learning_rate: float, seed: int, path: Path) -> dict[str, Any]:
     """Return the row of a run; train it where there is none."""
-    settings = {"width": _WIDTH.value, "training_seconds": _SECONDS.value}
-    fields = {"row": "run", "recipe": recipe.name, "learning_rate": learning_rate, "seed": seed, **settings}
+    config = make_config(recipe, learning_rate, seed, num_steps(recipe, path))  # as many steps as this machine makes
+    fields = {"row": "run", "recipe": recipe.name, "learning_rate": learning_rate, "seed": seed, "width": _WIDTH.value}
+    fields |= {"training_seconds": _SECONDS.value, "num_steps": config.num_steps}
     if row := find_row(path, fields):
         return row
-    config = make_config(recipe, learning_rate, seed, num_steps(recipe, path))
-    name = f"{recipe.name.replace(' ', '_')}-{learning_rate:g}-{seed}-width_{_WIDTH.value}-{_SECONDS.value}s"
-    workdir = Path(_RUNS.value) / name
-    fields |= {"num_steps": config.num_steps, "config": resolve(config)}
+    name = f"{recipe.name.replace(' ', '_')}-{learning_rate:g}-{seed}-width_{_WIDTH.value}-{config.num_steps}_steps"
+    workdir, fields = Path(_RUNS.value) / name, fields | {"config": resolve(config)}
     try:
         state = train(config, workdir)
     except NonFiniteError as error:
         append_row(path, fields | {"ended": str(error), "distance": None})
     else:
         evaluations = {row["step"]: row for row in read_jsonl(workdir / "eval.jsonl", of_steps=True) if DISTANCE in row}
-        distances = {str(step): row[DISTANCE] for step, row in evaluations.items()}
-        final = evaluations[config.num_steps]
+        distances, final = {str(step): row[DISTANCE] for step, row in evaluations.items()}, evaluations[config.num_steps]
         others = {"classes": final["eval/classes_covered"], "confidence": final["eval/confidence"]}
         if seed == TUNING_SEED + 1:
             samples = sample(make_gan(config), state, jax.random.key(0), NUM_SAMPLES)
-            add_samples(path.with_name("ten_years_samples.npz"), recipe.name, samples)
+            add_samples(path.with_name("ten_years_samples.npz"), with_flags(recipe.name, _WIDTH, _SECONDS), samples)
         append_row(path, fields | {"ended": "complete", "distance": final[DISTANCE], "distances": distances, **others})
     row = find_row(path, fields)
     assert row is not None
@@ -145,14 +143,14 @@ def tuned_learning_rate(rows: list[dict[str, Any]], recipe: Recipe) -> float:
     tuning = [row for row in rows if row["recipe"] == recipe.name and row["seed"] == TUNING_SEED]
     if not tuning:
         return LEARNING_RATES[0]
-    best = min(tuning, key=lambda row: float("inf") if row["distance"] is None else row["distance"])
-    return float(best["learning_rate"])
+    return float(min(tuning, key=lambda row: float("inf") if row["distance"] is None else row["distance"])["learning_rate"])
 
 
 def reported(rows: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
     """Select the rows of a recipe that the table is made of."""
     rate = tuned_learning_rate(rows, recipe)
-    return [row for row in rows if row["recipe"] == recipe.name and row["learning_rate"] == rate and row["seed"] != TUNING_SEED]
+    runs = [row for row in rows if row["recipe"] == recipe.name and row["learning_rate"] == rate and row["seed"] != TUNING_SEED]
+    return list({row["seed"]: row for row in runs}.values())  # the newest of each seed
 
 
 def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -211,8 +209,8 @@ def save_picture(rows: list[dict[str, Any]], samples: dict[str, np.ndarray], pat
     lines, curves = {}, {}
     for recipe in RECIPES:
         name = f"{recipe.year}\n{recipe.name}"
-        if recipe.name in samples:  # not where the run with seed 1 diverged
-            lines[name] = samples[recipe.name]
+        if (key := with_flags(recipe.name, _WIDTH, _SECONDS)) in samples:  # not where the run with seed 1 diverged
+            lines[name] = samples[key]
         runs = [row for row in reported(rows, recipe) if row["distance"] is not None]
         if runs:
             steps = np.array([int(step) for step in runs[0]["distances"]])
@@ -227,6 +225,8 @@ def write_results(path: Path) -> None:
     settings = {"row": "run", "width": _WIDTH.value, "training_seconds": _SECONDS.value}
     rows = [row for row in read_jsonl(path) if settings.items() <= row.items()]
     with name_rows_in_errors(path):
+        newest = {row["recipe"]: row["num_steps"] for row in rows}  # another machine makes other numbers of steps
+        rows = [row for row in rows if row["num_steps"] == newest[row["recipe"]]]
         if missing := [recipe.name for recipe in RECIPES if not rows or not reported(rows, recipe)]:
             raise InputError(f"{path} has no reported run of {', '.join(missing)} with these flags: run without --redraw")
         text = make_page(rows)

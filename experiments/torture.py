@@ -63,7 +63,8 @@ def stop_by(signum: signal.Signals, status: int) -> Callable[[Subject, Path, ran
 
 def damage(subject: Subject, workdir: Path, chance: random.Random) -> tuple[bool, str]:
     """Bits flipped, files cut, deleted and emptied in the newest checkpoint."""
-    signal_after(start(subject.command(workdir)), signal.SIGTERM, 1.0)
+    while len(saved_steps(workdir)) < 2:  # on a busy machine it takes more than one
+        signal_after(start(subject.command(workdir)), signal.SIGTERM, 1.0)
     older, newest = saved_steps(workdir)[-2:]
     folder = workdir / "checkpoints" / str(newest)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)

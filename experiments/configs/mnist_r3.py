@@ -1,7 +1,7 @@
 """Do R3GAN's own networks learn on a laptop? The paper's configuration E, narrow, with the data and losses of `mnist.py`.
 
 Both players are residual networks with grouped convolutions and no normalisation. This checks the architecture at a small size;
-it does not aim at better pictures. Not run to its end yet; XLA takes about a minute to compile its step for a CPU.
+it does not aim at better pictures. Not run to its end yet; the first step is ready after 16 s on 2 cores.
 Command: python experiments/train.py --config=experiments/configs/mnist_r3.py --workdir=runs/mnist_r3
 """
 

@@ -8,7 +8,7 @@ itself (all pairs of it), and an MLP on densities, whose mean under p and q is t
 
 Command: python experiments/theory/divergences_of_objectives.py [--full]      seconds: 60; long form 99, one core of two
 Expect (long form): tables reach the closed forms to 1e-12, hinge's to 1e-6; MLPs come within 1e-3 of them, hinge's within 0.01,
-WGAN-GP's within 0.006. Under R1 + R2 an MLP of leaky ReLUs ends 17 % short of its closed form, one of tanh within 0.3 %. One
+WGAN-GP's within 0.006. Under R1 + R2 an MLP of leaky ReLUs ends 17 % short of its closed form, one of tanh within 0.4 %. One
 real point in 1,000 that no fake is near moves relativistic average half way to its upper limit. One Gaussian covers two modes
 by minimising KL, Pearson's χ² or W1; by all else that objectives estimate or descend it sits on one.
 """

@@ -6,7 +6,7 @@ mixture of three), so that D* is a formula, passed to the package's own `gen_upd
 per update of G, and its estimate (V + log 4)/2 of the JSD is compared with the JSD. (Notes 002 section 1.5 misprint the second
 argument of the KLs: it is (p + q)/2.)
 
-Command: python experiments/theory/jensen_shannon.py [--full]      seconds: 37; long form 133, one core of two
+Command: python experiments/theory/jensen_shannon.py [--full]      seconds: 37; long form 132, one core of two
 Expect: against D*, the identity holds to 3e-7 and the JSD falls from 0.44 and 0.12 to below 1e-6. The estimate of a learned D
 is always below the JSD: by 0.034 on average with k = 1, 0.022 with 2, 0.009 with 5, 0.003 with 20 (10 seeds). At the
 end the mean JSD is below 0.004 for each k, and that of the worst seed 0.015.

@@ -7,7 +7,7 @@ one vmapped call, none left out, evaluated once, after the last step. PacGAN's o
 batch norm, D of 3 × 200 maxout) takes hours on a CPU and is not run here.
 
 Command: python experiments/theory/mixtures.py [--full]      seconds: long form 1,246, one core of two
-Expect (long form, 10 seeds), modes, high quality, reverse KL: ring 8 ± 0 of 8, 97.0 %, 0.0021; grid 25 ± 0 of 25, 96.8 %,
+Expect (long form, 10 seeds), modes, high quality, reverse KL: ring 8 ± 0 of 8, 97.0 %, 0.0020; grid 25 ± 0 of 25, 96.8 %,
 0.0060; plain 8 ± 0, 95 %, 0.10 and 24.5 ± 0.3, 81 %, 0.18. A perfect sampler has 98.9 %, 0.0013 and 0.0048.
 The modes of RpGAN + R1 + R2 are narrow: JSD 0.12.
 """

@@ -68,7 +68,7 @@ def main() -> None:
         # Small networks and compiling take one core each; the last experiments are the longest, and begin first.
         with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), follow_parent) as pool:
             list(pool.map(partial(_perform, full=report.is_full(), folder=folder), reversed(range(len(EXPERIMENTS)))))
-    path = folder.with_suffix(".md")
+    path = folder.parent / f"{folder.name}.md"  # with_suffix would cut a name at its dot
     path.write_text(page(folder))
     print(f"\n{path}")
 

@@ -7,7 +7,7 @@ For each objective one compiled program trains all seeds and penalty weights, by
 
 Command: python experiments/theory/toys.py [--full]      seconds: long form 415, one core of two
 Expect (long form, 10 seeds): no run diverges. All games with penalties of weight 0.1 find nearly all modes with like shares of
-high quality: ring 90 %, grid 24 to 32 %, line 60 to 65 %. Without penalties 17 to 19 of the grid's 25. At weight 10 all are
+high quality: ring 90 %, grid 24 to 31 %, line 60 to 65 %. Without penalties 17 to 19 of the grid's 25. At weight 10 all are
 slower, and lazy penalties more so.
 """
 

@@ -1,10 +1,13 @@
 """Tables of runs: recipes that differ in entries of one config, each run trained or resumed, evaluated once, kept as a row."""
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
@@ -102,10 +105,34 @@ def make_curve(rows: Sequence[Mapping[str, Any]], metric: str) -> Curve:
     return Curve(np.array([int(step) for step in histories[0]]), np.array([list(each.values()) for each in histories]))
 
 
+def with_flags(name: str, *settings: flags.FlagHolder[Any]) -> str:
+    """Name the samples of a recipe: its name, and those of these flags that are not at their defaults, as its rows are."""
+    return ", ".join([name, *(f"{flag.name}={flag.value}" for flag in settings if flag.value != flag.default)])
+
+
 def add_samples(path: Path, name: str, samples: np.ndarray) -> None:
     """Add the samples uint8 `[N, H, W, C]` of a recipe to the .npz file that a picture is drawn from."""
-    arrays: dict[str, Any] = (dict(np.load(path)) if path.exists() else {}) | {name: samples}
-    write_atomic_bytes(path, lambda file: np.savez_compressed(file, **arrays))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _holding(path.parent):
+        arrays: dict[str, Any] = (dict(np.load(path)) if path.exists() else {}) | {name: samples}
+        write_atomic_bytes(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+@contextmanager
+def _holding(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, so that of two processes that change a file there neither loses what the other wrote."""
+    try:
+        import fcntl
+    except ImportError:  # in Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # file systems without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def save_table_picture(

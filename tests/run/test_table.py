@@ -1,5 +1,7 @@
 """Tables of runs: what a row is known by, and what becomes of a run that diverges."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,13 @@ def test_a_run_that_diverges_has_a_row_without_metrics(tmp_path):
     row = table.make_row(tmp_path / "rows.jsonl", {}, config, tmp_path / "run", lambda: pytest.fail("evaluated"))
     assert "nan" in row["ended"] or "inf" in row["ended"]
     assert "mean" not in row
+
+
+def test_samples_that_are_added_at_once_are_all_kept(tmp_path):
+    samples = np.zeros((3, 8, 8, 1), np.uint8)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: table.add_samples(tmp_path / "new" / "samples.npz", str(name), samples), range(16)))
+    assert set(np.load(tmp_path / "new" / "samples.npz")) == {str(name) for name in range(16)}
 
 
 def test_the_picture_has_a_line_of_samples_for_each_recipe(tmp_path):
