@@ -96,22 +96,31 @@ def make_sample_shape(name: str, image_size: ImageSize, channels: int) -> tuple[
 
 
 def parse_split(split: str) -> tuple[str, Callable[[int], slice] | None]:
-    """Return the whole split of a slice in TFDS's syntax, train[:500] or train[10%:20%], and which of n images it takes."""
+    """Return the whole split of a slice in TFDS's syntax, train[:500] or train[10%:20%], and which of n images it takes.
+
+    That function raises `InputError` where there are not so many.
+    """
     match = re.fullmatch(r"(\w+)\[(\d*)(%?):(\d*)(%?)\]", split)
     if not match:
         return split, None
     whole, first, of_first, last, of_last = match.groups()
 
-    def place(number: str, percent: str, num: int) -> int | None:
-        return round(int(number) / 100 * num) if number and percent else int(number) if number else None
+    percent = of_first or of_last  # one unit for both
 
-    return whole, lambda num: slice(place(first, of_first, num), place(last, of_last, num))
+    def part(num: int) -> slice:
+        numbers = [int(number) if number else None for number in (first, last)]
+        places = [round(number * num / 100) if percent and number is not None else number for number in numbers]
+        if max(place or 0 for place in places) > num:
+            raise InputError(f"data.split={split}: {whole} has {num} images")
+        return slice(*places)
+
+    return whole, part
 
 
 def load_images(name: str, transform: Transform, *, split: str = "train", data_dir: str = "") -> Images:
     """Load the images uint8 `[N, H, W, C]` of a dataset, which are decoded once and cached, and labels int32 `[N]` or None.
 
-    split: as in `tfds_source`; digits have their splits and slices of these (`parse_split`), other datasets one split.
+    split: as in `tfds_source`; mnist has its splits and slices of these (`parse_split`), other datasets one split.
     data_dir: as in `tfds_source`, `load_mnist` and `packaged_source`.
 
     Raises:
@@ -123,10 +132,12 @@ def load_images(name: str, transform: Transform, *, split: str = "train", data_d
     if name in IMAGES:
         load, splits = IMAGES[name]
         whole, part = parse_split(split)
-        if whole not in splits or transform != Transform(transform.image_size, transform.channels):
+        in_order = name == "mnist5k"  # of the labels: the first 500 are zeros
+        if (split if in_order else whole) not in splits or transform != Transform(transform.image_size, transform.channels):
+            sliced = "" if in_order else "or a slice such as train[:500], "
             raise InputError(
                 f"data.name={name} has digits, which are resized on black: data.split must be {' or '.join(splits)}, "
-                "or a slice such as train[:500], data.resize true, data.background black"
+                f"{sliced}data.resize true, data.background black"
             )
         digits: tuple[Any, Any] = load(transform.image_size, transform.channels, split=whole, data_dir=data_dir)
         images, labels = (array if part is None else array[part(len(array))] for array in digits)

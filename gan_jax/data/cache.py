@@ -1,5 +1,6 @@
 """Decode images once, to a uint8 `.npy` in the user's cache folder, which later runs map into memory."""
 
+import errno
 import json
 import os
 import re
@@ -24,6 +25,8 @@ _FORMAT = 3  # a change here rebuilds every cache
 _CHUNK = 1024  # images that are read before they are written
 _VERIFIED = 2**33  # bytes: verifying a larger file at every start, at 0.4 s for 1 GB and more from a disk, would be felt
 _SHOWN = 5  # files named on the console; the record beside the cache names all
+# Of a file that may be whole: skipped, it would be missing from the cache for as long as it stays the same.
+_UNREADABLE = {errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, getattr(errno, "ESTALE", None)}
 
 Images = tuple[np.ndarray, np.ndarray | None]
 """Images uint8 `[N, H, W, C]`, and labels int32 `[N]` or None."""
@@ -179,6 +182,8 @@ def _decode_all(source: Source, transform: Transform, file: IO[bytes]) -> tuple[
         except UnidentifiedImageError:
             return "not an image"
         except OSError as error:
+            if error.errno in _UNREADABLE:
+                raise InputError(f"{source.name}: {item.name}: {error.strerror}; every file must be readable") from error
             return error.strerror or str(error)
         except Exception as error:  # decoders raise anything on damaged bytes
             return str(error) or type(error).__name__

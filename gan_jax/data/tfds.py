@@ -15,7 +15,7 @@ from PIL import Image
 
 from gan_jax.data.cache import Item, Source
 from gan_jax.data.idx import IDX_SPLITS, has_idx_files, read_idx_split
-from gan_jax.errors import InputError, nearest
+from gan_jax.errors import InputError, nearest, shorten
 from gan_jax.files import expand
 
 IDX_DATASETS = {"mnist": (), "fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
@@ -74,8 +74,13 @@ def _open_split(builder: Any, split: str) -> Any:
         return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     except (ValueError, KeyError) as error:
         known = ", ".join(builder.info.splits)
-        raise InputError(f"tfds:{builder.name}: data.split={split} must be made of the splits {known}") from error
+        raise InputError(
+            f"tfds:{builder.name}: data.split={split} must be made of the splits {known} ({shorten(error)})"
+        ) from error
     except NotImplementedError as error:
+        if "all[" in split:
+            remedy = "all cannot be sliced; slice its parts, as in train[:50%]"
+            raise InputError(f"tfds:{builder.name}: data.split={split}: {remedy}") from error
         text = f"{builder.data_dir} holds it as {builder.info.file_format.value}, which needs TensorFlow; prepare it again"
         raise InputError(f"tfds:{builder.name}: {text} with --file_format=array_record") from error
 

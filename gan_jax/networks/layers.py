@@ -180,8 +180,8 @@ def check_image(network: str, sample_shape: tuple[int, ...], smallest: int) -> t
     if (height, width) not in nearest_sizes:
         near = " and ".join(f"{height} × {width}" for height, width in nearest_sizes)
         raise InputError(
-            f"network {network}: image size {height} × {width} must be h·2^n × w·2^n, the smaller of h and w from 4 to 7; "
-            f"nearest: {near}; set config.data.image_size"
+            f"network {network}: image size {height} × {width} must be h·2^n × w·2^n, the smaller of h and w from 4 to 7, "
+            f"its sides ≥ {smallest}; nearest: {near}; set config.data.image_size"
         )
     return (height, width), channels
 

@@ -96,12 +96,18 @@ class Checkpoints:
 
     def selection_metrics(self) -> dict[int, float]:
         """The selection metrics by step, the best first and the earliest of equals first, without those that are not finite."""
-        metrics = {}
+        return self._rank()[0]
+
+    def _rank(self) -> tuple[dict[int, float], list[int]]:
+        """Return these selection metrics, and the steps whose records cannot be read."""
+        metrics, unreadable = {}, []
         for step in self.steps():
-            with suppress(DamagedError):
+            try:
                 metrics[step] = self._read_record(step)["selection_metric"]
+            except DamagedError:
+                unreadable.append(step)
         ranked = sorted((metric, step) for step, metric in metrics.items() if metric is not None)
-        return {step: metric for metric, step in ranked}
+        return {step: metric for metric, step in ranked}, unreadable
 
     def describe_newest(self) -> str:
         """Say in an error message which checkpoint a run can be resumed from."""
@@ -138,9 +144,10 @@ class Checkpoints:
         if which not in ("final", "best"):
             raise InputError(f"which={which}: must be final or best")
         self.wait()
-        candidates = self.steps()[::-1] if which == "final" else list(self.selection_metrics())
-        if which == "best" and not candidates and self.steps():
+        best, unreadable = self._rank() if which == "best" else ({}, [])
+        if which == "best" and not best and self.steps():
             raise InputError(f"{self.directory}: no checkpoint has a selection metric; use the final one")
+        candidates = [*unreadable, *best] if which == "best" else self.steps()[::-1]
         for index, step in enumerate(candidates):
             try:
                 checkpoint = self._read(step)
@@ -163,7 +170,8 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.Composite(**items), force=True)  # also below a step that is set aside
             if not self._verified:  # a file system that returns other bits, or none, shows now and not at the end of the run
                 self._verify(step)
-            kept = {*self.steps()[-self._keep :], *list(self.selection_metrics())[:1]}
+            best, unreadable = self._rank()
+            kept = {*self.steps()[-self._keep :], *list(best)[:1], *unreadable}  # these may be whole after all, and the best
             for old in set(self.steps()) - kept:
                 if not (self.directory / str(old)).is_symlink():  # a link is the user's
                     self._manager.delete(old)

@@ -81,7 +81,7 @@ def export_run(workdir: str | Path, out: str | Path, *, which: str = "final", ra
         **provenance(),
     }
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    write_atomic(out / CARD, lambda file: file.write_text(text, encoding="utf-8"))
+    write_atomic(out / CARD, lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace"))
     return card
 
 

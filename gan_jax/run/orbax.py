@@ -20,7 +20,9 @@ _PARTS = {"state", "record", "metrics", "_CHECKPOINT_METADATA"}  # of a save tha
 
 def check_path(path: Path) -> None:
     """Raise `InputError` where Orbax would take the path for a pattern of others, or TensorStore for an URL."""
-    bad = [letter for letter in "[]*?\\" if letter in str(path.absolute()) and letter not in (os.sep, os.altsep)]
+    text = str(path.absolute())
+    bad = [letter for letter in "[]*?\\" if letter in text and letter not in (os.sep, os.altsep)]
+    bad += ["byte that is not UTF-8"] if any("\ud800" <= letter <= "\udfff" for letter in text) else []
     if bad:
         raise InputError(f"{path}: a folder of checkpoints must have no {bad[0]} in its path; rename it, or give a link to it")
 

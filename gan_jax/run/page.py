@@ -5,6 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,8 +131,8 @@ def _page_data(groups: Sequence[Group]) -> dict[str, Any]:
         "tables": {
             "settings": _table(tabulate(groups), range(len(groups))),
             "runs": _table(tabulate_runs(groups), of_group),
-            "differences": _table(_differences(groups), [None] * len(groups[0].settings)),
-            "shared": _table(_shared(runs), [None] * len(runs[0].entries)),
+            "differences": _table(_differences(groups), repeat(None)),
+            "shared": _table(_shared(runs), repeat(None)),
         },
     }
 

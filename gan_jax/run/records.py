@@ -2,6 +2,7 @@
 
 import math
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ _FIELDS = {"config": dict, "selection_metric": float | int | None, "leaves": dic
 _MAX_JSON = 2**24  # bytes of a record, and of what Orbax writes beside it
 _ARRAYS = ("d",)  # folders of the files in which Orbax writes arrays
 _MAX_RANK = 32  # numpy's
+_TRIES = 10  # to look through a folder that changes
 
 
 def check_record(record: Any) -> dict[str, Any]:
@@ -50,6 +52,13 @@ def _leaf_bytes(path: str, leaf: Any) -> int:
 
 def check_folder(folder: Path) -> None:
     """Raise `InputError` where a folder of checkpoints has a link, a pipe or a device, or what is larger than the memory."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):  # a run that trains there has deleted an old checkpoint meanwhile
+            return _check_folder(folder)
+    return _check_folder(folder)
+
+
+def _check_folder(folder: Path) -> None:
     check_tree(folder, at_most=sys.maxsize)  # there may be any number of checkpoints
     for step in (path for path in folder.iterdir() if path.is_dir()):
         check_tree(step, at_most=host_bytes())

@@ -115,6 +115,9 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise InputError(f"{workdir}: {holder} is training there; wait for it, or give another --workdir") from None
+        except OSError as error:
+            reason = f"cannot be locked ({error.strerror})"
+            raise InputError(f"{workdir}: {reason}; give a --workdir on a file system that has locks") from error
         for partial in workdir.rglob(".*.partial"):  # left by a process that was killed while it wrote
             if is_partial(partial):
                 partial.unlink()
@@ -135,6 +138,8 @@ def is_training(workdir: Path) -> bool:
             _lock(file)
         except (BlockingIOError, PermissionError):
             return True
+        except OSError:  # a file system without locks
+            return False
     return False
 
 

@@ -90,10 +90,12 @@ def _resume(plan: Plan, workdir: Path, checkpoint: Checkpoint, *, allow_changes:
         done = f"the run is complete at step {checkpoint.step}: a larger --config.num_steps continues it with"
         raise InputError(f"{workdir}: --allow_changes: {done} {named}")
     resized = [key for key in ("batch_size", "disc_steps") if key in changed]
-    if resized and plan.schedules:
+    ramps = plan.config.ema_half_life and plan.config.ema_ramp_up
+    if resized and (plan.schedules or ramps):
+        where = "the schedules (final_…)" if plan.schedules else "the average's ramp-up (ema_ramp_up)"
         raise InputError(
             f"{workdir}: --allow_changes: {describe({key: changed[key] for key in resized})}: the steps so far would count "
-            f"anew in the schedules (final_…): keep {' and '.join(resized)}, or start a new run with --init_from={workdir}"
+            f"anew in {where}: keep {' and '.join(resized)}, or start a new run with --init_from={workdir}"
         )
     print(f"{workdir}: continues from step {checkpoint.step} with {named}", flush=True)
     return state, [*history, {"step": checkpoint.step, "changes": changed}]

@@ -113,7 +113,7 @@ def test_density_samples_are_labelled_by_their_component():
     assert dataset.num_classes == len(set(labels)) == 25
 
 
-@pytest.mark.parametrize("options", [{"split": "test"}, {"resize": False}, {"background": "white"}])
+@pytest.mark.parametrize("options", [{"split": "test"}, {"split": "train[:500]"}, {"resize": False}, {"background": "white"}])
 def test_the_embedded_digits_refuse_what_they_do_not_honour(options):
     split = options.pop("split", "train")
     with pytest.raises(InputError, match=r"data\.name=mnist5k has digits, .*: data\.split must be train, ") as error:

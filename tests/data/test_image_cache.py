@@ -68,6 +68,20 @@ def test_of_two_that_start_together_one_decodes(folder, monkeypatch, tmp_path, c
     assert capsys.readouterr().err == ""
 
 
+def test_a_file_that_cannot_be_read_is_refused_rather_than_missing_from_the_cache(folder, tmp_path, monkeypatch):
+    plain().save(folder / "locked.png")
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "decode", refuse)
+        with pytest.raises(InputError, match=r"locked\.png: Permission denied; every file must be readable"):
+            load(folder)
+    assert cached_files(tmp_path) == []
+    assert len(load(folder)) == 1
+
+
 def test_a_damaged_cache_is_rebuilt(folder, decodings, tmp_path):
     for index in range(3):
         Image.fromarray(random_images(1, 8, 3, seed=index)[0]).save(folder / f"{index}.png")

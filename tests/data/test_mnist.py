@@ -183,9 +183,12 @@ def test_idx_files_in_the_data_folder_serve_as_well(tmp_path, below):
     config = small_config(**{"data.name": "mnist", "data.dir": str(tmp_path / "data")})
     assert [len(load_configured_images(config, split)[0]) for split in ("", "train", "test")] == [30, 30, 20]
     whole = load_configured_images(config)
-    for split, part in (("train[:10]", slice(10)), ("train[10%:50%]", slice(3, 15)), ("train[25:]", slice(25, 30))):
-        for sliced, array in zip(load_configured_images(config, split), whole, strict=True):
+    parts = {"[:10]": slice(10), "[10%:50%]": slice(3, 15), "[10%:50]": slice(3, 15), "[25:]": slice(25, 30)}
+    for split, part in parts.items():
+        for sliced, array in zip(load_configured_images(config, f"train{split}"), whole, strict=True):
             np.testing.assert_array_equal(sliced, array[part])
+    with pytest.raises(InputError, match=r"data\.split=train\[:31\]: train has 30 images"):
+        load_configured_images(config, "train[:31]")
     with pytest.raises(InputError, match="run `make mnist`"):  # a folder without them is no obstacle to the cache
         load_images("mnist", PADDED, data_dir=str(tmp_path))
 

@@ -185,6 +185,9 @@ def test_unknown_sets_splits_and_versions_are_named(tmp_path):
         with pytest.raises(InputError, match=r"tfds:mnist: data\.split=.* must be made of the splits train, test") as error:
             load_images("tfds:mnist", PADDED, split=split)
         assert "\n" not in str(error.value)
+    for split, reason in (("train[:31]", "incompatible with 30 examples"), ("all[:50%]", "all cannot be sliced")):
+        with pytest.raises(InputError, match=reason):
+            load_images("tfds:mnist", PADDED, split=split)
 
 
 def test_what_needs_tensorflow_says_so_with_the_remedy(tmp_path, monkeypatch):

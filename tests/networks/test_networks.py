@@ -22,7 +22,7 @@ from gan_jax.errors import InputError
         ("dcgan", (2,), {}, "makes images, but the samples are \\(2,\\): choose mlp"),
         ("dcgan", (16, 16, 1), {"base_width": 0}, "base_width=0 must be an integer ≥ 1"),
         ("dcgan", (16, 16, 1), {"norm": "bach"}, "norm=bach must be one of batch, none.*; did you mean batch"),
-        ("sndcgan", (8, 8, 1), {}, "network sndcgan: image size 8 × 8 must be .*; nearest: 16 × 16; "),
+        ("sndcgan", (8, 8, 1), {}, "network sndcgan: image size 8 × 8 must be .*, its sides ≥ 16; nearest: 16 × 16; "),
         ("sndcgan", (2,), {}, "network sndcgan makes images, but the samples are \\(2,\\): choose mlp"),
         ("sndcgan", (16, 16, 1), {"base_width": 0}, "base_width=0 must be an integer ≥ 1"),
         ("sndcgan", (16, 16, 1), {"base_width": 4.5}, "base_width=4.5 must be an integer ≥ 1"),

@@ -11,7 +11,7 @@ from gan_jax.run.loop import train
 from gan_jax.run.restore import restore_run
 
 
-@pytest.mark.parametrize("name", ["lr[1e-3]", "a*b", "a?b", "a]b", "a\\b"])
+@pytest.mark.parametrize("name", ["lr[1e-3]", "a*b", "a?b", "a]b", "a\\b", "a\udce9"])
 def test_a_path_that_orbax_would_take_for_a_pattern_is_refused_before_any_work(tmp_path, name):
     match = r"a folder of checkpoints must have no .* in its path; rename it, or give a link to it"
     for act in (

@@ -190,6 +190,10 @@ def test_images_seen_are_those_of_the_batches_that_the_run_had():
             r"disc_steps: 1 -> 2: .* keep disc_steps, or",
         ),
         (
+            {"disc_steps": 2, "ema_decay": 0.0, "ema_half_life": 80.0},
+            r"disc_steps: 1 -> 2: .* count anew in the average's ramp-up \(ema_ramp_up\): keep disc_steps, or",
+        ),
+        (
             {"num_steps": 4, "seed": 1},
             r"the run is complete at step 4: a larger --config\.num_steps continues it with seed: 0 -> 1",
         ),

@@ -1,6 +1,8 @@
 """A damaged checkpoint is named, set aside and replaced by the next one, and nothing of it is deleted."""
 
+import errno
 import json
+import os
 import shutil
 
 import jax
@@ -10,6 +12,7 @@ from saved_steps import CONFIG, GAN, at_step, find, folders, save
 from small import assert_trees_equal
 
 from gan_jax.errors import InputError, SaveError
+from gan_jax.run import records
 from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.state import abstract_state
 
@@ -51,6 +54,22 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_saved_again(tmp_path, capsy
     assert find(tmp_path).step == 20
 
 
+def test_a_checkpoint_that_its_run_deletes_during_the_check_of_its_folder_is_no_error(tmp_path, monkeypatch):
+    real, walks = records.check_tree, []
+
+    def check(folder, **limits):
+        walks.append(folder)
+        if len(walks) == 1:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+        real(folder, **limits)
+
+    monkeypatch.setattr(records, "check_tree", check)
+    records.check_folder(tmp_path)
+    assert walks == [tmp_path, tmp_path]
+    with pytest.raises(FileNotFoundError):
+        records.check_folder(tmp_path / "none")
+
+
 def test_readable_arrays_of_another_state_are_damage(tmp_path):
     """A flipped bit often looks like this to Orbax: it restores, without an error, what was not saved."""
     save(tmp_path / "run", 10, 20)
@@ -79,12 +98,15 @@ def test_the_next_best_replaces_a_damaged_best(tmp_path, capsys):
     assert "the checkpoint of step 20 is damaged" in capsys.readouterr().out
 
 
-def test_the_metric_of_a_damaged_record_is_ignored(tmp_path):
+def test_the_metric_of_a_damaged_record_is_ignored_and_its_checkpoint_named_and_kept(tmp_path, capsys):
     save(tmp_path, 10, 20, metrics=[2.0, 3.0])
     path = files_of(tmp_path / "20")["record"]
     path.write_text(path.read_text().replace('"selection_metric": 3.0', '"selection_metric": 1.0'))
     assert json.loads(path.read_text())["selection_metric"] == 1.0
     assert find(tmp_path, "best").step == 10
+    assert "the checkpoint of step 20 is damaged (its record differs from its sha256); it is ignored" in capsys.readouterr().out
+    save(tmp_path, 30, 40, keep=1)
+    assert folders(tmp_path) == [10, 20, 40]
 
 
 def test_the_first_save_of_a_process_is_read_back(tmp_path, monkeypatch):

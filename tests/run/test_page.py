@@ -33,6 +33,16 @@ def test_the_page_carries_everything_and_a_name_is_data(tmp_path):
     assert (name, uri) == ("b0", data["runs"][2]["pictures"][0][1])
 
 
+def test_entries_that_the_first_run_has_not_are_among_the_differences(tmp_path):
+    for name, network in (("a", "mlp"), ("b", "r3gan")):
+        write_run(tmp_path / name, **{"network.gen.name": network})
+    groups = group_runs(read_runs([tmp_path]))
+    keys = list(dict.fromkeys(key for group in groups for key in group.settings))
+    assert "network.gen.r3gan.widths" in keys
+    rows = data_of(page.make_page(groups))["tables"]["differences"]["rows"]
+    assert [row["cells"][0][0] for row in rows] == keys
+
+
 def test_a_page_carries_no_file_that_a_link_leads_to(tmp_path):
     """The page is given to others, and the workdir may be a stranger's."""
     (tmp_path / "secret").write_text("mine")

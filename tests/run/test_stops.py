@@ -1,5 +1,6 @@
 """A run stops where a signal asks it to, at once at the second, and has its workdir for itself while it lives."""
 
+import errno
 import os
 import signal
 import threading
@@ -66,6 +67,16 @@ def test_a_second_run_on_a_workdir_is_refused_while_the_first_lives(tmp_path):
         assert is_training(tmp_path)
         assert is_training(tmp_path)
     train(small_config(num_steps=1), tmp_path)
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(InputError, match=r"cannot be locked \(.*\); give a --workdir on a file system"), lock_workdir(tmp_path):
+        pass
+    assert not is_training(tmp_path)
 
 
 def test_signals_are_left_alone_in_a_thread_that_may_not_have_them():

@@ -82,7 +82,7 @@ def dict_of_hparams(path):
 
 def test_a_run_that_stops_before_is_not_done(tmp_path):
     board = TensorBoard(tmp_path, start=0)
-    board.add_config({"seed": 0}, {"seed": 0})
+    board.add_config({"seed": 0}, {"seed": 0, "data.name": "folder:caf\udce9"})
     board.close(complete=False)
     assert set(dict_of_hparams(*files_of(tmp_path))) == {"session_start_info"}
 
