@@ -35,11 +35,10 @@ def open_regular(path: str | Path, flags: int = os.O_RDONLY, *, at_most: int | N
         InputError: the path is something else, or a larger file.
         OSError: the system's own, for instance where there is no file.
     """
-    safe = (
-        getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    )
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+        flags |= getattr(os, name, 0)
     try:
-        descriptor = os.open(path, flags | safe, 0o666)
+        descriptor = os.open(path, flags, 0o666)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):  # a link, also of BSD; a pipe that nobody reads
             raise _not_regular(path) from error
@@ -143,8 +142,8 @@ def read_jsonl(path: str | Path, *, of_steps: bool = False) -> list[dict[str, An
     if dropped:
         named = [f"line {number} ({dropped[number]})" for number in sorted(dropped)[:_NAMED]]
         more = f" and {len(dropped) - _NAMED} more" if len(dropped) > _NAMED else ""
-        count = f"{len(dropped)} damaged row{'s' * (len(dropped) > 1)}"
-        print(f"{path}: dropped {count}: {', '.join(named)}{more}", file=sys.stderr, flush=True)
+        num = f"{len(dropped)} damaged row{'s' * (len(dropped) > 1)}"
+        print(f"{path}: dropped {num}: {', '.join(named)}{more}", file=sys.stderr, flush=True)
     return [row for number, row in rows if number not in dropped]
 
 
@@ -218,15 +217,22 @@ class JsonlWriter:
 
     def __init__(self, path: Path, *, start: int):
         self._path = path
-        self.rows = [row for row in read_jsonl(path, of_steps=True) if row["step"] <= start != 0]
-        write_atomic(path, lambda file: file.write_text("".join(map(format_row, self.rows))))
-        self._file = os.fdopen(open_regular(path, os.O_WRONLY | os.O_APPEND), "a")
+        self._open([row for row in read_jsonl(path, of_steps=True) if row["step"] <= start != 0])
+
+    def _open(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+        write_atomic(self._path, lambda file: file.write_text("".join(map(format_row, rows))))
+        self._file = os.fdopen(open_regular(self._path, os.O_WRONLY | os.O_APPEND), "a")
+
+    def drop(self, step: int) -> None:
+        """Drop the row of a step, which is to be written anew."""
+        self.close()
+        self._open([row for row in self.rows if row["step"] != step])
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row, and flush it to disk."""
         with name_in_errors(self._path):
-            self._file.write(format_row(row))
-            self._file.flush()
+            print(format_row(row), end="", file=self._file, flush=True)
 
     def close(self) -> None:
         """Close the file, even if its buffer does not fit on the disk."""

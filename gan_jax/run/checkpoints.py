@@ -1,7 +1,6 @@
 """Checkpoints of a run: Orbax writes and reads them, a sha256 of every array verifies them."""
 
 import errno
-import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -15,9 +14,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from gan_jax.errors import InputError, SaveError
-from gan_jax.files import sha256_of
-from gan_jax.run.orbax import check_path, reason_of, remove_partial_saves, silence_late_transfers
-from gan_jax.run.records import check_record
+from gan_jax.run.orbax import check_path, reason_of, remove_partial_saves, silence_late_transfers, write_json_item
+from gan_jax.run.records import check_record, describe_leaf, digest
 from gan_jax.state import TrainState
 
 
@@ -115,7 +113,7 @@ class Checkpoints:
         return f"the newest checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint yet"
 
     def save(self, state: TrainState, config: Mapping[str, Any], *, selection_metric: float | None = None) -> None:
-        """Copy the state to the host and write it in the background. A step that was saved before is left as it is.
+        """Copy the state to the host and write it in the background. Of a step that was saved before, add the metric alone.
 
         Raises:
             SaveError: the save before this one failed.
@@ -125,6 +123,15 @@ class Checkpoints:
         if step not in self.steps():
             arrays = {path: np.array(leaf) for path, leaf in leaves_by_path(jax.device_get(state)).items()}
             self._writing = self._writer.submit(self._write, step, arrays, config, selection_metric)
+        elif selection_metric is not None and np.isfinite(selection_metric):
+            self._add_metric(step, float(selection_metric))
+
+    def _add_metric(self, step: int, metric: float) -> None:
+        try:
+            record = self._read_record(step) | {"selection_metric": metric}
+            write_json_item(self.directory / str(step) / "record", record | {"sha256": digest(record)})
+        except (OSError, DamagedError) as error:
+            raise SaveError(f"{self.directory}: the metric of step {step} could not be saved: {reason_of(error)}") from error
 
     def wait(self) -> None:
         """Return when all saves are on disk, or raise `SaveError`."""
@@ -162,10 +169,10 @@ class Checkpoints:
         return None
 
     def _write(self, step: int, arrays: dict[str, np.ndarray], config: Mapping[str, Any], metric: float | None) -> None:
-        leaves = {path: _describe(array) for path, array in arrays.items()}
+        leaves = {path: describe_leaf(array) for path, array in arrays.items()}
         metric = None if metric is None or not np.isfinite(metric) else float(metric)
         record = {"config": config, "selection_metric": metric, "leaves": leaves}
-        items = {"state": ocp.args.StandardSave(arrays), "record": ocp.args.JsonSave(record | {"sha256": _digest(record)})}
+        items = {"state": ocp.args.StandardSave(arrays), "record": ocp.args.JsonSave(record | {"sha256": digest(record)})}
         try:
             self._manager.save(step, args=ocp.args.Composite(**items), force=True)  # also below a step that is set aside
             if not self._verified:  # a file system that returns other bits, or none, shows now and not at the end of the run
@@ -191,13 +198,13 @@ class Checkpoints:
         try:
             items = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))
             record: dict[str, Any] = items["record"]
-            digest = record.pop("sha256")
+            sha256 = record.pop("sha256")
             check_record(record)
         except InputError as error:
             raise InputError(f"{self.directory}: step {step}: {error}") from error
         except Exception as error:  # a file that is missing, truncated or not JSON, or says what no checkpoint is
             raise DamagedError(f"its record: {reason_of(error)}") from error
-        if digest != _digest(record):
+        if sha256 != digest(record):
             raise DamagedError("its record differs from its sha256")
         return record
 
@@ -209,7 +216,7 @@ class Checkpoints:
         except Exception as error:  # whatever TensorStore raises for a file that is missing, truncated or not its own
             raise DamagedError(reason_of(error)) from error
         for path, leaf in record["leaves"].items():
-            if _describe(arrays[path]) != leaf:
+            if describe_leaf(arrays[path]) != leaf:
                 raise DamagedError(f"{path} differs from its sha256")
         if (saved := int(arrays["step"])) != step:
             raise DamagedError(f"it is a copy of that of step {saved}")
@@ -238,12 +245,3 @@ def differing(given: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator
         there, here = (kind_of(leaves[path]) if path in leaves else "absent" for leaves in (given, expected))
         if there != here:
             yield path, there, here
-
-
-def _describe(array: np.ndarray) -> dict[str, Any]:
-    digest = sha256_of(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-    return {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": digest}
-
-
-def _digest(record: Mapping[str, Any]) -> str:
-    return sha256_of(json.dumps(record, sort_keys=True))

@@ -122,10 +122,11 @@ class _Session:
         return state
 
     def _make_up_end(self, state: TrainState) -> None:
-        """Evaluate the last step, and save its samples, as far as the process that reached it was killed before it did so."""
+        """Evaluate the last step, and save its samples, as far as no process has: one was killed, or went for more steps."""
         metrics = self.recorder.evaluation_of(self.total)
         self.evaluation = {name: number for name, number in metrics.items() if name.startswith("eval/")}
-        if not metrics:
+        if not metrics or (self.evaluator and not self.evaluation):
+            self.recorder.drop_evaluation(self.total)
             self._at_intervals(state, self.total)
         elif self.checkpoints and not self.pictures.path_of(self.total).exists():
             self._save_samples(state, self.total)

@@ -1,6 +1,7 @@
 """What Orbax does not do by itself: refuse paths that it misreads, clean up after a kill, and fail in one line."""
 
 import errno
+import json
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_jax.errors import InputError
+from gan_jax.files import write_atomic
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _PARTIAL_SAVE = re.compile(r"(0|[1-9]\d*)(\.orbax-checkpoint-tmp.*)?")
@@ -33,6 +35,11 @@ def remove_partial_saves(directory: Path) -> None:
         is_folder = _PARTIAL_SAVE.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
         if is_folder and {path.name.partition(".orbax")[0] for path in entry.iterdir()} <= _PARTS:
             shutil.rmtree(entry)
+
+
+def write_json_item(folder: Path, item: Any) -> None:
+    """Replace an item of a committed checkpoint, as `JsonCheckpointHandler` would have written it."""
+    write_atomic(folder / "metadata", lambda file: file.write_text(json.dumps(item)))
 
 
 @cache

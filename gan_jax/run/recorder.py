@@ -110,6 +110,11 @@ class Recorder:
         rows = self._writer.evaluations.rows if self._writer else []
         return next((row for row in rows if row["step"] == step), {})
 
+    def drop_evaluation(self, step: int) -> None:
+        """Drop that row, which is to be written anew."""
+        if self._writer:
+            self._writer.evaluations.drop(step)
+
     def summary(self) -> dict[str, Any]:
         """Return the rates and the episodes of collapse, for runs.jsonl."""
         return self._progress.rates() | {"watch": [str(episode) for episode in self.watch.episodes]}

@@ -1,15 +1,18 @@
 """The record of a checkpoint, which may be a stranger's: what it must be before anything in it is used."""
 
+import json
 import math
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from gan_jax.errors import InputError, shorten
-from gan_jax.files import check_tree
+from gan_jax.files import check_tree, sha256_of
 from gan_jax.memory import check_fits, host_bytes
 
 DTYPES = ("float32", "bfloat16", "float16", "int32", "uint32", "int8", "uint8", "bool")
@@ -65,3 +68,14 @@ def _check_folder(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.parent.name not in _ARRAYS and path.is_file() and path.stat().st_size > _MAX_JSON:
             raise InputError(f"{path}: must be at most {_MAX_JSON} bytes")
+
+
+def describe_leaf(array: np.ndarray) -> dict[str, Any]:
+    """Return what the record says of a leaf."""
+    sha256 = sha256_of(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": sha256}
+
+
+def digest(record: Mapping[str, Any]) -> str:
+    """Return the sha256 (hex) of a record."""
+    return sha256_of(json.dumps(record, sort_keys=True))

@@ -18,9 +18,9 @@ from gan_jax.evaluation.comparison import evaluate, make_reference
 from gan_jax.evaluation.features import make_pixels
 from gan_jax.evaluation.images import GeneratedImages, real_images
 from gan_jax.evaluation.metrics import mode_statistics
-from gan_jax.run.checkpoints import _digest
 from gan_jax.run.evaluated import load_trained_on, restore_weights
 from gan_jax.run.loop import train
+from gan_jax.run.records import digest
 from gan_jax.run.restore import restore_run, trust
 
 ENTRIES = {
@@ -78,7 +78,7 @@ def edit(workdir: Path, change: Callable[[dict], object]) -> None:
         record = json.loads(path.read_text())
         del record["sha256"]
         change(record["config"])
-        path.write_text(json.dumps(record | {"sha256": _digest(record)}))
+        path.write_text(json.dumps(record | {"sha256": digest(record)}))
     config = json.loads((workdir / "config.json").read_text())
     change(config)
     (workdir / "config.json").write_text(json.dumps(config))

@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import jax.numpy as jnp
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 from small import assert_trees_equal, small_config
 
 from gan_jax import parallel
-from gan_jax.errors import CollapseError, NonFiniteError, SaveError, StoppedError
+from gan_jax.errors import NonFiniteError, SaveError, StoppedError
 from gan_jax.evaluation import format_metrics
 from gan_jax.files import read_jsonl
 from gan_jax.run import loop
@@ -164,20 +165,6 @@ def test_nan_that_no_metric_shows_is_found_before_the_checkpoint_and_its_leaf_na
     assert int(restore_run(tmp_path)[2].step) == 10
 
 
-def test_nearly_identical_samples_are_reported_and_stop_the_run_where_the_config_says_so(tmp_path, capsys):
-    never_learns = {"watch.steps": 4, "sample_every": 2, "optimizer.gen.learning_rate": 1e-30}
-    train(small_config(**never_learns), tmp_path / "warn")
-    printed = capsys.readouterr().out
-    assert "warning: nearly identical samples, steps 0 to 4" in printed
-    assert "watch: nearly identical samples, steps 0 to 20" in printed
-    for _ in range(2):  # a resumed run watches on from the rows of the first
-        with pytest.raises(
-            CollapseError, match="stopped at step 4 and saved it: nearly identical samples, steps 0 to 4; --conf"
-        ):
-            train(small_config(**never_learns, **{"watch.action": "stop"}), tmp_path / "stop")
-    assert [row["ended"] for row in read_jsonl(tmp_path / "stop" / "runs.jsonl")] == ["collapse", "collapse"]
-
-
 def test_the_end_is_made_up_where_a_run_was_killed_between_its_last_checkpoint_and_its_last_rows(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "save_run_plots", save_run_plots)
     few = {"num_steps": 2, "sample_every": 2, "checkpoint_every": 2, "eval_every": 2}
@@ -205,6 +192,22 @@ def test_the_end_is_made_up_where_a_run_was_killed_between_its_last_checkpoint_a
         train(config, workdir)
         assert "the run is complete at step 2" in capsys.readouterr().out
         assert read_jsonl(workdir / "runs.jsonl") == [row]
+
+
+@pytest.mark.parametrize("stop", ["after a checkpoint with samples", "by a signal, with a checkpoint alone"])
+def test_a_run_that_is_ended_at_a_step_without_evaluation_is_evaluated(tmp_path, monkeypatch, stop):
+    few = {"steps_per_call": "1", "sample_every": 6, "checkpoint_every": 6, "eval_every": 60, "eval_num": 100}
+    config = partial(small_config, **few, **{"data.name": "ring", "network.name": "mlp"})
+    after, act = (2, lambda _: os.kill(os.getpid(), signal.SIGTERM)) if stop.startswith("by a signal") else (7, kill)
+    with after_step(after, act, monkeypatch), pytest.raises((KeyboardInterrupt, StoppedError)):
+        train(config(num_steps=20), tmp_path)
+    step = int(restore_run(tmp_path)[2].step)
+    train(config(num_steps=step), tmp_path)
+    rows = read_jsonl(tmp_path / "eval.jsonl")
+    assert [row["step"] for row in rows] == [0, step]
+    assert {"eval/js", "samples/diversity"} <= rows[-1].keys()
+    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.find().selection_metric == rows[-1]["eval/js"]
 
 
 def kill(*arguments):

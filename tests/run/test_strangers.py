@@ -12,8 +12,9 @@ from gan_jax import create_state, sample
 from gan_jax.data import is_known
 from gan_jax.errors import InputError
 from gan_jax.files import append_jsonl, read_jsonl
-from gan_jax.run.checkpoints import Checkpoints, _digest
+from gan_jax.run.checkpoints import Checkpoints
 from gan_jax.run.config import make_gan, resolve
+from gan_jax.run.records import digest
 from gan_jax.run.restore import restore_run, trust
 from gan_jax.run.runtime import lock_workdir
 
@@ -42,7 +43,7 @@ def write_record(run, change):
     record = record if changed is None else changed
     if isinstance(record, dict):
         record.pop("sha256", None)
-        record["sha256"] = _digest(record)
+        record["sha256"] = digest(record)
     record_of(workdir).write_text(json.dumps(record))
     return workdir
 

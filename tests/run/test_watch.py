@@ -1,7 +1,11 @@
 """Symptoms are reported once when they have lasted, and not where they come and go or mean nothing."""
 
 import pytest
+from small import small_config
 
+from gan_jax.errors import CollapseError
+from gan_jax.files import read_jsonl
+from gan_jax.run.loop import train
 from gan_jax.run.watch import CollapseWatch
 
 HEALTHY = {"logits/real": 1.0, "logits/fake": -1.0, "value": -1.0}
@@ -57,3 +61,18 @@ def test_nearly_identical_samples_are_reported():
     assert watch.stop
     assert watch.add_evaluation(1000, {"samples/diversity": 0.2}) == []
     assert not watch.stop
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_nearly_identical_samples_are_reported_and_stop_the_run_where_the_config_says_so(tmp_path, capsys):
+    never_learns = {"watch.steps": 4, "sample_every": 2, "optimizer.gen.learning_rate": 1e-30}
+    train(small_config(**never_learns), tmp_path / "warn")
+    printed = capsys.readouterr().out
+    assert "warning: nearly identical samples, steps 0 to 4" in printed
+    assert "watch: nearly identical samples, steps 0 to 20" in printed
+    for _ in range(2):  # a resumed run watches on from the rows of the first
+        with pytest.raises(
+            CollapseError, match="stopped at step 4 and saved it: nearly identical samples, steps 0 to 4; --conf"
+        ):
+            train(small_config(**never_learns, **{"watch.action": "stop"}), tmp_path / "stop")
+    assert [row["ended"] for row in read_jsonl(tmp_path / "stop" / "runs.jsonl")] == ["collapse", "collapse"]
