@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gan_jax.evaluation.metrics import is_of_one_class
-from gan_jax.evaluation.results import QUALITY
+from gan_jax.evaluation.results import QUALITY, format_number
 from gan_jax.files import read_jsonl
 
 _FEW = 0.05  # a recall below which precision says nothing
@@ -56,16 +56,6 @@ def format_table(row: Mapping[str, Any], baseline: Baseline | None = None) -> st
         lines.append([*cells, _NOTES[name](mean) if name in _NOTES else ""])
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-
-
-def format_number(number: float, error: float = math.nan) -> str:
-    """Format a number to the first digit of its standard error, '29.6 ± 0.4'; to three digits where the error is nan or 0."""
-    if not math.isfinite(number):
-        return str(number)
-    of = error if error > 0 and math.isfinite(error) else abs(number) / 100
-    places = max(0, -math.floor(math.log10(of))) if of else 0
-    text = f"{number:.{0 if number == int(number) and not error > 0 else places}f}"
-    return f"{text} ± {error:.{places}f}" if error > 0 and math.isfinite(error) else text
 
 
 def _describe_error(row: Mapping[str, Any]) -> str:

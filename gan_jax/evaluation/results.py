@@ -1,5 +1,6 @@
 """Rows of results as JSON lines, each with its provenance; means over seeds, and how numbers are printed."""
 
+import math
 import os
 import platform
 import subprocess
@@ -21,6 +22,7 @@ QUALITY = {"high_quality": "of high quality", "confident": "confident"}
 
 _CHANGED = ("diff", "--name-only", "HEAD", "--", ":/", ":(top,exclude)experiments/results")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+_PLACES = 6  # of a decimal fraction, at most
 
 
 def _commit() -> str:
@@ -121,11 +123,25 @@ def format_metrics(metrics: Mapping[str, float], errors: Mapping[str, float] | N
     return ", ".join(f"{name} {number:.4g}{after.get(name, '')}" for name, number in shown.items())
 
 
+def format_number(number: float, error: float = math.nan) -> str:
+    """Format a number to the first digit of its standard error, '29.6 ± 0.4'; to three digits where the error is nan or 0.
+
+    Of errors below 1e-6 both have an exponent.
+    """
+    if not math.isfinite(number):
+        return str(number)
+    of = error if error > 0 and math.isfinite(error) else abs(number) / 100
+    places = max(0, -math.floor(math.log10(of))) if of else 0
+    if places > _PLACES:
+        return f"{number:.1e} ± {error:.0e}" if error > 0 and math.isfinite(error) else f"{number:.3g}"
+    text = f"{number:.{0 if number == int(number) and not error > 0 else places}f}"
+    return f"{text} ± {error:.{places}f}" if error > 0 and math.isfinite(error) else text
+
+
 def plus_minus(numbers: Any) -> str:
     """Format numbers by seed `[S]` as mean ± standard error, '0.123 ± 0.004'."""
     mean, error = mean_and_error(numbers)
-    shown = f"{mean:.3g}" if abs(mean) < 999.5 else f"{mean:.0f}"
-    return shown if np.isnan(error) else f"{shown} ± {float(f'{error:.1g}'):g}"
+    return f"{mean:.3g} ± 0" if error == 0 else format_number(mean, error)
 
 
 def markdown(lines: Sequence[Mapping[str, Any]]) -> str:

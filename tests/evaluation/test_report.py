@@ -5,8 +5,8 @@ import math
 import pytest
 
 from gan_jax.evaluation import format_metrics
-from gan_jax.evaluation.report import Baseline, find_baseline, format_number, format_table
-from gan_jax.evaluation.results import append_row, over_seeds
+from gan_jax.evaluation.report import Baseline, find_baseline, format_table
+from gan_jax.evaluation.results import append_row, format_number, over_seeds
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,8 @@ from gan_jax.evaluation.results import append_row, over_seeds
         (0.0, math.nan, "0"),
         (math.nan, math.nan, "nan"),
         (-0.02, 0.1, "-0.0 ± 0.1"),
+        (8.67e-9, 6.1e-10, "8.7e-09 ± 6e-10"),
+        (1.234e-7, math.nan, "1.23e-07"),
     ],
 )
 def test_digits_end_where_the_error_begins(number, error, text):

@@ -220,5 +220,5 @@ def test_a_script_draws_the_newest_row_again(run_script, tmp_path):
         report.newest_row(saturation.EXPERIMENT, tmp_path)
     shutil.copy(ROOT / "experiments/results/theory/saturation.jsonl", tmp_path)
     done = run_script("theory/saturation.py", "--redraw", f"--results={tmp_path}")
-    assert "| 10000 | 0.00514 ± 0.0009 | 1.07 ± 0.2 | 528 ± 50 |" in done.stdout
+    assert "| 10000 | 0.0051 ± 0.0009 | 1.1 ± 0.2 | 528 ± 55 |" in done.stdout
     assert (tmp_path / "saturation.png").is_file()
