@@ -64,6 +64,14 @@ def _penalised(game: str, penalties: tuple[str, ...], gamma: float, seeds: tuple
     return Recipe(name, {"objective": OBJECTIVES[game], "network.gen.dcgan.norm": norm, **weights}, seeds)
 
 
+def _residual(game: str, learning_rate: float) -> Recipe:
+    """Make a recipe of that ablation on R3GAN's networks, narrow: residual, with four resolutions and no normalisation."""
+    recipe = _penalised(game, BOTH, 1.0, (1,))
+    networks = {"network.name": "r3gan", "network.r3gan.widths": (8, 16, 32, 64), "network.r3gan.blocks": 1}
+    entries = recipe.entries | networks | {"optimizer.learning_rate": learning_rate}
+    return Recipe(f"{recipe.name}, R3GAN's networks, rate {learning_rate:g}", entries, recipe.seeds)
+
+
 BOTH, R1 = ("r1", "r2"), ("r1",)
 RECIPES = (
     _penalised("RpGAN", BOTH, 1.0, (1, 2, 3)),
@@ -72,6 +80,7 @@ RECIPES = (
     _penalised("GAN", R1, 1.0, (1,)),
     *(_penalised(game, BOTH, 1.0, (1,), "none") for game in OBJECTIVES),
     *(_penalised(game, R1, 1.0, (1,), "none") for game in OBJECTIVES),
+    *(_residual(game, rate) for rate in (1e-3, 2e-4) for game in OBJECTIVES),
     Recipe("DCGAN", GAMES["non-saturating"] | DCGAN_RATE, (1, 2)),
     Recipe("PacDCGAN2", GAMES["non-saturating"] | DCGAN_RATE | {"packing": 2}, (1, 2)),
     Recipe("WGAN-GP", GAMES["WGAN-GP"] | DCGAN_RATE, (1,)),
