@@ -78,7 +78,7 @@ RECIPES = (
     _penalised("GAN", BOTH, 1.0, (1, 2, 3)),
     _penalised("RpGAN", R1, 1.0, (1,)),
     _penalised("GAN", R1, 1.0, (1,)),
-    *(_penalised(game, BOTH, 1.0, (1,), "none") for game in OBJECTIVES),
+    *(_penalised(game, BOTH, 1.0, (1, 2), "none") for game in OBJECTIVES),
     *(_penalised(game, R1, 1.0, (1,), "none") for game in OBJECTIVES),
     *(_residual(game, rate) for rate in (1e-3, 2e-4) for game in OBJECTIVES),
     Recipe("DCGAN", GAMES["non-saturating"] | DCGAN_RATE, (1, 2)),
