@@ -40,7 +40,7 @@ from gan_jax.evaluation.results import append_row, find_row, hardware_of, markdo
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli, plots
 from gan_jax.run.config import load_configured_images
-from gan_jax.run.table import Recipe, add_samples, make_row, restored_samples, save_table_picture, with_flags
+from gan_jax.run.table import Recipe, add_samples, load_samples, make_row, restored_samples, save_table_picture, with_flags
 
 _TABLE = flags.DEFINE_enum("table", "losses", list(TABLES), "Table to make.")
 _FEATURES = flags.DEFINE_enum("features", "classifier", list(EXTRACTORS), "Features that the metrics compare.")
@@ -205,12 +205,9 @@ def write_results(path: Path) -> None:
     with name_rows_in_errors(path):
         page = make_page(rows, _TABLE.value)
     write_atomic(path.with_suffix(".md"), partial(Path.write_text, data=page))
-    samples = path.with_name(f"{path.stem}_samples.npz")
-    if samples.exists():
-        arrays = dict(np.load(samples))
-        recipes = [recipe for recipe in TABLES[_TABLE.value].recipes if samples_name(recipe) in arrays]
-        if lines := {recipe.name: arrays[samples_name(recipe)] for recipe in recipes}:
-            save_table_picture(path.with_suffix(".png"), lines)
+    samples = load_samples(path.with_name(f"{path.stem}_samples.npz"))
+    recipes = [recipe for recipe in TABLES[_TABLE.value].recipes if samples_name(recipe) in samples]
+    save_table_picture(path.with_suffix(".png"), {recipe.name: samples[samples_name(recipe)] for recipe in recipes})
     print(markdown(table([row for row in rows if row["features"] == rows[-1]["features"]], TABLES[_TABLE.value].published)))
 
 

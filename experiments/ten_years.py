@@ -30,7 +30,7 @@ from gan_jax.parallel import make_step
 from gan_jax.run import cli
 from gan_jax.run.config import make_configured_dataset, make_gan, resolve
 from gan_jax.run.loop import train
-from gan_jax.run.table import Curve, add_samples, save_table_picture, with_flags
+from gan_jax.run.table import Curve, add_samples, load_samples, save_table_picture, with_flags
 from gan_jax.sampling import sample
 from gan_jax.state import create_state, run_keys
 
@@ -230,7 +230,7 @@ def write_results(path: Path) -> None:
         if missing := [recipe.name for recipe in RECIPES if not rows or not reported(rows, recipe)]:
             raise InputError(f"{path} has no reported run of {', '.join(missing)} with these flags: run without --redraw")
         text = make_page(rows)
-        save_picture(rows, dict(np.load(path.with_name("ten_years_samples.npz"))), path.with_suffix(".png"))
+        save_picture(rows, load_samples(path.with_name("ten_years_samples.npz")), path.with_suffix(".png"))
     write_atomic(path.with_suffix(".md"), lambda file: file.write_text(text))
     print(markdown(table(rows)))
 

@@ -227,7 +227,7 @@ class JsonlWriter:
     def drop(self, step: int) -> None:
         """Drop the row of a step, which is to be written anew."""
         self.close()
-        self._open([row for row in self.rows if row["step"] != step])
+        self._open([row for row in read_jsonl(self._path, of_steps=True) if row["step"] != step])
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row, and flush it to disk."""

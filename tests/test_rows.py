@@ -86,6 +86,16 @@ def test_a_row_of_another_shape_is_dropped_and_named_and_a_resume_writes_it_no_m
     assert capsys.readouterr().err == ""
 
 
+def test_a_row_that_is_dropped_takes_no_other_with_it(tmp_path):
+    writer = JsonlWriter(tmp_path / "eval.jsonl", start=0)
+    for row in ROWS[:3]:
+        writer.write(row)
+    writer.drop(ROWS[1]["step"])
+    writer.write(ROWS[3])
+    writer.close()
+    assert read_jsonl(tmp_path / "eval.jsonl", of_steps=True) == [ROWS[0], ROWS[2], ROWS[3]]
+
+
 def test_rows_without_a_checksum_are_read_and_sealed_when_the_run_is_resumed(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(lines(ROWS))

@@ -26,7 +26,7 @@ _CHUNK = 1024  # images that are read before they are written
 _VERIFIED = 2**33  # bytes: verifying a larger file at every start, at 0.4 s for 1 GB and more from a disk, would be felt
 _SHOWN = 5  # files named on the console; the record beside the cache names all
 # Of a file that may be whole: skipped, it would be missing from the cache for as long as it stays the same.
-_UNREADABLE = {errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, getattr(errno, "ESTALE", None)}
+_UNREADABLE = {errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE}
 
 Images = tuple[np.ndarray, np.ndarray | None]
 """Images uint8 `[N, H, W, C]`, and labels int32 `[N]` or None."""
@@ -70,10 +70,10 @@ def _digest(content: Any) -> str:
 def load_decoded(source: Source, transform: Transform) -> Images:
     """Load the decoded images of a source, memory-mapped; a cache that is missing, stale or damaged is built first.
 
-    Items that cannot be decoded are named, counted and skipped.
+    Items that cannot be decoded are named, counted and skipped; a file that the system does not let us read is refused.
 
     Raises:
-        InputError: the source has no channels of that number, no image can be read, or the cache cannot be written.
+        InputError: the source has no channels of that number, a file or all images cannot be read, the cache not written.
     """
     if transform.channels not in (1, 3):
         raise InputError(f"data.channels={transform.channels} must be 1 or 3 for {source.name}, whose images are decoded")

@@ -96,7 +96,8 @@ def hardware_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 def mean_and_error(numbers: Any) -> tuple[float, float]:
     """Return the mean over seeds `[S]` and its standard error, nan for one seed."""
     array = np.asarray(numbers, np.float64)
-    error = np.std(array, ddof=1) / np.sqrt(len(array)) if len(array) > 1 else np.nan
+    differences = array - array[0]  # of equal numbers exactly 0, which their standard deviation is not
+    error = np.std(differences, ddof=1) / np.sqrt(len(array)) if len(array) > 1 else np.nan
     return float(np.mean(array)), float(error)
 
 
@@ -124,24 +125,31 @@ def format_metrics(metrics: Mapping[str, float], errors: Mapping[str, float] | N
 
 
 def format_number(number: float, error: float = math.nan) -> str:
-    """Format a number to the first digit of its standard error, '29.6 ± 0.4'; to three digits where the error is nan or 0.
+    """Format a number to the first digit of its standard error, '29.6 ± 0.4', and from 10 on to units, '528 ± 55'.
 
-    Of errors below 1e-6 both have an exponent.
+    Where the error is nan or 0, the number has three digits. Where it is below 1e-6, both have an exponent.
     """
     if not math.isfinite(number):
         return str(number)
-    of = error if error > 0 and math.isfinite(error) else abs(number) / 100
-    places = max(0, -math.floor(math.log10(of))) if of else 0
+    known = error > 0 and math.isfinite(error)
+    last = _exponent(f"{error:.0e}") if known else _exponent(f"{number:.2e}") - 2  # of the last digit
+    places = max(0, -last)
     if places > _PLACES:
-        return f"{number:.1e} ± {error:.0e}" if error > 0 and math.isfinite(error) else f"{number:.3g}"
-    text = f"{number:.{0 if number == int(number) and not error > 0 else places}f}"
-    return f"{text} ± {error:.{places}f}" if error > 0 and math.isfinite(error) else text
+        digits = max(0, _exponent(f"{number:e}") - last) if number else 0
+        return f"{number:.{digits}e} ± {error:.0e}" if known else f"{number:.3g}"
+    text = f"{number:.{0 if number == int(number) and not known else places}f}"
+    return f"{text} ± {error:.{places}f}" if known else text
+
+
+def _exponent(text: str) -> int:
+    return int(text.partition("e")[2])
 
 
 def plus_minus(numbers: Any) -> str:
-    """Format numbers by seed `[S]` as mean ± standard error, '0.123 ± 0.004'."""
+    """Format numbers by seed `[S]` as mean ± standard error, '0.123 ± 0.004'; of one seed the number alone."""
     mean, error = mean_and_error(numbers)
-    return f"{mean:.3g} ± 0" if error == 0 else format_number(mean, error)
+    shown = f"{mean:.3g}" if abs(mean) < 999.5 else f"{mean:.0f}"
+    return f"{shown} ± 0" if error == 0 else format_number(mean, error)
 
 
 def markdown(lines: Sequence[Mapping[str, Any]]) -> str:

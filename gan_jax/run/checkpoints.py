@@ -51,7 +51,7 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints in a folder, of which the newest `keep` and the best are kept. read_only changes nothing there.
+    """The checkpoints in a folder; the newest `keep`, the best and the unreadable are kept. read_only changes nothing there.
 
     A checkpoint exists once its commit file does. It holds the arrays of the state by path, and a record: config, selection
     metric, and the sha256 of each array and of the record itself. One thread writes them while training continues.
@@ -96,14 +96,14 @@ class Checkpoints:
         """The selection metrics by step, the best first and the earliest of equals first, without those that are not finite."""
         return self._rank()[0]
 
-    def _rank(self) -> tuple[dict[int, float], list[int]]:
-        """Return these selection metrics, and the steps whose records cannot be read."""
-        metrics, unreadable = {}, []
+    def _rank(self) -> tuple[dict[int, float], dict[int, str]]:
+        """Return these selection metrics, and by step why other records cannot be read."""
+        metrics, unreadable = {}, {}
         for step in self.steps():
             try:
                 metrics[step] = self._read_record(step)["selection_metric"]
-            except DamagedError:
-                unreadable.append(step)
+            except DamagedError as damage:
+                unreadable[step] = str(damage)
         ranked = sorted((metric, step) for step, metric in metrics.items() if metric is not None)
         return {step: metric for metric, step in ranked}, unreadable
 
@@ -116,7 +116,7 @@ class Checkpoints:
         """Copy the state to the host and write it in the background. Of a step that was saved before, add the metric alone.
 
         Raises:
-            SaveError: the save before this one failed.
+            SaveError: the save before this one failed, or the metric could not be added.
         """
         self.wait()
         step = int(state.step)
@@ -151,22 +151,24 @@ class Checkpoints:
         if which not in ("final", "best"):
             raise InputError(f"which={which}: must be final or best")
         self.wait()
-        best, unreadable = self._rank() if which == "best" else ({}, [])
+        best, damages = self._rank() if which == "best" else ({}, {})
         if which == "best" and not best and self.steps():
             raise InputError(f"{self.directory}: no checkpoint has a selection metric; use the final one")
-        candidates = [*unreadable, *best] if which == "best" else self.steps()[::-1]
-        for index, step in enumerate(candidates):
+        checkpoint: Checkpoint | None = None
+        for step in list(best) if which == "best" else self.steps()[::-1]:
             try:
                 checkpoint = self._read(step)
             except DamagedError as damage:
-                print(f"{self.directory}: the checkpoint of step {step} is damaged ({damage}); it is ignored", flush=True)
+                damages[step] = str(damage)
             else:
-                for damaged in candidates[:index] if not self._read_only else []:
-                    self._set_aside(damaged)
-                return checkpoint
-        if candidates:
+                break
+        for step, reason in damages.items():
+            print(f"{self.directory}: the checkpoint of step {step} is damaged ({reason}); it is ignored", flush=True)
+            if checkpoint and not self._read_only:
+                self._set_aside(step)
+        if damages and checkpoint is None:
             raise InputError(f"{self.directory}: all checkpoints are damaged; move the folder away to start a new run")
-        return None
+        return checkpoint
 
     def _write(self, step: int, arrays: dict[str, np.ndarray], config: Mapping[str, Any], metric: float | None) -> None:
         leaves = {path: describe_leaf(array) for path, array in arrays.items()}

@@ -56,9 +56,10 @@ class TensorBoard:
         """Add the config as text, and its entries as hyperparameters; their metrics are the scalars, by their last values."""
         text = "\n".join(f"    {line}" for line in json.dumps(config, indent=2).splitlines())  # Markdown's code block
         self._add(0, summary.text("config", text))
-        # A path is bytes, and may be no UTF-8.
-        texts = {name: str(entry).encode(errors="backslashreplace").decode() for name, entry in hparams.items()}
-        entries = {name: entry if isinstance(entry, bool | int | float) else texts[name] for name, entry in hparams.items()}
+        entries = {
+            name: entry if isinstance(entry, bool | int | float) else str(entry).encode(errors="backslashreplace").decode()
+            for name, entry in hparams.items()  # a path may have bytes that are not UTF-8
+        }
         _, begin, self._end = summary.hparams(entries, {})
         self._add(0, begin)
 

@@ -48,8 +48,8 @@ def train(config: ConfigDict, workdir: str | Path, *, init_from: str | Path = ""
     training.gif.
 
     init_from: the workdir of another run, with whose networks a new one begins; a run that has a checkpoint is resumed.
-    allow_changes: continue the run under another config, as far as its state has the same shapes and no schedule would count
-    the steps so far anew. Its history, in config.json and runs.jsonl, records both.
+    allow_changes: continue the run under another config, as far as its state has the same shapes and no schedule or ramp-up
+    would count the steps so far anew. Its history, in config.json and runs.jsonl, records both.
 
     Raises:
         InputError: the config cannot be trained or is not that of the run in the workdir, or another process trains there.
@@ -122,7 +122,7 @@ class _Session:
         return state
 
     def _make_up_end(self, state: TrainState) -> None:
-        """Evaluate the last step, and save its samples, as far as no process has: one was killed, or went for more steps."""
+        """Evaluate the last step, and save its samples, where no process has: it was killed, or had more steps to go."""
         metrics = self.recorder.evaluation_of(self.total)
         self.evaluation = {name: number for name, number in metrics.items() if name.startswith("eval/")}
         if not metrics or (self.evaluator and not self.evaluation):

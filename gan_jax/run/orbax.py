@@ -21,7 +21,7 @@ _PARTS = {"state", "record", "metrics", "_CHECKPOINT_METADATA"}  # of a save tha
 
 
 def check_path(path: Path) -> None:
-    """Raise `InputError` where Orbax would take the path for a pattern of others, or TensorStore for an URL."""
+    """Raise `InputError` where Orbax would take the path for a pattern of others, TensorStore for a URL, or it is not UTF-8."""
     text = str(path.absolute())
     bad = [letter for letter in "[]*?\\" if letter in text and letter not in (os.sep, os.altsep)]
     bad += ["byte that is not UTF-8"] if any("\ud800" <= letter <= "\udfff" for letter in text) else []

@@ -111,7 +111,7 @@ class Recorder:
         return next((row for row in rows if row["step"] == step), {})
 
     def drop_evaluation(self, step: int) -> None:
-        """Drop that row, which is to be written anew."""
+        """Drop the row of a step from eval.jsonl, as it is to be written anew."""
         if self._writer:
             self._writer.evaluations.drop(step)
 

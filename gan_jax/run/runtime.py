@@ -136,10 +136,8 @@ def is_training(workdir: Path) -> bool:
     with os.fdopen(descriptor, "r+") as file:
         try:
             _lock(file)
-        except (BlockingIOError, PermissionError):
-            return True
-        except OSError:  # a file system without locks
-            return False
+        except OSError as error:  # any other: a file system without locks
+            return isinstance(error, BlockingIOError | PermissionError)
     return False
 
 

@@ -106,7 +106,7 @@ def make_curve(rows: Sequence[Mapping[str, Any]], metric: str) -> Curve:
 
 
 def with_flags(name: str, *settings: flags.FlagHolder[Any]) -> str:
-    """Name the samples of a recipe: its name, and those of these flags that are not at their defaults, as its rows are."""
+    """Name the samples of a recipe by its name and those of these flags that are not at their defaults."""
     return ", ".join([name, *(f"{flag.name}={flag.value}" for flag in settings if flag.value != flag.default)])
 
 
@@ -114,8 +114,13 @@ def add_samples(path: Path, name: str, samples: np.ndarray) -> None:
     """Add the samples uint8 `[N, H, W, C]` of a recipe to the .npz file that a picture is drawn from."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _holding(path.parent):
-        arrays: dict[str, Any] = (dict(np.load(path)) if path.exists() else {}) | {name: samples}
+        arrays: dict[str, Any] = load_samples(path) | {name: samples}
         write_atomic_bytes(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def load_samples(path: Path) -> dict[str, np.ndarray]:
+    """Load what `add_samples` has added to a file, by name; nothing where there is no file."""
+    return dict(np.load(path)) if path.exists() else {}
 
 
 @contextmanager
@@ -145,8 +150,11 @@ def save_table_picture(
 ) -> None:
     """Save a line of samples uint8 `[N, H, W, C]` for each recipe and, below, curves of their means over runs, if any.
 
-    labels: of the curves' two axes. baseline: the label and height of a dashed line.
+    Without samples, as where every run has diverged, nothing is saved. labels: of the curves' two axes. baseline: the label and
+    height of a dashed line.
     """
+    if not samples:
+        return
     lines = sum(0.5 * images.shape[1] / images.shape[2] for images in samples.values()) + 0.2
     height = max(3.4, 0.2 * len(curves) + 1.0) if curves else 0.0  # a line of the legend for each
     figure = Figure(figsize=(9, lines + height), layout="constrained")

@@ -51,7 +51,7 @@ def restore_or_create(
 
     Raises:
         InputError: the run there is of another config, and changes are not allowed, or would change the shapes of its state or
-            the steps that its schedules count.
+            the steps that its schedules and the average's ramp-up count.
     """
     checkpoint = checkpoints.find() if checkpoints else None
     if checkpoint:

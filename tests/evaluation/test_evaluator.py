@@ -122,7 +122,8 @@ def test_means_over_seeds_and_how_they_are_printed():
     assert np.isnan(mean_and_error([1.0])[1])
     assert (plus_minus([1.0, 2.0, 3.0]), plus_minus([4.0])) == ("2.0 ± 0.6", "4")
     assert (plus_minus([999.9]), plus_minus([1200.0, 1300.0])) == ("1000", "1250 ± 50")
-    assert (plus_minus([0.8999, 0.9005]), plus_minus([0.7, 0.7])) == ("0.9002 ± 0.0003", "0.7 ± 0")
+    assert (plus_minus([0.8999, 0.9005]), plus_minus([10.3, 10.5])) == ("0.9002 ± 0.0003", "10.4 ± 0.1")
+    assert (plus_minus([0.7, 0.7]), plus_minus([0.1] * 3), plus_minus([1000.0] * 2)) == ("0.7 ± 0", "0.1 ± 0", "1000 ± 0")
     row = over_seeds([{"fid": 1.0, "class_share/0": 0.5}, {"fid": 3.0, "class_share/0": 0.5}])
     assert (row["seeds"], row["mean"]["fid"], row["standard_error"]["fid"]) == (2, 2, pytest.approx(1))
     assert format_metrics(row["mean"], row["standard_error"]) == "fid 2 ± 1"

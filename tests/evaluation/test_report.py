@@ -25,6 +25,10 @@ from gan_jax.evaluation.results import append_row, format_number, over_seeds
         (-0.02, 0.1, "-0.0 ± 0.1"),
         (8.67e-9, 6.1e-10, "8.7e-09 ± 6e-10"),
         (1.234e-7, math.nan, "1.23e-07"),
+        (0.5012345, 9e-8, "5.0123450e-01 ± 9e-08"),
+        (3.14159, 0.0996, "3.1 ± 0.1"),
+        (30.4, 9.7, "30 ± 10"),
+        (9.996, math.nan, "10.0"),
     ],
 )
 def test_digits_end_where_the_error_begins(number, error, text):

@@ -6,6 +6,7 @@ import forked
 import pytest
 from conftest import ROOT
 
+from gan_jax.evaluation.results import format_number
 from gan_jax.files import read_jsonl
 
 # One of the recipes with a step time that is known, a small classifier, and no pictures of each run.
@@ -33,5 +34,5 @@ def test_ten_years_reports_other_seeds_than_it_tunes_with(tmp_path):
         assert [(row["seed"], row["learning_rate"], row["num_steps"]) for row in tuning] == [(0, 2e-4, 4), (0, 1e-3, 4)]
     better = min(tuning, key=lambda row: row["distance"])
     assert (reported["seed"], reported["learning_rate"]) == (1, better["learning_rate"])
-    assert f"| {reported['distance']:.3g} |" in (tmp_path / "ten_years.md").read_text()
+    assert f"| {format_number(reported['distance'])} |" in (tmp_path / "ten_years.md").read_text()
     assert (tmp_path / "ten_years.png").stat().st_size > 10_000

@@ -13,7 +13,7 @@ from small import assert_trees_equal
 
 from gan_jax.errors import InputError, SaveError
 from gan_jax.run import records
-from gan_jax.run.checkpoints import Checkpoints
+from gan_jax.run.checkpoints import Checkpoints, DamagedError
 from gan_jax.state import abstract_state
 
 
@@ -107,6 +107,20 @@ def test_the_metric_of_a_damaged_record_is_ignored_and_its_checkpoint_named_and_
     assert "the checkpoint of step 20 is damaged (its record differs from its sha256); it is ignored" in capsys.readouterr().out
     save(tmp_path, 30, 40, keep=1)
     assert folders(tmp_path) == [10, 20, 40]
+
+
+def test_a_record_that_cannot_be_read_for_a_moment_is_not_that_of_the_best(tmp_path, monkeypatch):
+    save(tmp_path, 10, 20, metrics=[2.0, 3.0])
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        read, failures = checkpoints._read_record, [DamagedError("its record: Input/output error")]
+
+        def read_late(step):
+            if step == 20 and failures:
+                raise failures.pop()
+            return read(step)
+
+        monkeypatch.setattr(checkpoints, "_read_record", read_late)
+        assert checkpoints.find("best").step == 10
 
 
 def test_the_first_save_of_a_process_is_read_back(tmp_path, monkeypatch):

@@ -67,16 +67,16 @@ def after_step(step, act, monkeypatch):
         yield
 
 
+def send(number, state):
+    os.kill(os.getpid(), number)
+    time.sleep(0.1)  # for the thread that reads signals
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_saves_and_stops(tmp_path, undisturbed, monkeypatch, name):
     number = getattr(signal, name)
-    handler = signal.getsignal(number)
-
-    def send(state):
-        os.kill(os.getpid(), number)
-        time.sleep(0.1)  # for the thread that reads signals
-
-    with after_step(13, send, monkeypatch), pytest.raises(StoppedError, match=f"{name}: saved step 13 of 20") as stopped:
+    handler, act = signal.getsignal(number), partial(send, number)
+    with after_step(13, act, monkeypatch), pytest.raises(StoppedError, match=f"{name}: saved step 13 of 20") as stopped:
         train(small_config(), tmp_path)
     assert stopped.value.status == 128 + number
     assert signal.getsignal(number) == handler
@@ -198,7 +198,7 @@ def test_the_end_is_made_up_where_a_run_was_killed_between_its_last_checkpoint_a
 def test_a_run_that_is_ended_at_a_step_without_evaluation_is_evaluated(tmp_path, monkeypatch, stop):
     few = {"steps_per_call": "1", "sample_every": 6, "checkpoint_every": 6, "eval_every": 60, "eval_num": 100}
     config = partial(small_config, **few, **{"data.name": "ring", "network.name": "mlp"})
-    after, act = (2, lambda _: os.kill(os.getpid(), signal.SIGTERM)) if stop.startswith("by a signal") else (7, kill)
+    after, act = (2, partial(send, signal.SIGTERM)) if stop.startswith("by a signal") else (7, kill)
     with after_step(after, act, monkeypatch), pytest.raises((KeyboardInterrupt, StoppedError)):
         train(config(num_steps=20), tmp_path)
     step = int(restore_run(tmp_path)[2].step)
