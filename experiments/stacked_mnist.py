@@ -8,9 +8,9 @@ without DCGAN's 2e-4. Adam's betas and D's norm are those usual for each. RpGAN 
 non-saturating loss. Metrics are of the averaged generator at the last step.
 
 Command: python experiments/stacked_mnist.py --num=26000      after `make mnist`
-Each of the first 26 runs took 3 to 25 minutes on 1 or 2 busy cores, pauses left out. Writes rows, page, picture and samples in
---results, and runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run again;
---recipes=R1 runs those whose names contain it; --redraw writes the page and the picture from the rows alone.
+A run took 3 to 25 minutes on 1 or 2 busy cores, pauses left out, with R3GAN's networks 40 to 50. Writes rows, page, picture and
+samples in --results, and runs below --runs. Resumable: a run resumes from its checkpoint, and one that has its row is not run
+again; --recipes=R1 runs those whose names contain it; --redraw writes the page and the picture from the rows alone.
 """
 
 from functools import partial
@@ -173,7 +173,8 @@ over training seeds; one run has none. The classifier of single digits is right 
 KL {perfect["kl"]:.4f} ± {error["kl"]:.1g} (SE over {first["perfect_sampler"]["draws"]} draws). *Seen twice*: modes with two
 samples or more; *confident*: modes with a sample all of whose digits have a probability above 1/2.
 *Published*: modes and KL reported in the papers of R3GAN (table 1) and PacGAN (table 2; WGAN-GP: R3GAN's table 3), with other
-networks (R3GAN's have no normalisation) and training lengths.
+networks (R3GAN's have no normalisation) and training lengths. *R3GAN's networks* here: residual blocks, one at each of four
+resolutions, 8 to 64 channels, no normalisation.
 Hardware: {", or ".join(hardware_of(rows))};
 minutes are wall time of training, pauses included{paused}.
 

@@ -1,7 +1,8 @@
 """Do R3GAN's own networks learn on a laptop? The paper's configuration E, narrow, with the data and losses of `mnist.py`.
 
 Both players are residual networks with grouped convolutions and no normalisation. This checks the architecture at a small size;
-it does not aim at better pictures. Not run to its end yet; the first step is ready after 16 s on 2 cores.
+it does not aim at better pictures. 35 minutes on 2 busy cores, seed 0: strokes of digits, all ten classes, but a classifier
+Fréchet distance of 556, which was still falling (1,011, 888, 565 at each thousand steps; real digits: 5.4).
 Command: python experiments/train.py --config=experiments/configs/mnist_r3.py --workdir=runs/mnist_r3
 """
 

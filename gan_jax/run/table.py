@@ -1,6 +1,7 @@
 """Tables of runs: recipes that differ in entries of one config, each run trained or resumed, evaluated once, kept as a row."""
 
 import os
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -163,7 +164,8 @@ def save_table_picture(
         row = np.concatenate(list(images), axis=1)
         axes.imshow(row[..., 0] if row.shape[-1] == 1 else row, cmap="gray", vmin=0, vmax=255)
         axes.set(xticks=[], yticks=[])
-        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        wrapped = "\n".join(textwrap.fill(line, 38) for line in name.split("\n"))
+        axes.set_ylabel(wrapped, rotation=0, ha="right", va="center", fontsize=9)
     if curves:
         _plot_curves(parts[1].subplots(), curves, labels, baseline)
     save_figure(figure, path)
@@ -171,7 +173,7 @@ def save_table_picture(
 
 def _plot_curves(axes: Axes, curves: Mapping[str, Curve], labels: tuple[str, str], baseline: tuple[str, float] | None) -> None:
     for number, (name, curve) in enumerate(curves.items()):
-        style = ("-", ":")[number // 10 % 2]  # there are ten colours
+        style = ("-", ":", "-.")[number // 10 % 3]  # there are ten colours
         axes.plot(curve.times, curve.values.mean(axis=0), marker=".", linestyle=style, label=name.replace("\n", " "))
     if baseline:
         axes.axhline(baseline[1], color="grey", linestyle="--", label=baseline[0])
