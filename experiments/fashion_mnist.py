@@ -13,7 +13,7 @@ lowest classifier Fréchet distance, as evaluated during training.
 
 Command: python experiments/fashion_mnist.py --table=losses --features=inception
 All four have been run, with the classifier's features: a run took 4 to 15 minutes on one core, and 8 to 34 on two busy ones.
-Eight games of `losses` have FID too, for one seed: Inception takes 6 minutes on 2 cores, 11 on one, for each 5,000 images
+The games of `losses` have FID too, for one seed: Inception takes 6 minutes on 2 cores, 11 on one, for each 5,000 images
 (`make inception` first);
 --features=classifier takes seconds, but is not FID. --table=digits needs `make mnist`. Writes fashion_TABLE.jsonl (for
 digits, mnist_digits.jsonl), .md, .png and _samples.npz in --results, and the runs below --runs. Resumable: a run resumes from
