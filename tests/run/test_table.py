@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from absl import flags
 
 from configs import ring
 from gan_jax.errors import InputError
@@ -52,6 +53,15 @@ def test_a_run_that_diverges_has_a_row_without_metrics(tmp_path):
     row = table.make_row(tmp_path / "rows.jsonl", {}, config, tmp_path / "run", lambda: pytest.fail("evaluated"))
     assert "nan" in row["ended"] or "inf" in row["ended"]
     assert "mean" not in row
+
+
+def test_samples_of_a_trial_have_another_name_than_those_of_the_default_flags(tmp_path):
+    given = flags.FlagValues()
+    settings = [flags.DEFINE_integer(name, 5, "", flag_values=given) for name in ("width", "num")]
+    given(["script"])
+    assert table.with_flags("minimax", *settings) == "minimax"
+    given(["script", "--num=7"])
+    assert table.with_flags("minimax", *settings) == "minimax, num=7"
 
 
 def test_samples_that_are_added_at_once_are_all_kept(tmp_path):
