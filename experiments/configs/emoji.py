@@ -2,7 +2,7 @@
 
 The losses are those of `crossfire.py`, the batch size and widths those of `mnist.py`; images have four times the pixels. They
 are not mirrored, because many have letters, flags or hands. 39 minutes on one core beside another process; expect people and
-faces that pass for emoji at a glance, flags, and many blots; the kernel distance of pixels is 0.020.
+faces that pass for emoji at a glance, flags, and many blots: FID 115, precision 0.04; the kernel distance of pixels is 0.020.
 Data: `apt-get install fonts-noto-color-emoji` (OFL 1.1), or that package's file NotoColorEmoji.ttf in --config.data.dir.
 Command: python experiments/train.py --config=experiments/configs/emoji.py --workdir=runs/emoji
 """
