@@ -124,6 +124,7 @@ def test_bad_input_is_one_line_and_status_2(run, run_script, tmp_path):
         ((*pixels, f"--npz={tmp_path}/floats.npy"), "float32 [9, 8, 8, 1]"),
         ((*pixels, "--metrics=kids"), "metrics=kids: must be one of classes, diversity"),
         (("--real",), "--out: must be a file for the rows"),
+        ((*pixels, "--real", "--seeds=2"), "--seeds: must be left out with --npz, --folder and --real"),
     ]:
         done = run_script("evaluate.py", *arguments, status=2, fast=True)
         assert message in done.stderr
