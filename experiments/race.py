@@ -35,7 +35,7 @@ class Race(NamedTuple):
 
 
 def measure_ceilings(dtype: str, *, tiny: bool = False) -> dict[str, float]:
-    """The best rates of a large matrix product (FLOP/s) and a large copy (bytes/s, read and written) in this process.
+    """Measure the best rates of a large matrix product (FLOP/s) and a large copy (bytes/s, read and written) in this process.
 
     tiny: of small ones, for a test of a script, which measure nothing.
     """

@@ -68,14 +68,19 @@ def test_of_two_that_start_together_one_decodes(folder, monkeypatch, tmp_path, c
     assert capsys.readouterr().err == ""
 
 
+def failing(number):
+    """What the system would do, but with an error of this number."""
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
 def test_a_file_that_cannot_be_read_is_refused_rather_than_missing_from_the_cache(folder, tmp_path, monkeypatch):
     plain().save(folder / "locked.png")
-
-    def refuse(*_):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "decode", refuse)
+        patch.setattr(cache, "decode", failing(errno.EACCES))
         with pytest.raises(InputError, match=r"locked\.png: Permission denied; every file must be readable"):
             load(folder)
     assert cached_files(tmp_path) == []
@@ -110,12 +115,8 @@ def test_a_damaged_cache_is_rebuilt(folder, decodings, tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_named_and_leaves_nothing(folder, tmp_path, monkeypatch):
     plain().save(folder / "file.png")
-
-    def full_disk(_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full_disk)
+        patch.setattr(os, "fsync", failing(errno.ENOSPC))
         with pytest.raises(InputError, match=r"\.npy: No space left on device; point XDG_CACHE_HOME"):
             load(folder)
     assert cached_files(tmp_path) == []
