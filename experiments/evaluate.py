@@ -151,8 +151,6 @@ def evaluate_points(config: ConfigDict) -> Iterator[dict[str, Any]]:
 
 def evaluate_images(config: ConfigDict, path: Path) -> Iterator[dict[str, Any]]:
     """Yield rows of the images that the flags name; the first with the distances of its neighbours, with --neighbours."""
-    if _SEEDS.present and (_NPZ.value or _FOLDER.value or _REAL.value):
-        raise InputError("--seeds: must be left out with --npz, --folder and --real, which draw no samples")
     num_classes = 0 if _NPZ.value or _FOLDER.value else config.num_classes  # images of others have no labels
     classes = _FEATURES.value == "classifier"
     find_metrics(_METRICS.value, _FEATURES.value, classes=classes, labelled=num_classes > 0)  # refused before anything slow
@@ -210,6 +208,8 @@ def evaluate_configured(config: ConfigDict, path: Path, *, other_images: bool) -
     for flag in (_FEATURES, _METRICS, _SPLIT, _NEIGHBOURS, _NUM_REAL) if stacked or points else ():
         if flag.value != flag.default:
             raise InputError(f"--{flag.name}: must be left out for {config.data.name}, of which modes are counted")
+    if _SEEDS.present and other_images and not (stacked and _REAL.value):  # real stacks are drawn
+        raise InputError("--seeds: must be left out with --npz, --folder and --real, which draw no samples")
     if stacked:
         return evaluate_stacked_digits(config)
     return evaluate_points(config) if points else evaluate_images(config, path)

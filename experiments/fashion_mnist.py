@@ -12,15 +12,16 @@ Samples come from the averaged generator and are compared with as many test imag
 lowest classifier Fréchet distance, as evaluated during training.
 
 Command: python experiments/fashion_mnist.py --table=losses --features=inception
-All four have been run, with the classifier's features: a run took 4 to 15 minutes on one core, and 8 to 34 on two busy ones.
-The games of `losses` have FID too, for one seed: Inception takes 6 minutes on 2 cores, 11 on one, for each 5,000 images
-(`make inception` first);
---features=classifier takes seconds, but is not FID. --table=digits needs `make mnist`. Writes fashion_TABLE.jsonl (for
-digits, mnist_digits.jsonl), .md, .png and _samples.npz in --results, and the runs below --runs. Resumable: a run resumes from
-its checkpoint, and one that has its row is not run again; --redraw writes the page and the picture from the rows alone.
+All four have been run, with the classifier's features: a run took 4 to 16 minutes on one core, and 8 to 34 on two busy ones.
+The games of `losses` have FID too: Inception takes 6 minutes on 2 cores, 11 on one, for each 5,000 images (`make inception`
+first); --features=classifier takes seconds, but is not FID. --table=digits needs `make mnist`.
+With an accelerator, losses in full: --seeds=5 --images=1200000 (20 epochs) --features=inception --results=DIR. Not run; expect
+FIDs near 19 for minimax and non-saturating, which had 19.0 and 19.2 with other settings (results/fashion_mnist.md).
+Writes fashion_TABLE.jsonl (for digits, mnist_digits.jsonl), .md, .png and _samples.npz in --results, and the runs below --runs.
+Resumable: a run resumes from its checkpoint, and one that has its row is not run again; --redraw writes the page and the
+picture from the rows alone.
 """
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,13 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs import fashion_mnist
-from fashion_tables import TABLES
+from fashion_tables import PUBLISHED_NOTE, TABLES, tabulate, tabulate_classes
 from gan_jax.errors import InputError
 from gan_jax.evaluation.comparison import Reference, evaluate, make_reference
 from gan_jax.evaluation.features import EXTRACTORS
 from gan_jax.evaluation.images import draw_labels, real_images
 from gan_jax.evaluation.neighbours import find_neighbours
-from gan_jax.evaluation.results import append_row, find_row, hardware_of, markdown, name_rows_in_errors, plus_minus
+from gan_jax.evaluation.results import append_row, find_row, hardware_of, markdown, name_rows_in_errors
 from gan_jax.files import read_jsonl, write_atomic
 from gan_jax.run import cli, plots
 from gan_jax.run.config import load_configured_images
@@ -48,26 +49,13 @@ _NUM = flags.DEFINE_integer("num", 5_000, "Samples of each run, and as many test
 _IMAGES = flags.DEFINE_integer("images", 300_000, "Images that D sees in each run; 60,000 are an epoch.", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 32, "Channels of both networks next to the image.", lower_bound=1)
 _RECIPES = flags.DEFINE_string("recipes", "", "Run only the recipes whose names contain this.")
+_SEEDS = flags.DEFINE_integer("seeds", None, "Runs of each recipe, with seeds 1, 2, …; default: its table's.", lower_bound=1)
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of TFDS datasets.")
 _RUNS = flags.DEFINE_string("runs", "runs/fashion_mnist", "Folder for the runs.")
 _RESULTS = flags.DEFINE_string("results", "experiments/results", "Folder for the rows, the page and the picture.")
 _REDRAW = flags.DEFINE_boolean("redraw", False, "Train nothing: write the page and the picture from the rows.")
 
 SHOWN = 10  # samples of each recipe in the picture
-COLUMNS = {
-    "fid": "FID",
-    "class_fid": "FID, mean of the classes",
-    "classifier_frechet": "classifier Fréchet distance",
-    "classifier_class_frechet": "classifier Fréchet distance, mean of the classes",
-    "kid": "KID × 10³",
-    "pixels_frechet": "Fréchet distance of pixels",
-    "pixels_kid": "kernel distance of pixels",
-    "precision": "precision",
-    "recall": "recall",
-    "classes_covered": "classes covered",
-    "accuracy": "accuracy of labels",
-    "class_coverage": "coverage, mean of the classes",
-}
 
 
 def make_config(recipe: Recipe, seed: int) -> ConfigDict:
@@ -103,6 +91,13 @@ def samples_name(recipe: Recipe) -> str:
     return with_flags(recipe.name, _IMAGES, _WIDTH, _NUM)
 
 
+def draw_shown(workdir: Path, num_classes: int) -> np.ndarray:
+    """Return samples of the last step for the picture `[SHOWN, lines * H, W, C]`; with labels, a column has one class."""
+    num = SHOWN * TABLES[_TABLE.value].lines
+    samples = restored_samples(workdir, num, labels=np.arange(num) % num_classes if num_classes else None)
+    return np.concatenate([samples[first : first + SHOWN] for first in range(0, num, SHOWN)], axis=1)
+
+
 def run(recipe: Recipe, seed: int, references: dict[int, Reference], test_labels: np.ndarray, path: Path) -> None:
     """Make the row of a run. references: by the number of classes; test_labels: int `[N]`, whose frequencies samples have."""
     config = make_config(recipe, seed)
@@ -112,7 +107,6 @@ def run(recipe: Recipe, seed: int, references: dict[int, Reference], test_labels
     def evaluate_run() -> dict[str, Any]:
         labels = draw_labels(test_labels, _NUM.value, seed=0) if config.num_classes else None
         samples = restored_samples(workdir, _NUM.value, labels=labels)
-        shown = samples[0 : min(SHOWN, len(samples))]
         row = evaluate(reference, [samples], workdir.name)
         if config.eval_every:
             best = restored_samples(workdir, _NUM.value, "best", labels=labels)
@@ -124,6 +118,8 @@ def run(recipe: Recipe, seed: int, references: dict[int, Reference], test_labels
             plots.save_pairs(found.samples, found.images, workdir / "neighbours.png")
             shown = np.concatenate([found.samples, found.images], axis=1)
             row["neighbours"] = found.distances
+        else:
+            shown = draw_shown(workdir, config.num_classes)
         if seed == recipe.seeds[0]:
             add_samples(path.with_name(f"{path.stem}_samples.npz"), samples_name(recipe), shown)
         return row
@@ -139,61 +135,35 @@ def evaluate_training_images(images: Any, reference: Reference, path: Path) -> N
         append_row(path, fields | evaluate(reference, [real_images(images, at_most=_NUM.value)], "train"))
 
 
-def table(rows: list[dict[str, Any]], published: Mapping[str, str]) -> list[dict[str, str]]:
-    """Tabulate rows of one kind of features, mean ± SE over training seeds."""
-    metrics = [name for name in COLUMNS if any(name in row.get("mean", {}) for row in rows)]
-    lines = []
-    for name in [*(recipe.name for recipe in TABLES[_TABLE.value].recipes), "training images"]:
-        runs = list({row.get("seed"): row for row in rows if row["recipe"] == name}.values())  # the newest of each seed
-        if not runs:
-            continue
-        complete = [row for row in runs if "mean" in row]
-        diverged = f", {len(runs) - len(complete)} diverged" if len(complete) < len(runs) else ""
-        line = {"images" if TABLES[_TABLE.value].neighbours else "game": name}
-        line |= {COLUMNS[metric]: _number([row["mean"].get(metric) for row in complete], metric) for metric in metrics}
-        if any("best" in row for row in rows):
-            best = [row.get("best", {}).get(metrics[0]) for row in complete]
-            line[f"{COLUMNS[metrics[0]]}, best step"] = _number(best, metrics[0])
-        if any("neighbours" in row for row in rows):
-            distances = [row["neighbours"] for row in complete if "neighbours" in row]
-            line["nearest training image: median of samples (test images)"] = "".join(
-                f"{each['median']:.1f} ({each['real_median']:.1f})" for each in distances[:1]
-            )
-        if published and "fid" in metrics:
-            line["FID, Lucic et al. 2018"] = published.get(name, "")
-        lines.append(line | {"runs": f"{len(runs)}{diverged}" if name != "training images" else ""})
-    return lines
-
-
-def _number(values: list[float | None], metric: str) -> str:
-    known = [value * (1e3 if metric == "kid" else 1) for value in values if value is not None]
-    return plus_minus(known) if known else "–"
-
-
 def make_page(rows: list[dict[str, Any]], name: str) -> str:
     """Make the page: a table for each kind of features, and what they have in common."""
-    published = TABLES[name].published
+    compared = TABLES[name]
     tables = []
     for features in dict.fromkeys(row["features"] for row in rows):
         chosen = [row for row in rows if row["features"] == features]
-        tables.append(f"Features: {features} ({chosen[-1].get('preparation', '')}).\n\n{markdown(table(chosen, published))}")
-    pairs = ", above the training images nearest to them" if TABLES[name].neighbours else ""
+        tables.append(f"Features: {features} ({chosen[-1].get('preparation', '')}).\n\n{markdown(tabulate(chosen, compared))}")
+        if by_class := tabulate_classes(chosen):
+            tables.append(f"Class by class, of the conditional runs:\n\n{markdown(by_class)}")
+    pairs = ", above the training images nearest to them" if compared.neighbours else ""
+    classes = ", conditional with a class in each column" if compared.lines > 1 else ""
     has_best = any("best" in row for row in rows)
     best = "The best step has the lowest classifier Fréchet distance during training. " if has_best else ""
-    return f"""# {TABLES[name].title}
+    theirs = f"{PUBLISHED_NOTE}\n" if compared.published else ""
+    return f"""# {compared.title}
 
 {_NUM.value} samples of the averaged generator at the last step, against as many test images; {_IMAGES.value:,} images for D
 ({_IMAGES.value / 60_000:.3g} epochs of 60,000), DCGAN of width {_WIDTH.value}, batch 64, learning rate 1e-3, R1 and R2 at γ 1.
 {best}± is the SE over training seeds; one run has none.
 Images, generated and real, are 28 × 28 with a black border of 2. *Training images*: the real-vs-real
 baseline, of images that the classifier has learned from.
+{theirs}\
 Hardware: {"; ".join(hardware_of(rows))}.
 
 Rows: [{stem()}.jsonl]({stem()}.jsonl), by `experiments/fashion_mnist.py --table={name}`.
 
 {(chr(10) * 2).join(tables)}
 
-![Samples of the first seed of each{pairs}]({stem()}.png)
+![Samples of the first seed of each{pairs}{classes}]({stem()}.png)
 """
 
 
@@ -208,7 +178,8 @@ def write_results(path: Path) -> None:
     samples = load_samples(path.with_name(f"{path.stem}_samples.npz"))
     recipes = [recipe for recipe in TABLES[_TABLE.value].recipes if samples_name(recipe) in samples]
     save_table_picture(path.with_suffix(".png"), {recipe.name: samples[samples_name(recipe)] for recipe in recipes})
-    print(markdown(table([row for row in rows if row["features"] == rows[-1]["features"]], TABLES[_TABLE.value].published)))
+    newest = [row for row in rows if row["features"] == rows[-1]["features"]]
+    print(markdown(tabulate(newest, TABLES[_TABLE.value])))
 
 
 def main() -> None:
@@ -231,7 +202,7 @@ def main() -> None:
         references[num_classes] = make_reference((), extractor, compared, f"{data_name()} test", num_classes=num_classes)
     evaluate_training_images(images, references[0], path)
     for recipe in chosen:
-        for seed in recipe.seeds:
+        for seed in range(1, _SEEDS.value + 1) if _SEEDS.value else recipe.seeds:
             run(recipe, seed, references, np.asarray(test_labels), path)
             write_results(path)
 

@@ -45,6 +45,15 @@ def test_the_index_names_every_row_page_and_picture_and_nothing_else():
     assert all((RESULTS / link).exists() for link in linked if "://" not in link)
 
 
+def test_the_numbers_of_the_readmes_table_are_in_the_index():
+    index = (RESULTS / "README.md").read_text()
+    measured = (ROOT / "README.md").read_text().partition("## What was measured")[2].partition("\n## ")[0]
+    lines = [line for line in measured.splitlines() if re.match(r"\| [^|]", line)]
+    found = [text.rstrip(".,") for line in lines for text in re.findall(r"\d[\d.,]*(?: ± [\d.]+)?", line.split("|")[2])]
+    assert len(found) > 10
+    assert [text for text in found if not re.search(rf"(?<![\d.,]){re.escape(text)}(?!\d|[.,]\d)", index)] == []
+
+
 def test_the_table_of_layers_is_that_of_its_rows():
     rows = read_jsonl(RESULTS / "benchmark_layers.jsonl")[-len(benchmark_layers.LAYERS) :]
     assert benchmark_layers.make_page(rows, "benchmark_layers.jsonl") == (RESULTS / "benchmark_layers.md").read_text()
