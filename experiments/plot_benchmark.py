@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from gan_jax.errors import InputError
 from gan_jax.evaluation.results import name_rows_in_errors
 from gan_jax.files import read_jsonl
+from gan_jax.penalties import PENALTIES
 from gan_jax.run.plots import save_figure
 
 Panel = tuple[str, int, str, str]
@@ -16,11 +17,12 @@ LABELS = {"roofline": "roofline bound", "gan_jax": "gan_jax", "torch": "PyTorch"
 
 
 def name_recipe(config: Mapping[str, Any]) -> str:
-    """Name the objective and D's network: 'non saturating, dcgan 64'."""
+    """Name the objective, the penalties and D's network: 'relativistic + r1 + r2, dcgan 64'."""
     network = config["network"].get("disc", config["network"])  # the first rows have one network for both players
     options = network[network["name"]]
     size = next((f" {options[name]}" for name in ("base_width", "width", "widths", "hidden") if name in options), "")
-    return f"{config['objective'].replace('_', ' ')}, {network['name']}{size}"
+    penalties = [name for name in PENALTIES if config.get("penalty", {}).get(name)]  # the first rows have none
+    return f"{' + '.join([config['objective'].replace('_', ' '), *penalties])}, {network['name']}{size}"
 
 
 def panels(rows: list[dict[str, Any]]) -> dict[Panel, dict[int, dict[str, float]]]:

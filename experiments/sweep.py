@@ -135,6 +135,8 @@ def submit(runs: list[Run]) -> list[str]:
 def main(overrides: list[str]) -> None:
     if not _WORKDIR.value:
         raise InputError("--workdir: must be a folder for the runs")
+    if _SLURM.value and _LAUNCHER.value != "slurm":
+        raise InputError("--slurm: must be left out without --launcher=slurm")
     runs = expand(overrides)
     complete = [is_complete(workdir(run), make_config(_CONFIG.value, run)) for run in runs]
     for run, done in zip(runs, complete, strict=True):

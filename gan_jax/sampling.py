@@ -166,6 +166,6 @@ def truncate(latents: jax.Array, threshold: float) -> jax.Array:
     sample of a latent stays similar, but nearer to a typical one. Norms shrink with the threshold.
     """
     # By the lower tail of each sign, whose digits float32 keeps.
-    inner = jax.scipy.special.ndtr(-threshold)
+    inner = jax.scipy.special.ndtr(-jnp.asarray(threshold, latents.dtype))
     tail = inner + (1 - 2 * inner) * jax.scipy.special.ndtr(-jnp.abs(latents))
     return jnp.sign(latents) * jnp.minimum(-jax.scipy.special.ndtri(tail), threshold)

@@ -22,6 +22,7 @@ import optax
 from flax import linen as nn
 
 from gan_jax.data.batch import Batch
+from gan_jax.errors import InputError
 from gan_jax.objectives import accuracy, js_lower_bound, value
 from gan_jax.state import GAN, TrainState, pack, update_ema
 
@@ -190,7 +191,12 @@ def train_step(
     objective is paired, otherwise that of the last discriminator update, for its labels.
     axis_name: the mapped axis over which batches are split; B is then the size of a part, and part i has examples from i B on.
     Returns the metrics of the last discriminator update and of G's.
+
+    Raises:
+        InputError: another number of batches.
     """
+    if len(batches.images) != gan.batches_per_step:  # JAX would take the last one for any that is missing
+        raise InputError(f"{len(batches.images)} batches: a step of this recipe must have {gan.batches_per_step}")
     step_rng = jax.random.fold_in(rng, state.step)
     metrics: Metrics = {}
     for update in range(gan.disc_steps):  # unrolled: convolutions inside a loop are slow on CPUs

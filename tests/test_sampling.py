@@ -180,7 +180,7 @@ def test_slerp_of_parallel_latents_is_linear():
     np.testing.assert_array_equal(slerp(0 * start, 0 * start, jnp.array([0.5])), [[0, 0]])
 
 
-@pytest.mark.parametrize("threshold", [0.1, 0.7, 2.0])
+@pytest.mark.parametrize("threshold", [0.1, 0.7, 2])
 def test_truncation_gives_the_truncated_normal_and_keeps_the_order_of_latents(threshold):
     """The quantiles of N(0, 1) go to those of the normal on [-t, t], whose distribution is (Φ(x) − Φ(−t)) / (Φ(t) − Φ(−t))."""
     levels = np.linspace(0.001, 0.999, 999)

@@ -22,6 +22,7 @@ from updates import (
 )
 
 from gan_jax import Players, create_state, diffaugment, example_keys, make_networks, sample_latents, steps, value
+from gan_jax.errors import InputError
 from gan_jax.penalties import r1, r2
 from gan_jax.schedules import constant
 from gan_jax.state import has_batch_norm, pack, update_ema
@@ -36,6 +37,8 @@ def test_counts_of_the_two_optimisers():
     assert int(state.step) == 3
     assert int(optax.tree.get(state.opt_state.gen, "count")) == 3
     assert int(optax.tree.get(state.opt_state.disc, "count")) == 3 * 3
+    with pytest.raises(InputError, match=r"2 batches: a step of this recipe must have 3"):
+        train_step(gan, state, jax.tree.map(lambda leaf: leaf[1:], real_batches(gan)), RNG)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,9 @@ def _to_mode(image: Image.Image, mode: str, background: str) -> tuple[Image.Imag
     """Return the upright image over the background, and whether the background shows."""
     image, transparent = ImageOps.exif_transpose(image), False
     if image.mode.startswith("I;16"):  # Pillow's own conversion clips at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        levels, key = np.asarray(image), image.info.get("transparency")  # the one level that is transparent, if any
+        opaque = np.full(levels.shape, 255, np.uint8) if key is None else np.where(levels == key, 0, 255).astype(np.uint8)
+        image = Image.fromarray(np.stack([(levels >> 8).astype(np.uint8), opaque], axis=-1))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         transparent = bool(np.asarray(image.getchannel("A")).min() < 255)

@@ -74,7 +74,9 @@ def draw_modes(dataset: DensityDataset | StackedDataset, num: int, *, seed: int)
     """
     rng = np.random.default_rng(seed)
     if isinstance(dataset, DensityDataset):
-        return rng.choice(dataset.num_classes, num, p=dataset.density.weights)
+        given = dataset.density.weights
+        weights = None if given is None else np.asarray(given, np.float64)  # float32 ones do not sum to 1 closely enough
+        return rng.choice(dataset.num_classes, num, p=None if weights is None else weights / weights.sum())
     digits = np.asarray(dataset.labels)[rng.integers(0, len(dataset.images), (num, CHANNELS))]
     return np.ravel_multi_index(tuple(digits.T), (dataset.classes_per_channel,) * CHANNELS)
 

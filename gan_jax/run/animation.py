@@ -18,11 +18,12 @@ def save_animation(frames: Sequence[Path], path: Path, *, captions: Sequence[str
     """Save pictures of equal size as a looping GIF of eight seconds, at most `MAX_FRAMES` of them, evenly chosen.
 
     captions: a line under each picture, or none. holds: the last one is held for two seconds. Pictures that cannot be read are
-    named and left out; returns whether a GIF was saved, of the others.
+    named and left out, and those of another size than the last; returns whether a GIF was saved, of the others.
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES)).round().astype(int))
     opened = [_open_frame(frames[index], captions[index] if captions else "", path.name) for index in chosen]
-    images = [image for image in opened if image is not None]
+    whole = [image for image in opened if image is not None]
+    images = [image for image in whole if image.size == whole[-1].size]  # a resume may have another number of samples
     if not images:
         return False
     each = _MILLISECONDS // len(images)

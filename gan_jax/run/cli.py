@@ -161,7 +161,7 @@ def prepare(argv: Sequence[str]) -> list[str]:
         if place == len(argv):
             break
         text = argument.partition("=")[2] if has_value else argv[place]
-        if name == "config" and text.endswith(".json"):
+        if name == "config" and text.endswith(".json") and not text.startswith(f"{saved.__file__}:"):
             text = f"{saved.__file__}:{text}"
         elif name.startswith("config.") and type(config[name.removeprefix("config.")]) is int:
             text = _as_integer(text)

@@ -164,13 +164,14 @@ def _evaluated(rows: Sequence[Row], best: int | None) -> dict[str, float]:
 def _results(rows: Sequence[Row], best: int | None, final: int) -> dict[str, float]:
     """Return what evaluate.py has last said of the best and the final step, with the averaged weights where there are such.
 
-    A number of samples or real images is part of the title: what was measured with another cannot be compared.
+    A number of samples or real images and the features are part of the title: what was measured with others cannot be compared.
     """
     of_run = [row for row in rows if "which" in row]
     weights = "EMA" if any(row["weights"] == "EMA" for row in of_run) else "raw"
     numbers: dict[str, float] = {}
     for row in (row for row in of_run if row["weights"] == weights):
         beside = f"{row['num_real']} of {row['real']}" if "num_real" in row else row["real"]
+        beside += f" by {row['features']}" if "features" in row else ""
         for which in [which for which, step in (("best", best), ("final", final)) if step == row["step"]]:
             for name, number in row["mean"].items():
                 if is_number(number) and not is_of_one_class(name):

@@ -102,6 +102,8 @@ class _Session:
     def run(self, state: TrainState) -> TrainState:
         """Train to the last step or until there is a reason to stop, save the state and report how the run ended."""
         with self.recorder, StopSignals() as signals:
+            if self.checkpoints:
+                self.pictures.drop_after(self.start)
             self._save_real()
             if self.start == 0:
                 self.recorder.add_evaluation(0, self._save_samples(state, 0))
@@ -191,10 +193,13 @@ class _Session:
         return metrics
 
     def _save_real(self) -> None:
-        """Save real.png where a run begins or has none yet."""
-        if self.checkpoints and not (self.start and self.pictures.real_path.exists()):
+        """Save real.png, and show it where it is new: a resume may have other data, or another number of samples."""
+        if self.checkpoints:
+            path = self.pictures.real_path
+            before = path.read_bytes() if self.start and path.exists() else None
             self.pictures.save_real()
-            self.recorder.add_picture(self.start, "samples/real", self.pictures.real_path)
+            if path.read_bytes() != before:
+                self.recorder.add_picture(self.start, "samples/real", path)
 
     def _check(self, state: TrainState) -> None:
         """Record all metrics, and raise `NonFiniteError` where the state itself is not finite."""

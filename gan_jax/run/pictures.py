@@ -41,6 +41,12 @@ class Pictures:
         """Where the real examples are."""
         return self._workdir / "real.png"
 
+    def drop_after(self, step: int) -> None:
+        """Remove the samples of later steps: a process before this one has left them, perhaps under another config."""
+        for path in find_frames(self._workdir / "samples"):
+            if int(path.stem) > step:
+                path.unlink()
+
     def save_samples(self, state: TrainState, step: int) -> dict[str, float]:
         """Save the samples of a step; return their mean distance as a fraction of the data's, where there are two."""
         samples, labels, columns = sample_grid(self._gan, state, run_keys(self._seed).sample, self._num)

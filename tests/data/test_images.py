@@ -22,6 +22,8 @@ def test_every_mode_and_format_becomes_the_colour_that_it_shows(folder, capsys):
     """All levels of folders, in the order of the files' names."""
     (folder / "deep" / "er").mkdir(parents=True)
     sixteen = Image.fromarray(np.full((12, 12), 40000, np.uint16))
+    sixteen_clear = sixteen.copy()
+    sixteen_clear.info["transparency"] = 40000
     palette = plain().convert("P", palette=Image.Palette.ADAPTIVE)
     clear = palette.copy()
     clear.info["transparency"] = clear.getpixel((0, 0))
@@ -39,6 +41,7 @@ def test_every_mode_and_format_becomes_the_colour_that_it_shows(folder, capsys):
         "rgba.png": (half, "PNG", (80, 12, 161)),
         "rgba_opaque.png": (plain().convert("RGBA"), "PNG", RED),
         "sixteen.png": (sixteen, "PNG", (156,) * 3),
+        "sixteen_clear.png": (sixteen_clear, "PNG", (0, 0, 255)),
         "webp.webp": (plain(), "WEBP", RED),
     }
     for name, (image, kind, _) in expected.items():
@@ -49,7 +52,7 @@ def test_every_mode_and_format_becomes_the_colour_that_it_shows(folder, capsys):
     for _ in range(2):  # from the files, and from the cache
         images = load(folder, background="blue")
         said.append(capsys.readouterr().err.splitlines()[-1])
-    assert {line.partition(": ")[2] for line in said} == {"3 of 13 images have transparency, drawn over data.background=blue"}
+    assert {line.partition(": ")[2] for line in said} == {"4 of 14 images have transparency, drawn over data.background=blue"}
     colors = [GREEN, *(color for _, _, color in expected.values())]
     assert images.shape == (13, 8, 8, 3)
     np.testing.assert_allclose(images, np.broadcast_to(np.array(colors)[:, None, None], images.shape), atol=6)

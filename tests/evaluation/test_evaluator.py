@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small import random_images, small_gan, small_state
@@ -205,7 +206,7 @@ def test_a_dataset_that_is_not_the_recipes_or_of_no_known_kind_is_refused_first(
 
 def test_the_labels_of_points_are_drawn_as_the_mixture_draws_its_components():
     """Independent: each class in turn would beat a perfect sampler."""
-    density = ring()._replace(weights=np.array([0.3, *[0.1] * 7]))
+    density = ring()._replace(weights=jnp.array([0.3, *[0.1] * 7]))  # float32, whose sum is 1 + 2e-8
     dataset = DensityDataset(density, 8)
     labels = make_evaluator(small_gan("mlp", num_classes=8), dataset, num=5000).labels
     np.testing.assert_array_equal(labels, make_evaluator(small_gan("mlp", num_classes=8), dataset, num=5000).labels)

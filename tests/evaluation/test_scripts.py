@@ -94,6 +94,8 @@ def test_evaluate_stacked_digits(run_script, tmp_path):
     assert real["mean"]["kl"] == pytest.approx(real["perfect_sampler"]["mean"]["kl"], abs=0.03) != ema["mean"]["kl"]
     done = run_script("evaluate.py", run, trusted, "--features=inception", status=2, fast=True)
     assert "--features: must be left out for stacked:numpy:" in done.stderr
+    other = run_script("evaluate.py", run, trusted, f"--npz={tmp_path}/none.npy", "--seeds=2", status=2, fast=True, brief=True)
+    assert other.stderr.startswith("error: --seeds: must be left out")
     assert done.stderr.count("\n") == 1
 
 

@@ -106,6 +106,8 @@ def test_a_config_as_json_is_the_config_it_was_and_its_players_follow(tmp_path):
     config = small_config(**{"network.mlp.hidden": (3,), "optimizer.disc.b1": 0.25, "data.image_size": (8, 16)})
     path = tmp_path / "config.json"
     path.write_text(json.dumps(resolve(config)))
+    prepared = cli.prepare(["train.py", f"--config={path}"])
+    assert cli.prepare(prepared) == prepared  # as scripts pass it on
     read = load_config(str(path))
     assert resolve(read) == resolve(config)
     assert read.network.gen.mlp.hidden == (3,)

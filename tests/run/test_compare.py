@@ -55,6 +55,7 @@ def test_rows_of_evaluate_are_those_of_the_averaged_weights_at_the_run_s_best_an
 
     stale = row(10, "EMA", 9.0)
     results = [stale, row(30, "EMA", 2.0), row(20, "EMA", 8.0), row(20, "EMA", 1.0), row(30, "raw", 7.0), {"step": 30}]
+    results.append(row(30, "EMA", 6.0) | {"features": "pixels"})
     write_run(tmp_path / "a", results=results)
     write_run(tmp_path / "b", seed=1, results=[row(30, "raw", 4.0), row(20, "raw", 3.0, num=90)])
     (line,) = shown(group_runs(read_runs([tmp_path])))
@@ -63,6 +64,7 @@ def test_rows_of_evaluate_are_those_of_the_averaged_weights_at_the_run_s_best_an
     assert beside == {
         "js of 500 samples beside 9 of ring, best": "1 (1 of 2)",
         "js of 500 samples beside 9 of ring, final": "3 ± 1",
+        "js of 500 samples beside 9 of ring by pixels, final": "6 (1 of 2)",
         "js of 90 samples beside 9 of ring, best": "3 (1 of 2)",
     }
 

@@ -139,7 +139,12 @@ def test_changes_that_are_allowed_continue_the_run_and_are_recorded(run):
         InputError, match=r"batch_size: 8 -> 16, objective: .*, optimizer\.gen\.learning_rate: 0\.0002 -> 1e-05\)"
     ):
         train(config, workdir)
+    real = (workdir / "real.png").read_bytes()
+    (workdir / "real.png").write_bytes(b"of other data")
+    shutil.copy(workdir / "samples" / "00000004.png", workdir / "samples" / "00000005.png")  # of a run that was killed
     assert int(train(config, workdir, allow_changes=True).step) == 6
+    assert (workdir / "real.png").read_bytes() == real
+    assert not (workdir / "samples" / "00000005.png").exists()
     changed = {"batch_size": [8, 16], "objective": ["non_saturating", "hinge"], "optimizer.gen.learning_rate": [2e-4, 1e-5]}
     event = {"step": 4, "changes": changed}
     first, second = read_jsonl(workdir / "runs.jsonl")

@@ -60,6 +60,7 @@ def test_a_page_carries_no_file_that_a_link_leads_to(tmp_path):
 
 def test_pictures_and_points_are_bounded_and_the_page_says_so(tmp_path, monkeypatch):
     write_table(tmp_path)
+    (tmp_path / "b0" / "real.png").write_bytes(bytes(2**20 + 1))
     groups = group_runs(read_runs([tmp_path]))
     size = (tmp_path / "b0" / "samples" / "00000030.png").stat().st_size
     for pictures, mib, kept in ((2, 1, [10, 30]), (20, 4 * size / 2**20, [30]), (20, 3 * size / 2**20, [])):

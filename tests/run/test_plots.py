@@ -70,7 +70,9 @@ def test_captions_stand_below_the_frames_of_an_animation(tmp_path):
     frames = [tmp_path / "1.png", tmp_path / "2.png"]
     for path in frames:
         Image.fromarray(np.full((20, 60), 90, np.uint8)).save(path)
-    save_animation(frames, tmp_path / "out.gif", captions=["step 1", "step 2000"])
+    Image.fromarray(np.full((20, 40), 90, np.uint8)).save(tmp_path / "narrower.png")
+    captions = ["another number of samples", "step 1", "step 2000"]
+    save_animation([tmp_path / "narrower.png", *frames], tmp_path / "out.gif", captions=captions)
     with Image.open(tmp_path / "out.gif") as gif:
         strips = []
         for index in range(2):

@@ -81,6 +81,8 @@ def test_runs_are_trained_skipped_and_extended(run_script, tmp_path):
     command = ("sweep.py", f"--config={RING}", f"--workdir={tmp_path}", "--config.seed=0,1", *SMALL)
     done = run_script(*command, "--jobs=2", fast=True)
     assert "2 of 2: seed=1: complete after " in done.stdout
+    done = run_script(*command, "--slurm=partition=gpu", status=2, fast=True)
+    assert done.stderr == "error: --slurm: must be left out without --launcher=slurm\n"
     longer = run_script(*command[:3], "--config.num_steps=3", "--config.seed=0,1", *SMALL[1:], "--dry_run", fast=True).stdout
     assert longer.splitlines() == ["seed=0: begun", "seed=1: begun", "2 runs, 0 complete"]
     one = run_script(*command[:3], "--config.seed=0,7", *SMALL, "--launcher=submitit", fast=True).stdout
