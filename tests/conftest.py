@@ -36,8 +36,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).parent.parent
 _BRIEFLY = """
 import runpy, sys
-from gan_jax.evaluation.features import classifier
-classifier.RECIPE["steps"] = 100
+from gan_jax.evaluation.features import classifier, stacked
+classifier.RECIPE["steps"] = stacked.STACKED_RECIPE["steps"] = 100
 sys.argv, sys.path[0] = sys.argv[1:], "experiments"
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

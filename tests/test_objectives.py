@@ -171,6 +171,14 @@ def test_probability_objectives_are_those_whose_optimal_logit_is_that_of_d_star(
 REAL, FAKE = jnp.array([0.2, 2.0, -1.0, 3.0]), jnp.array([0.1, -3.0, 0.3, 4.0])
 
 
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_threshold_is_named_where_ds_objective_sees_a_shift_of_all_logits(name):
+    """Where it does not, D only ranks."""
+    disc = OBJECTIVES[name].disc
+    sees_shift = not np.allclose(disc(REAL, FAKE), disc(REAL + 0.7, FAKE + 0.7), atol=1e-5)
+    assert (OBJECTIVES[name].threshold is not None) == sees_shift
+
+
 @pytest.mark.parametrize(
     ("objective", "expected"),
     [

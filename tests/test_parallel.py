@@ -121,4 +121,5 @@ def test_auto_steps_per_call_bounds_what_travels_at_once(monkeypatch):
     megabyte = 2**20 // math.prod(gan.sample_shape)  # examples of it
     assert parallel.auto_steps_per_call(gan, 1000, megabyte) == 100
     assert parallel.auto_steps_per_call(gan, 1000, 16 * megabyte) == 8
+    assert parallel.auto_steps_per_call(small_gan(disc_steps=2), 1000, 16 * megabyte) == 4
     assert parallel.auto_steps_per_call(gan, 1000, 1000 * megabyte) == 1

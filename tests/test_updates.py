@@ -126,10 +126,12 @@ def test_ascent_is_by_the_gradient_of_v_and_descent_by_that_of_the_loss():
         return jnp.mean(value(*logits))
 
     gradients = jax.jit(jax.grad(v))(state.params)
-    after, _ = disc_update(gan, state, batch, RNG)
+    after, metrics = disc_update(gan, state, batch, RNG)
     expected = jax.tree.map(lambda p, g: p + 0.1 * g, state.params.disc, gradients.disc)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), after.params.disc, expected)
-    after, _ = gen_update(gan, state, batch, RNG)
+    after, of_gen = gen_update(gan, state, batch, RNG)
+    for player, norm in (("disc", metrics["grad_norm/disc"]), ("gen", of_gen["grad_norm/gen"])):
+        assert float(norm) == pytest.approx(float(optax.tree.norm(getattr(gradients, player))), rel=1e-5)
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params.gen, gradients.gen)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), after.params.gen, expected)
 
@@ -171,8 +173,9 @@ def test_penalties_of_one_name_keep_their_own_weights():
 
 
 def test_a_lazy_penalty_has_so_many_times_its_weight_at_every_so_many_steps():
-    eager = small_gan("mlp", penalties=((r1, constant(4.0)),))
-    lazy = small_gan("mlp", penalties=((r1, constant(1.0)),), penalty_every=4)
+    sgd = Players(optax.sgd(0.1), optax.sgd(0.1))  # Adam would hide a factor
+    eager = replace(small_gan("mlp", penalties=((r1, constant(4.0)),)), optimizers=sgd)
+    lazy = replace(small_gan("mlp", penalties=((r1, constant(1.0)),), penalty_every=4), optimizers=sgd)
     batch, state = real_batch(eager), small_state(eager)
     for step in (0, 3, 8):
         at = state.replace(step=jnp.int32(step))

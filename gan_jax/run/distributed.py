@@ -180,6 +180,8 @@ def _tell_others(line: str, status: int, wait: float) -> None:
     end = time.monotonic() + wait
     with suppress(Exception):  # another process may have been the first to tell, or the coordinator is gone
         _client().key_value_set(_ENDED, json.dumps([line, status]))
+    with suppress(Exception):
+        _client().key_value_set(f"{_LEFT}/{jax.process_index()}", "")
     for index in range(1, jax.process_count()) if is_primary() else ():
         with suppress(Exception):  # a process that is gone
             _client().blocking_key_value_get(f"{_LEFT}/{index}", max(1, int(1000 * (end - time.monotonic()))))
@@ -196,10 +198,7 @@ def _follow() -> None:
     if _shut_down.is_set() or not _leaving.acquire(blocking=False):
         return
     print(f"error: process {jax.process_index()}: stopped, as the run has ended: {one_line(line)}", file=sys.stderr, flush=True)
-    with suppress(Exception):
-        _client().key_value_set(f"{_LEFT}/{jax.process_index()}", "")
-    if is_primary():
-        _tell_others(line, status, _SECONDS_TO_LEAVE)
+    _tell_others(line, status, _SECONDS_TO_LEAVE)
     os._exit(status)
 
 

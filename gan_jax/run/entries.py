@@ -83,9 +83,16 @@ def describe(changes: Mapping[str, Sequence[Any]]) -> str:
 
 
 def history_of(saved: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what has happened to a run, from its saved config."""
+    """Return what has happened to a run, from its saved config, which may be a stranger's."""
     history = saved.get(HISTORY, [])
-    return [each for each in history if isinstance(each, dict)] if isinstance(history, list) else []
+    return [event for event in history if _is_event(event)] if isinstance(history, list) else []
+
+
+def _is_event(event: Any) -> bool:
+    if not (isinstance(event, dict) and isinstance(event.get("step"), int)):
+        return False
+    changed = event.get("changes", {})
+    return isinstance(changed, dict) and all(isinstance(pair, list) and len(pair) == 2 for pair in changed.values())
 
 
 def images_before(resolved: Mapping[str, Any]) -> int:

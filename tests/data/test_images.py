@@ -54,7 +54,7 @@ def test_every_mode_and_format_becomes_the_colour_that_it_shows(folder, capsys):
         said.append(capsys.readouterr().err.splitlines()[-1])
     assert {line.partition(": ")[2] for line in said} == {"4 of 14 images have transparency, drawn over data.background=blue"}
     colors = [GREEN, *(color for _, _, color in expected.values())]
-    assert images.shape == (13, 8, 8, 3)
+    assert images.shape == (14, 8, 8, 3)
     np.testing.assert_allclose(images, np.broadcast_to(np.array(colors)[:, None, None], images.shape), atol=6)
     grey = load(folder, channels=1, background="blue")
     luma = np.array(colors) @ [0.299, 0.587, 0.114]

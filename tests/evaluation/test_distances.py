@@ -137,6 +137,17 @@ def test_kernel_distance_is_that_of_three_moments():
     assert abs(same.mean) < 4 * same.standard_error
 
 
+def test_kernel_distance_takes_the_subsets_of_torch_fidelity():
+    """By its seed, 2020: rows of fake, its input 1, then rows of real, for each subset in turn."""
+    real, fake = normal(50, 3), normal(40, 3, seed=1)
+    rng, each = np.random.RandomState(2020), []
+    for _ in range(4):
+        of_fake, of_real = (side[rng.choice(len(side), 10, replace=False)] for side in (fake, real))
+        each.append(metrics.kernel_distance(of_real, of_fake, subsets=2, subset_size=10).mean)
+    found = metrics.kernel_distance(real, fake, subsets=4, subset_size=10)
+    assert found == pytest.approx((np.mean(each), np.std(each, ddof=1) / 2), rel=1e-9)
+
+
 def test_kernel_distance_is_a_function_of_the_seed_and_its_error_is_the_spread_over_seeds():
     real, fake = normal(200, 3), normal(300, 3, seed=1)
     found = [metrics.kernel_distance(real, fake, subsets=10, subset_size=20, seed=seed) for seed in range(60)]

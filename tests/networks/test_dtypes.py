@@ -29,9 +29,10 @@ def test_dtype_is_that_of_the_arithmetic_alone(dtype):
         assert sum("bf16[" in line for line in convolutions) == (dtype == "bfloat16") * (len(convolutions) - heads)
 
 
-@pytest.mark.parametrize("name", ["dcgan", "sndcgan", "mlp"])
+@pytest.mark.parametrize("name", ["dcgan", "sndcgan", "resnet", "mlp"])
 def test_logits_are_not_rounded_to_bfloat16(name):
-    disc = make_network("disc", name, (16, 16, 1), dtype="bfloat16", **({} if name == "mlp" else {"base_width": 4}))
+    size = {"mlp": {}, "resnet": {"width": 4}}.get(name, {"base_width": 4})
+    disc = make_network("disc", name, (16, 16, 1), dtype="bfloat16", **size)
     images = jax.random.normal(jax.random.key(1), (8, 16, 16, 1))
     logits = disc.apply(drawn_variables(disc, images), images, None, train=False)
     assert logits.dtype == jnp.float32

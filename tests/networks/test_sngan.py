@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from flax.traverse_util import flatten_dict
 from small import drawn_variables
 from small_networks import LABELS, K, every_image_network, in_train_mode, init, inputs_of, network
@@ -102,6 +103,68 @@ def test_a_class_is_a_row_of_g(name, norm, count):
     for path, leaf in tables.items():
         assert leaf.shape[0] == K, path
         assert np.any(np.asarray(leaf) != 0, axis=1).tolist() == [True, False, True], path
+
+
+def conv(x, params, index, stride=1):
+    """A padded convolution with its bias, by Flax's own layer."""
+    kernel, bias = params[f"Conv_{index}"]["kernel"], params[f"Bias_{index}"]["bias"]
+    return nn.Conv(kernel.shape[3], kernel.shape[:2], stride, 1).apply({"params": {"kernel": kernel, "bias": bias}}, x)
+
+
+def dense(x, params):
+    return nn.Dense(params["Dense_0"]["kernel"].shape[1]).apply({"params": params["Dense_0"]}, x)
+
+
+def normed(x, params, name, labels=None):
+    """Batch norm in train mode, with a scale and a bias for each channel, or for each label's."""
+    rows = (params[name][part] if labels is None else params[name][part][labels] for part in ("scale", "bias"))
+    scale, bias = (row.reshape(-1, 1, 1, x.shape[-1]) for row in rows)
+    mean, variance = (moment(x, axis=(0, 1, 2), keepdims=True) for moment in (jnp.mean, jnp.var))
+    return (x - mean) / jnp.sqrt(variance + 1e-5) * scale + bias
+
+
+def projected(features, params):
+    """What a class adds to a logit: its vector times the features, summed over the image."""
+    return jnp.sum(params["embedding"]["kernel"][LABELS] * jnp.sum(features, axis=(1, 2)), axis=1)
+
+
+def standard_disc(x, params):
+    for index in range(5):
+        x = nn.leaky_relu(conv(x, params, index, 1 + index % 2), 0.1)
+    return dense(x.reshape(8, -1), params)[:, 0] + projected(x, params)
+
+
+def residual_disc(x, params):
+    """At 16 × 16 one block halves the size, without a ReLU on the image, and two keep it."""
+    for index in range(3):
+        block = params[f"DiscBlock_{index}"]
+        residual = conv(nn.relu(conv(nn.relu(x) if index else x, block, 0)), block, 1)
+        x = x + residual if index else dense(mean_of_pixels(x), block) + mean_of_pixels(residual)
+    x = nn.relu(x)
+    return (jnp.sum(x, axis=(1, 2)) @ params["Dense_0"]["kernel"])[:, 0] + projected(x, params)
+
+
+def residual_gen(x, params):
+    x = dense(x, params).reshape(8, 4, 4, -1)
+    for index in range(2):
+        block = params[f"GenBlock_{index}"]
+        residual = conv(repeat_pixels(nn.relu(normed(x, block, "ConditionalBatchNorm_0", LABELS))), block, 0)
+        residual = conv(nn.relu(normed(residual, block, "ConditionalBatchNorm_1", LABELS)), block, 1)
+        x = repeat_pixels(dense(x, block)) + residual
+    return jnp.tanh(conv(nn.relu(normed(x, params, "BatchNorm_0")), params, 0))
+
+
+@pytest.mark.parametrize(
+    ("player", "name", "written_out"),
+    [("disc", "sndcgan", standard_disc), ("disc", "resnet", residual_disc), ("gen", "resnet", residual_gen)],
+)
+def test_the_networks_are_those_of_the_tables_written_out(player, name, written_out):
+    """Conditional, in train mode, D without a norm: also where there is no PyTorch to compare with."""
+    module, inputs = network(player, name, num_classes=K, norm="none"), inputs_of(player)
+    variables = drawn_variables(module, inputs, LABELS)
+    outputs, expected = in_train_mode(module)(variables, inputs, LABELS)[0], jax.jit(written_out)(inputs, variables["params"])
+    assert float(jnp.std(outputs)) > 1e-3
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-6)
 
 
 @every_image_network

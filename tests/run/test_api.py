@@ -33,7 +33,7 @@ def test_a_recipe_has_the_entries_and_the_shape():
         ({"objective": "hinges"}, "must be one of"),
         ({"penalty.r1": 1.0}, "batch norm in the discriminator couples examples"),
     ]:
-        with pytest.raises(InputError, match=message.replace("?", r"\\?")):
+        with pytest.raises(InputError, match=message.replace("?", r"\?")):
             gan_jax.recipe((16, 16, 3), entries)
     with pytest.raises(InputError, match=r"the samples are \(\)"):
         gan_jax.recipe(())

@@ -2,6 +2,7 @@
 
 import re
 import socket
+from types import SimpleNamespace
 
 import forked
 import numpy as np
@@ -145,6 +146,15 @@ def test_what_a_lost_process_makes_a_collective_raise_is_recognised():
     lost = ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:1234")
     assert distributed.is_lost_connection(lost)
     assert not distributed.is_lost_connection(ValueError("config.x must be y"))
+
+
+def test_a_process_that_ends_first_says_that_it_has_left(monkeypatch):
+    """Process 0 would wait ten seconds for it."""
+    keys = {}
+    monkeypatch.setattr(distributed, "_client", lambda: SimpleNamespace(key_value_set=keys.__setitem__))
+    monkeypatch.setattr(distributed.jax, "process_index", lambda: 1)
+    distributed._tell_others("config.x must be y", 2, 0.0)
+    assert keys == {"gan_jax/ended": '["config.x must be y", 2]', "gan_jax/left/1": ""}
 
 
 def test_one_process_needs_no_connection():

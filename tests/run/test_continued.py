@@ -177,7 +177,8 @@ def test_images_seen_are_those_of_the_batches_that_the_run_had():
     ]
     resolved = {"batch_size": 16, "disc_steps": 2, "history": history}
     assert images_before(resolved) + 10 * 2 * 16 == 4 * 8 + 4 * 16 + 2 * 2 * 16
-    assert images_before({"batch_size": 16, "disc_steps": 2}) == 0
+    strange = [3, {}, {"step": "a"}, {"step": 1, "changes": 3}, {"step": 1, "changes": {"batch_size": 8}}]
+    assert images_before(resolved | {"history": strange}) == images_before({"batch_size": 16, "disc_steps": 2}) == 0
 
 
 @pytest.mark.parametrize(

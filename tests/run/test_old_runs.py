@@ -99,7 +99,7 @@ def test_an_entry_that_is_gone_stops_no_samples_and_a_resume_only_without_the_fl
     after = restore_run(workdir)
     assert after[0].to_dict() == before[0].to_dict()
     assert_trees_equal(after[2], before[2])
-    assert "alone" not in capsys.readouterr().out
+    assert "only its generator" not in capsys.readouterr().out
     config = get_config(str(workdir / "config.json"))
     config.num_steps = 6
     with pytest.raises(InputError, match=r"data\.evil: xxx.* -> None, evil\.a: 1 -> None\): .*--allow_changes") as error:

