@@ -52,6 +52,7 @@ _REDRAW = flags.DEFINE_boolean("redraw", False, "Train nothing: write the page a
 SHOWN = 10  # samples of each recipe in the picture
 OBJECTIVES = {"RpGAN": "relativistic", "GAN": "non_saturating"}
 DCGAN_RATE = {"optimizer.learning_rate": 2e-4}
+NARROW = "D of a quarter of the width"
 PUBLISHED = {
     "RpGAN + R1 + R2": "1000, 0.078",
     "GAN + R1 + R2": "693, 0.927",
@@ -60,8 +61,10 @@ PUBLISHED = {
     "DCGAN": "99, 3.40",
     "PacDCGAN2": "1000, 0.06",
     "WGAN-GP": "959, 0.73",
+    f"DCGAN, {NARROW}": "78.5, 5.21",
+    f"PacDCGAN2, {NARROW}": "484.5, 2.61",
 }
-"""Modes and KL of other networks, as R3GAN's and PacGAN's papers print them, by the first part of a recipe's name."""
+"""Modes and KL of other networks, as R3GAN's and PacGAN's papers print them, by a recipe's name or the first part of it."""
 
 
 def _penalised(game: str, penalties: tuple[str, ...], gamma: float, seeds: tuple[int, ...], norm: str = "batch") -> Recipe:
@@ -80,7 +83,14 @@ def _residual(game: str, learning_rate: float) -> Recipe:
     return Recipe(f"{recipe.name}, R3GAN's networks, rate {learning_rate:g}", entries, recipe.seeds)
 
 
+def _narrow(recipe: Recipe) -> Recipe:
+    """Make the same recipe with a D of a quarter of G's width, as in PacGAN's table 3, for one seed."""
+    return Recipe(f"{recipe.name}, {NARROW}", recipe.entries | {"network.disc.dcgan.base_width": 8}, (1,))
+
+
 BOTH, R1 = ("r1", "r2"), ("r1",)
+DCGAN = Recipe("DCGAN", GAMES["non-saturating"] | DCGAN_RATE, (1, 2))
+PACKED = Recipe("PacDCGAN2", DCGAN.entries | {"packing": 2}, (1, 2))
 RECIPES = (
     _penalised("RpGAN", BOTH, 1.0, (1, 2, 3)),
     _penalised("GAN", BOTH, 1.0, (1, 2, 3)),
@@ -89,8 +99,9 @@ RECIPES = (
     *(_penalised(game, BOTH, 1.0, (1, 2), "none") for game in OBJECTIVES),
     *(_penalised(game, R1, 1.0, (1,), "none") for game in OBJECTIVES),
     *(_residual(game, rate) for rate in (1e-3, 2e-4) for game in OBJECTIVES),
-    Recipe("DCGAN", GAMES["non-saturating"] | DCGAN_RATE, (1, 2)),
-    Recipe("PacDCGAN2", GAMES["non-saturating"] | DCGAN_RATE | {"packing": 2}, (1, 2)),
+    DCGAN,
+    PACKED,
+    *map(_narrow, (DCGAN, PACKED, _penalised("RpGAN", BOTH, 1.0, (1,)), _penalised("GAN", BOTH, 1.0, (1,)))),
     Recipe("WGAN-GP", GAMES["WGAN-GP"] | DCGAN_RATE, (1,)),
     Recipe("hinge + spectral norm", GAMES["hinge + spectral norm"] | DCGAN_RATE, (1,)),
     *(_penalised(game, BOTH, gamma, (1,)) for gamma in (0.1, 10.0) for game in OBJECTIVES),
@@ -143,7 +154,8 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
         complete = [row for row in runs if row["ended"] == "complete"]
         if runs:
             numbers = {title: _number([row["mean"][key] for row in complete]) for key, title in columns.items()}
-            published = "" if "no norm" in recipe.name else PUBLISHED.get(recipe.name.partition(",")[0], "")
+            alike = not any(words in recipe.name for words in ("no norm", NARROW))
+            published = PUBLISHED.get(recipe.name, PUBLISHED.get(recipe.name.partition(",")[0], "") if alike else "")
             minutes = _number([row["training_seconds"] / 60 for row in complete])
             diverged = f", {len(runs) - len(complete)} diverged" if len(complete) < len(runs) else ""
             lines.append({"game": recipe.name, **numbers, "runs": f"{len(runs)}{diverged}", "published": published})
