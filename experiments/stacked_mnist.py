@@ -2,10 +2,11 @@
 
 In Huang et al. 2024 (R3GAN, table 1), with small ResNets without normalisation, RpGAN + R1 + R2 finds 1000 modes with a reverse
 KL of 0.078, GAN + R1 + R2 finds 693 with 0.927, and with R1 alone both diverge. In Lin et al. 2018 (PacGAN, table 2), DCGAN
-finds 99 modes with 3.40, and 1000 with 0.06 when it judges packs of two. Here each recipe has batches of 64 and 4,000 updates
-of D. Unless its name says otherwise, it has the networks of configs/stacked_mnist.py, and with R1 a learning rate of 1e-3,
-without DCGAN's 2e-4. Adam's betas and D's norm are those usual for each. RpGAN is the relativistic loss on pairs, GAN the
-non-saturating loss. Metrics are of the averaged generator at the last step.
+finds 99 modes with 3.40, and 1000 with 0.06 when it judges packs of two; with a D of a quarter of G's width (table 3), 79 and
+485. Here each recipe has batches of 64 and 4,000 updates of D. Unless its name says otherwise, it has the networks of
+configs/stacked_mnist.py, and with R1 a learning rate of 1e-3, without DCGAN's 2e-4. Adam's betas and D's norm are those usual
+for each. RpGAN is the relativistic loss on pairs, GAN the non-saturating loss. Metrics are of the averaged generator at the
+last step.
 
 Command: python experiments/stacked_mnist.py --num=26000      after `make mnist`
 A run took 3 to 25 minutes on 1 or 2 busy cores, pauses left out, with R3GAN's networks 40 to 50. Writes rows, page, picture and
@@ -184,9 +185,9 @@ over training seeds; one run has none. The classifier of single digits is right 
 {first["num_held_out"]} digits that it has not seen. As many samples of a perfect sampler have {perfect["modes"]:.4g} modes,
 KL {perfect["kl"]:.4f} ± {error["kl"]:.1g} (SE over {first["perfect_sampler"]["draws"]} draws). *Seen twice*: modes with two
 samples or more; *confident*: modes with a sample all of whose digits have a probability above 1/2.
-*Published*: modes and KL reported in the papers of R3GAN (table 1) and PacGAN (table 2; WGAN-GP: R3GAN's table 3), with other
-networks (R3GAN's have no normalisation) and training lengths. *R3GAN's networks* here: residual blocks, one at each of four
-resolutions, 8 to 64 channels, no normalisation.
+*Published*: modes and KL reported in the papers of R3GAN (table 1) and PacGAN (table 2; with a D of a quarter of the width,
+table 3; WGAN-GP: R3GAN's table 3), with other networks (R3GAN's have no normalisation) and training lengths. *R3GAN's networks*
+here: residual blocks, one at each of four resolutions, 8 to 64 channels, no normalisation.
 Hardware: {", or ".join(hardware_of(rows))};
 minutes are wall time of training, pauses included{paused}.
 
