@@ -148,7 +148,8 @@ def make_page(rows: list[dict[str, Any]], name: str) -> str:
     classes = ", conditional with a class in each column" if compared.lines > 1 else ""
     has_best = any("best" in row for row in rows)
     best = "The best step has the lowest classifier Fréchet distance during training. " if has_best else ""
-    theirs = f"{PUBLISHED_NOTE}\n" if compared.published else ""
+    has_fid = any("fid" in row.get("mean", {}) for row in rows)
+    theirs = f"{PUBLISHED_NOTE}\n" if compared.published and has_fid else ""
     return f"""# {compared.title}
 
 {_NUM.value} samples of the averaged generator at the last step, against as many test images; {_IMAGES.value:,} images for D

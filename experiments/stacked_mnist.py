@@ -86,7 +86,7 @@ def _residual(game: str, learning_rate: float) -> Recipe:
 
 def _narrow(recipe: Recipe) -> Recipe:
     """Make the same recipe with a D of a quarter of G's width, as in PacGAN's table 3, for one seed."""
-    return Recipe(f"{recipe.name}, {NARROW}", recipe.entries | {"network.disc.dcgan.base_width": 8}, (1,))
+    return Recipe(f"{recipe.name}, {NARROW}", recipe.entries, (1,))
 
 
 BOTH, R1 = ("r1", "r2"), ("r1",)
@@ -116,6 +116,8 @@ def make_config(recipe: Recipe, seed: int) -> ConfigDict:
     config.data.name = _DATA.value
     config.network.dcgan.base_width = config.network.disc.dcgan.base_width = _WIDTH.value
     recipe.make_config(config, seed)
+    if NARROW in recipe.name:
+        config.network.disc.dcgan.base_width = max(1, _WIDTH.value // 4)
     config.num_steps = _UPDATES.value // config.disc_steps
     config.eval_every = config.checkpoint_every = config.sample_every = max(1, config.num_steps // 8)
     return config

@@ -144,7 +144,7 @@ def play(
     init_rng, data_rng, train_rng = jax.random.split(rng, 3)
 
     def one_step(state: TrainState, step: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
-        real = p.sample(jax.random.fold_in(data_rng, step), (gan.disc_steps, batch_size))
+        real = p.sample(jax.random.fold_in(data_rng, step), (gan.batches_per_step, batch_size))
         if isinstance(gan.networks.disc, OptimalDiscriminator):
             judge = with_optimal_disc(state)
             after, _ = gen_update(gan, judge, Batch(real[0]), jax.random.fold_in(train_rng, step))

@@ -15,10 +15,10 @@ _MILLISECONDS = 8000  # of a GIF
 
 
 def save_animation(frames: Sequence[Path], path: Path, *, captions: Sequence[str] = (), holds: bool = True) -> bool:
-    """Save pictures of equal size as a looping GIF of eight seconds, at most `MAX_FRAMES` of them, evenly chosen.
+    """Save pictures as a looping GIF of eight seconds, at most `MAX_FRAMES` of them, evenly chosen.
 
     captions: a line under each picture, or none. holds: the last one is held for two seconds. Pictures that cannot be read are
-    named and left out, and those of another size than the last; returns whether a GIF was saved, of the others.
+    named and left out; those of another size than the last are left out. Returns whether any was left to save.
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES)).round().astype(int))
     opened = [_open_frame(frames[index], captions[index] if captions else "", path.name) for index in chosen]

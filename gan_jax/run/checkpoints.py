@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from gan_jax.errors import InputError, SaveError
-from gan_jax.run.orbax import check_path, reason_of, remove_partial_saves, silence_late_transfers, write_json_item
+from gan_jax.run.orbax import check_path, reason_of, reload, remove_partial_saves, silence_late_transfers, write_json_item
 from gan_jax.run.records import check_record, describe_leaf, digest
 from gan_jax.state import TrainState
 
@@ -152,16 +152,17 @@ class Checkpoints:
             raise InputError(f"which={which}: must be final or best")
         self.wait()
         best, damages = self._rank() if which == "best" else ({}, {})
-        if which == "best" and not best and self.steps():
-            raise InputError(f"{self.directory}: no checkpoint has a selection metric; use the final one")
         checkpoint: Checkpoint | None = None
         for step in list(best) if which == "best" else self.steps()[::-1]:
             try:
                 checkpoint = self._read(step)
+                break
             except DamagedError as damage:
                 damages[step] = str(damage)
-            else:
-                break
+        if damages and self._read_only and reload(self._manager):
+            return self.find(which)  # a run that trains there has replaced some, which is no damage
+        if which == "best" and not best and self.steps():
+            raise InputError(f"{self.directory}: no checkpoint has a selection metric; use the final one")
         for step, reason in damages.items():
             print(f"{self.directory}: the checkpoint of step {step} is damaged ({reason}); it is ignored", flush=True)
             if checkpoint and not self._read_only:

@@ -164,7 +164,7 @@ def _evaluated(rows: Sequence[Row], best: int | None) -> dict[str, float]:
 def _results(rows: Sequence[Row], best: int | None, final: int) -> dict[str, float]:
     """Return what evaluate.py has last said of the best and the final step, with the averaged weights where there are such.
 
-    A number of samples or real images and the features are part of the title: what was measured with others cannot be compared.
+    The numbers of samples and real images and the features are in the title: what was measured with others is not comparable.
     """
     of_run = [row for row in rows if "which" in row]
     weights = "EMA" if any(row["weights"] == "EMA" for row in of_run) else "raw"

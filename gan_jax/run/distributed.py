@@ -176,7 +176,7 @@ def _client() -> Any:
 
 
 def _tell_others(line: str, status: int, wait: float) -> None:
-    """Let the others end too; process 0 waits for them, as they would crash without the coordinator that it runs."""
+    """Let the others end too; process 0 waits until all have left, as they would crash without the coordinator that it runs."""
     end = time.monotonic() + wait
     with suppress(Exception):  # another process may have been the first to tell, or the coordinator is gone
         _client().key_value_set(_ENDED, json.dumps([line, status]))

@@ -92,7 +92,9 @@ def _is_event(event: Any) -> bool:
     if not (isinstance(event, dict) and isinstance(event.get("step"), int)):
         return False
     changed = event.get("changes", {})
-    return isinstance(changed, dict) and all(isinstance(pair, list) and len(pair) == 2 for pair in changed.values())
+    if not (isinstance(changed, dict) and all(isinstance(pair, list) and len(pair) == 2 for pair in changed.values())):
+        return False
+    return all(type(changed[key][0]) is int for key in ("batch_size", "disc_steps") if key in changed)
 
 
 def images_before(resolved: Mapping[str, Any]) -> int:

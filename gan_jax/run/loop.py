@@ -104,7 +104,7 @@ class _Session:
         with self.recorder, StopSignals() as signals:
             if self.checkpoints:
                 self.pictures.drop_after(self.start)
-            self._save_real()
+                self._save_real()
             if self.start == 0:
                 self.recorder.add_evaluation(0, self._save_samples(state, 0))
             if self.start == self.total:
@@ -194,12 +194,11 @@ class _Session:
 
     def _save_real(self) -> None:
         """Save real.png, and show it where it is new: a resume may have other data, or another number of samples."""
-        if self.checkpoints:
-            path = self.pictures.real_path
-            before = path.read_bytes() if self.start and path.exists() else None
-            self.pictures.save_real()
-            if path.read_bytes() != before:
-                self.recorder.add_picture(self.start, "samples/real", path)
+        path = self.pictures.real_path
+        before = path.read_bytes() if self.start and path.exists() else None
+        self.pictures.save_real()
+        if path.read_bytes() != before:
+            self.recorder.add_picture(self.start, "samples/real", path)
 
     def _check(self, state: TrainState) -> None:
         """Record all metrics, and raise `NonFiniteError` where the state itself is not finite."""

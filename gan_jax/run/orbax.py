@@ -37,6 +37,13 @@ def remove_partial_saves(directory: Path) -> None:
             shutil.rmtree(entry)
 
 
+def reload(manager: Any) -> bool:
+    """Let a manager look into its folder again, and return whether the steps there have changed."""
+    before = set(manager.all_steps())
+    manager.reload()
+    return set(manager.all_steps()) != before
+
+
 def write_json_item(folder: Path, item: Any) -> None:
     """Replace an item of a committed checkpoint, as `JsonCheckpointHandler` would have written it."""
     write_atomic(folder / "metadata", lambda file: file.write_text(json.dumps(item)))

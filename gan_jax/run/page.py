@@ -178,9 +178,8 @@ def _thinned(entries: Sequence[Any], at_most: int) -> list[Any]:
 
 def _embed_pictures(runs: Sequence[Run]) -> tuple[list[list[tuple[int, str]]], list[tuple[str, str]], str]:
     """Return the steps and data URIs of each run's samples, names and URIs of different real images, and what was left out."""
-    of_runs = {run.workdir / "real.png": run.name for run in reversed(runs)}
-    small = [path for path in of_runs if path.exists() and path.stat().st_size <= MAX_MIB * 2**20]
-    real = {_read(path): of_runs[path] for path in small}
+    paths = {run.workdir / "real.png": run.name for run in reversed(runs)}
+    real = {_read(path): name for path, name in paths.items() if path.exists() and path.stat().st_size <= MAX_MIB * 2**20}
     left = MAX_MIB * 2**20 - sum(map(len, real))
     real, share = (real, left // len(runs)) if left >= 0 else ({}, MAX_MIB * 2**20 // len(runs))
     there = [find_frames(run.workdir / "samples") for run in runs]

@@ -31,22 +31,11 @@ def find_checkpoint(workdir: str | Path, which: str = "final", *, flag: str = "-
     if not directory.is_dir():
         raise InputError(f"{flag}={workdir}: no run is there; train one with experiments/train.py --workdir={workdir}")
     check_folder(directory)  # before another library opens what is there
-    checkpoint = _find(directory, which)
+    with Checkpoints(directory, read_only=True) as checkpoints:
+        checkpoint = checkpoints.find(which)
     if checkpoint is None:
         raise InputError(f"{flag}={workdir}: the run there has no checkpoint yet; train it to config.checkpoint_every")
     return checkpoint
-
-
-def _find(directory: Path, which: str, seen: list[int] | None = None) -> Checkpoint | None:
-    """Read a checkpoint, and look again where a run that trains there has replaced one meanwhile, which is no damage."""
-    with Checkpoints(directory, read_only=True) as checkpoints:
-        steps = checkpoints.steps()
-        try:
-            return checkpoints.find(which)
-        except InputError:
-            if steps == seen or all((directory / str(step)).is_dir() for step in steps):
-                raise
-    return _find(directory, which, steps)
 
 
 def restore_run(workdir: str | Path, which: str = "final") -> tuple[ConfigDict, GAN, TrainState]:

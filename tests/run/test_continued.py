@@ -144,7 +144,10 @@ def test_changes_that_are_allowed_continue_the_run_and_are_recorded(run):
     shutil.copy(workdir / "samples" / "00000004.png", workdir / "samples" / "00000005.png")  # of a run that was killed
     assert int(train(config, workdir, allow_changes=True).step) == 6
     assert (workdir / "real.png").read_bytes() == real
+    assert (workdir / "samples" / "00000004.png").exists()
     assert not (workdir / "samples" / "00000005.png").exists()
+    (events,) = workdir.glob("events.out.tfevents.*.4")
+    assert b"samples/real" in events.read_bytes()
     changed = {"batch_size": [8, 16], "objective": ["non_saturating", "hinge"], "optimizer.gen.learning_rate": [2e-4, 1e-5]}
     event = {"step": 4, "changes": changed}
     first, second = read_jsonl(workdir / "runs.jsonl")
@@ -177,7 +180,12 @@ def test_images_seen_are_those_of_the_batches_that_the_run_had():
     ]
     resolved = {"batch_size": 16, "disc_steps": 2, "history": history}
     assert images_before(resolved) + 10 * 2 * 16 == 4 * 8 + 4 * 16 + 2 * 2 * 16
-    strange = [3, {}, {"step": "a"}, {"step": 1, "changes": 3}, {"step": 1, "changes": {"batch_size": 8}}]
+    strange = [
+        3,
+        {},
+        {"step": "a"},
+        *({"step": 1, "changes": each} for each in (3, {"batch_size": 8}, {"batch_size": ["a", 8]})),
+    ]
     assert images_before(resolved | {"history": strange}) == images_before({"batch_size": 16, "disc_steps": 2}) == 0
 
 

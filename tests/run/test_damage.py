@@ -123,6 +123,15 @@ def test_a_record_that_cannot_be_read_for_a_moment_is_not_that_of_the_best(tmp_p
         assert checkpoints.find("best").step == 10
 
 
+@pytest.mark.parametrize(("which", "keep"), [("best", 2), ("best", 1), ("final", 1)])
+def test_what_a_run_replaces_while_it_is_read_is_not_damaged(tmp_path, capsys, which, keep):
+    save(tmp_path, 10, 20, metrics=[1.0, 2.0])
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        save(tmp_path, 30, keep=keep, metrics=[0.5])
+        assert checkpoints.find(which).step == 30
+    assert "damaged" not in capsys.readouterr().out
+
+
 def test_the_first_save_of_a_process_is_read_back(tmp_path, monkeypatch):
     damaged = []
     with Checkpoints(tmp_path) as checkpoints:
