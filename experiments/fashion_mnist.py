@@ -145,7 +145,8 @@ def make_page(rows: list[dict[str, Any]], name: str) -> str:
         if by_class := tabulate_classes(chosen):
             tables.append(f"Class by class, of the conditional runs:\n\n{markdown(by_class)}")
     pairs = ", above the training images nearest to them" if compared.neighbours else ""
-    classes = ", conditional with a class in each column" if compared.lines > 1 else ""
+    conditional = any("num_classes" in recipe.entries for recipe in compared.recipes)
+    classes = ", conditional with a class in each column" if conditional else ""
     has_best = any("best" in row for row in rows)
     best = "The best step has the lowest classifier Fréchet distance during training. " if has_best else ""
     has_fid = any("fid" in row.get("mean", {}) for row in rows)

@@ -1,10 +1,9 @@
 """How many of the 1,000 modes of Stacked MNIST does a small GAN find in minutes on a laptop?
 
 Each image stacks three of MNIST's 60,000 training digits as channels, drawn on the fly. The losses are those of `mnist.py`,
-with γ 1 and a discriminator of full width. 4.3 minutes on 2 cores. A run with one seed had all 1,000 modes and a
-reverse KL of 0.050, from 26,000 samples; a perfect sampler has 0.023. With the γ 0.3 and the half width of `mnist.py`, 6,000
-steps gave 983 modes and 0.41. Run `make mnist` first; without it, --config.data.name=stacked:mnist5k stacks the embedded
-digits.
+with γ 1 and a discriminator of full width. A run of 4.3 minutes on 2 cores, with one seed, had all 1,000 modes and a reverse KL
+of 0.050, from 26,000 samples; a perfect sampler has 0.023. With the γ 0.3 and the half width of `mnist.py`, 6,000 steps gave
+983 modes and 0.41. Run `make mnist` first; without it, --config.data.name=stacked:mnist5k stacks the embedded digits.
 Command: python experiments/train.py --config=experiments/configs/stacked_mnist.py --workdir=runs/stacked_mnist
 Then: python experiments/evaluate.py --workdir=runs/stacked_mnist (26,000 samples, beside a perfect sampler's)
 """

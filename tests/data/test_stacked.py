@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from small import random_images, small_config
+from small import assert_trees_equal, random_images, small_config
 from test_tfds import write_idx_set
 
 from gan_jax.data import Transform, is_image_dataset, load_images, make_dataset, stacked_from_arrays
@@ -126,10 +126,14 @@ def test_what_cannot_be_stacked_is_one_line(tmp_path):
 
 
 @pytest.mark.usefixtures("no_curves")
-def test_a_run_on_stacks_has_labels_and_pictures_in_colour(tmp_path):
+def test_a_run_on_stacks_resumes_to_the_bit_with_labels_and_pictures_in_colour(tmp_path):
     entries = {"data.name": "stacked:mnist5k", "data.channels": 3, "network.name": "mlp", "num_classes": 1000}
-    state = train(small_config(**entries, num_steps=2, **{"network.mlp.hidden": (8,)}), tmp_path)
-    assert state.params.gen["Dense_0"]["kernel"].shape == (4 + 1000, 8)
-    for name in ("samples/00000002.png", "real.png"):
-        with Image.open(tmp_path / name) as picture:
+    entries |= {"network.mlp.hidden": (8,), "parallel": "jit"}
+    whole = train(small_config(**entries), tmp_path / "whole")
+    for steps in (10, 20):
+        parts = train(small_config(**entries, num_steps=steps), tmp_path / "parts")
+    assert_trees_equal(jax.device_get(whole), jax.device_get(parts))
+    assert whole.params.gen["Dense_0"]["kernel"].shape == (4 + 1000, 8)
+    for name in ("samples/00000020.png", "real.png"):
+        with Image.open(tmp_path / "whole" / name) as picture:
             assert picture.mode == "RGB"
